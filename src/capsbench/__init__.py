@@ -1,0 +1,1 @@
+"""CapsBench: how capsule networks should reach agreement, answered with numbers anyone can rerun."""

@@ -1,0 +1,24 @@
+"""Capsule layers in plain PyTorch: primary capsules, transforms, and the layer that routes."""
+
+from capsbench.capsules.layer import CapsuleLayer, RouterFactory, build_router
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
+from capsbench.capsules.primary import PrimaryCapsules
+from capsbench.capsules.transforms import FullTransform, MatrixTransform, WeightInit
+from capsbench.routing import Capsules, squash
+
+__all__ = [
+    "BATCH_NORM_MOMENTUM",
+    "CapsuleLayer",
+    "Capsules",
+    "FullTransform",
+    "MatrixTransform",
+    "PrimaryCapsules",
+    "RouterFactory",
+    "VoteNorm",
+    "VoteNormKind",
+    "WeightInit",
+    "batch_norm_1d",
+    "batch_norm_2d",
+    "build_router",
+    "squash",
+]

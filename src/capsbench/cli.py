@@ -1,0 +1,44 @@
+"""The command `capsbench`: hands over to the Hydra app of each subcommand."""
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "train": "train a capsule network, or with -m a sweep of them",
+    "report": "compare the finished runs of an experiment",
+}
+USAGE = "usage: capsbench COMMAND [OVERRIDES]\n\n" + "\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items())
+
+
+def main() -> None:
+    """Run a subcommand: `capsbench train …` is `python -m capsbench.train …`."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["-sc"] or arguments[:1] == ["--shell-completion"]:
+        command = _completed_command()
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE + "\n\ncapsbench COMMAND --help tells more.")
+        return
+    else:
+        command = arguments.pop(0)
+        sys.argv[1:] = arguments
+    if command not in COMMANDS:
+        sys.exit(f"error: there is no command {command}; there are: {', '.join(COMMANDS)}")
+    importlib.import_module(f"capsbench.{command}").main()
+
+
+def _completed_command() -> str:
+    """Which subcommand the line that the shell wants completed is about; Hydra then sees the line without it.
+
+    Where none is named yet the subcommands themselves are the completion.
+    """
+    program, *words = os.environ.get("COMP_LINE", "capsbench train ").split(" ")
+    if len(words) < 2:
+        print(" ".join(COMMANDS))
+        sys.exit()
+    os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+    return words[0]
+
+
+if __name__ == "__main__":
+    main()

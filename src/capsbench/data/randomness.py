@@ -1,0 +1,69 @@
+"""Randomness as a function: every draw is computed from what it is for, never taken from a generator's state.
+
+The order of an epoch and the augmentation of an example depend on (seed, purpose, epoch, index) alone. So a run that
+resumes in mid-epoch, a second worker, another rank or another device all see the same batches.
+"""
+
+import hashlib
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+class Draw:
+    """Random numbers for a batch of examples, one per example and purpose.
+
+    Args:
+        seed: of the run.
+        epoch: draws of two epochs are independent.
+        indices: (batch,), which examples of the data set; the draws live on its device.
+    """
+
+    def __init__(self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]) -> None:
+        self.seed = seed
+        self.epoch = epoch
+        self.indices = indices
+
+    def bits(self, purpose: str) -> Int64[Tensor, "batch"]:
+        """64 random bits per example."""
+        return random_bits((self.seed, purpose, self.epoch), self.indices)
+
+    def integers(self, purpose: str, high: int) -> Int64[Tensor, "batch"]:
+        """Uniform integers in [0, high), for high up to 2³¹."""
+        return (_shift_right(self.bits(purpose), 32) * high) >> 32
+
+    def uniform(self, purpose: str, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "batch"]:
+        """Uniform float32 numbers in [low, high)."""
+        return low + (high - low) * _shift_right(self.bits(purpose), 40).float() * 2.0**-24
+
+
+def permutation(key: tuple[int | str, ...], length: int, device: torch.device | str = "cpu") -> Int64[Tensor, "length"]:
+    """A random order of `length` things, a function of `key`.
+
+    >>> permutation((1, "order", 0), 5).tolist()
+    [1, 4, 0, 3, 2]
+    """
+    return random_bits(key, torch.arange(length, device=device)).argsort(stable=True)
+
+
+def random_bits(key: tuple[int | str, ...], indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    """64 random bits per index: element `index` of the SplitMix64 sequence that `key` starts.
+
+    The same on every device, since it is integer arithmetic. Source: Steele, Lea and Flood 2014, "Fast Splittable
+    Pseudorandom Number Generators".
+    """
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    z = (indices + 1) * _GOLDEN_GAMMA + int.from_bytes(digest, "little", signed=True)
+    z = (z ^ _shift_right(z, 30)) * _MIX_1
+    z = (z ^ _shift_right(z, 27)) * _MIX_2
+    return z ^ _shift_right(z, 31)
+
+
+def _shift_right(z: Int64[Tensor, "batch"], by: int) -> Int64[Tensor, "batch"]:
+    """Shift as an unsigned number; PyTorch's >> drags the sign along."""
+    return (z >> by) & ((1 << (64 - by)) - 1)

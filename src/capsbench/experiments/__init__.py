@@ -1,0 +1,7 @@
+"""A run's identity, its folder, and what it leaves behind."""
+
+from capsbench.experiments.identity import Identity
+from capsbench.experiments.result import RESULT_FILE, Result
+from capsbench.experiments.run import train_and_test
+
+__all__ = ["RESULT_FILE", "Identity", "Result", "train_and_test"]

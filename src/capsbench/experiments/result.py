@@ -1,0 +1,110 @@
+"""The result of a finished run: one JSON file, written last and whole."""
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run was and what came out of it. A report trusts nothing else.
+
+    Attributes:
+        experiment, data, arch, router, seed, settings, choices, identity: see `Identity`; `identity` is its digest.
+        metrics: `test/accuracy`, `test/loss`, `train/accuracy`, `train/loss` (of the last epoch), `train/images_per_second`,
+            `inference/ms_per_batch` and `inference/batch_size`. Accuracies are shares of 1.
+        parameters: trainable ones.
+        epochs, steps: done.
+        wall_time_s: of training and the evaluations during it, in seconds.
+        versions: of Python and the packages that compute.
+        device: what it ran on, in words.
+        git_commit: of the code, with "+" where the tree was changed; None outside a repository.
+        smoke: cut short on purpose; no table of the paper shows it.
+    """
+
+    experiment: str
+    data: str
+    arch: str
+    router: str
+    seed: int
+    identity: str
+    settings: Mapping[str, Any]
+    choices: Mapping[str, str]
+    metrics: Mapping[str, float]
+    parameters: int
+    epochs: int
+    steps: int
+    wall_time_s: float
+    versions: Mapping[str, str]
+    device: str
+    git_commit: str | None
+    smoke: bool
+
+    def save(self, folder: Path) -> None:
+        """Write result.json so that it is either not there or whole, whenever the process dies."""
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=RESULT_FILE, suffix=".tmp", delete=False) as file:
+            json.dump(asdict(self), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, folder / RESULT_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Result":
+        """Read a run folder's result.
+
+        Raises:
+            FileNotFoundError: the run is not finished.
+            ValueError: the file is not a result.
+        """
+        path = folder / RESULT_FILE
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a result of this version ({error}); delete it to run again") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and the packages that compute."""
+    packages = ("capsbench", "torch", "torchvision", "lightning", "torchmetrics")
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words: the GPU's name, or the processor and the threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads, {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def git_commit() -> str | None:
+    """The commit of the code, "+" appended where tracked files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + "+" if git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None

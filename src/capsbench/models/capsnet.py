@@ -1,0 +1,57 @@
+"""CapsNet: two convolutions and one capsule layer.
+
+Trainable parameters, without a decoder: 6,804,224 on 28×28×1 and 7,992,576 on 32×32×3 with 256 filters and 32 groups;
+705,728 and 1,002,816 with 64 filters and 8 groups.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, PrimaryCapsules, RouterFactory, WeightInit
+
+
+class CapsNet(nn.Module):
+    """The network of Sabour et al. 2017 (arXiv:1710.09829), fig. 1, for any router.
+
+    Args:
+        image_shape: (channels, height, width) of the images.
+        num_classes: one class capsule each.
+        router: makes the router of the class capsules.
+        filters: of both convolutions' input side; 256 in the paper, 64 in the authors' lighter variant.
+        groups: primary capsules at each place; 32, or 8.
+        primary_dim, pose_dim: dimensions of primary and class capsules.
+        weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
+
+    Raises:
+        ValueError: the image is smaller than 17×17, which leaves the 9×9 convolutions nothing to look at.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        router: RouterFactory,
+        *,
+        filters: int = 256,
+        groups: int = 32,
+        primary_dim: int = 8,
+        pose_dim: int = 16,
+        weight_init: WeightInit = "pair",
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        if min(height, width) < 17:
+            raise ValueError(
+                f"CapsNet needs images of at least 17×17 pixels for its two 9×9 convolutions, got {height}×{width}; "
+                "use larger images or arch=resnet_capsnet_small"
+            )
+        self.conv = nn.Conv2d(channels, filters, kernel_size=9)
+        self.primary = PrimaryCapsules(filters, groups, primary_dim, kernel_size=9)
+        num_children = self.primary.num_capsules(height - 8, width - 8)
+        transform = FullTransform(num_children, num_classes, primary_dim, pose_dim, weight_init)
+        self.class_capsules = CapsuleLayer(transform, router)
+
+    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
+        """Images to class capsules: poses (batch, class, dim), activations (batch, class)."""
+        capsules: Capsules = self.class_capsules(self.primary(self.conv(images).relu()))
+        return capsules

@@ -1,0 +1,1 @@
+"""Reports: tables and figures from what finished runs left behind."""

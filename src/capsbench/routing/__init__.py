@@ -1,0 +1,19 @@
+"""Routing: votes of child capsules to parent capsules. One router per file, nothing but torch."""
+
+from capsbench.routing.base import Capsules, NonFiniteError, Router
+from capsbench.routing.dynamic import DynamicRouting
+from capsbench.routing.em import EMRouting
+from capsbench.routing.fm import FMAgreement
+from capsbench.routing.vectors import l2_normalize, squash, squashed_norm
+
+__all__ = [
+    "Capsules",
+    "DynamicRouting",
+    "EMRouting",
+    "FMAgreement",
+    "NonFiniteError",
+    "Router",
+    "l2_normalize",
+    "squash",
+    "squashed_norm",
+]

@@ -1,0 +1,91 @@
+"""EM routing: parents as the Gaussians that best explain the votes."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from capsbench.routing.base import Capsules, Router, check_iterations
+
+EPS = 1e-9
+FINAL_INVERSE_TEMPERATURE = 0.01
+COST_SCALE = 100.0
+
+
+class EMRouting(Router):
+    """Procedure 1 of Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR), with the constants of FMRouting.
+
+    Each parent is a Gaussian with mean μ (its pose) and variance σ² per dimension; the children are assigned to parents
+    in proportion to how well each explains their votes.
+
+    Args:
+        num_parents: the number of parent capsules J.
+        iterations: EM steps, at least 1.
+
+    Attributes:
+        beta_a: (num_parents,), learned; what a parent is worth before it pays for its children.
+        beta_v: (num_parents,), learned; the part of a child's cost that does not depend on the fit.
+
+    Raises:
+        ValueError: iterations below 1, num_parents below 1; in the forward pass: activations missing, or votes for
+            another number of parents.
+    """
+
+    def __init__(self, num_parents: int, iterations: int = 3) -> None:
+        super().__init__()
+        if num_parents < 1:
+            raise ValueError(f"num_parents must be at least 1, got {num_parents}")
+        self.iterations = check_iterations(iterations)
+        self.beta_a = nn.Parameter(torch.empty(num_parents))
+        self.beta_v = nn.Parameter(torch.empty(num_parents))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """β_a ~ TruncatedNormal(-1000, 500), β_v ~ Glorot, as in the paper's code."""
+        nn.init.trunc_normal_(self.beta_a, mean=-1000.0, std=500.0, a=-2000.0, b=0.0)
+        nn.init.normal_(self.beta_v, std=math.sqrt(2 / (len(self.beta_v) + 1)))
+
+    def route(
+        self,
+        votes: Float[Tensor, "batch child parent dim"],
+        activations: Float[Tensor, "batch child"] | None,
+    ) -> Capsules:
+        if activations is None:
+            raise ValueError("EM routing weighs children by their activations: pass activations (batch, child)")
+        num_children, num_parents = votes.shape[1:3]
+        if num_parents != len(self.beta_a):
+            raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
+
+        assignment = votes.new_full(votes.shape[:-1], 1 / num_parents)
+        for iteration in range(self.iterations):
+            if iteration > 0:
+                assignment = _e_step(votes, mean, variance, parent_activations)
+            weights = assignment * activations.unsqueeze(-1)
+
+            mass = weights.sum(dim=1)
+            share = (weights / (mass + EPS).unsqueeze(1)).unsqueeze(-1)
+            mean = (share * votes).sum(dim=1)
+            variance = (share * (votes - mean.unsqueeze(1)).square()).sum(dim=1) + EPS
+
+            cost = self.beta_v.unsqueeze(-1) + 0.5 * variance.log()
+            cost = cost.sum(dim=-1) * mass * (COST_SCALE * num_parents / num_children)
+            inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - 0.95 ** (iteration + 1))
+            parent_activations = torch.sigmoid(inverse_temperature * (self.beta_a - cost))
+        return Capsules(mean, parent_activations)
+
+    def extra_repr(self) -> str:
+        return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
+
+
+def _e_step(
+    votes: Float[Tensor, "batch child parent dim"],
+    mean: Float[Tensor, "batch parent dim"],
+    variance: Float[Tensor, "batch parent dim"],
+    parent_activations: Float[Tensor, "batch parent"],
+) -> Float[Tensor, "batch child parent"]:
+    """Reassign each child to parents by the posterior of its vote, in log space so that nothing under- or overflows."""
+    distance = ((votes - mean.unsqueeze(1)).square() / (2 * variance.unsqueeze(1))).sum(dim=-1)
+    log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
+    log_posterior = (parent_activations + EPS).log() - log_volume
+    return (log_posterior.unsqueeze(1) - distance).softmax(dim=-1)

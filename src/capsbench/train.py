@@ -1,0 +1,105 @@
+"""`capsbench train`: a Hydra app that trains one run, or a sweep of them."""
+
+import logging
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from capsbench.errors import describe, one_line, plain_exit
+from capsbench.experiments import RESULT_FILE, Identity, Result, train_and_test
+from capsbench.training import ClassificationModule
+
+log = logging.getLogger(__name__)
+
+CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).parents[2] / "conf") if path.is_dir())
+"""In the wheel the configuration is inside the package, in a checkout at its root."""
+
+FAILURE_FILE = "error.txt"
+
+HARMLESS = (
+    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
+    ".*smaller than the logging interval.*",  # metrics are logged per epoch
+    "Experiment logs directory .* exists and is not empty.*",  # the run's folder; an unfinished run starts over
+    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
+)
+"""Warnings that would tell a user nothing."""
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+@plain_exit
+def app(config: DictConfig) -> float:
+    """Train one run, unless it is finished; return its test accuracy."""
+    hydra_config = HydraConfig.get()
+    resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    identity = Identity.of(resolved, hydra_config.runtime.choices)
+    folder = identity.folder(config.output_dir)
+    if (folder / RESULT_FILE).exists():
+        log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
+        return _report(Result.load(folder), folder)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    log.info("%s: training", folder)
+    try:
+        result = _run(config, identity, folder)
+    except Exception as error:
+        (folder / FAILURE_FILE).write_text(traceback.format_exc())
+        if hydra_config.mode == RunMode.MULTIRUN:  # the sweep goes on, and ends with the first error
+            log.error("%s: failed: %s", folder, describe(error))
+        raise
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
+    return _report(result, folder)
+
+
+def _run(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+    lightning.seed_everything(identity.seed, verbose=False)
+    data = instantiate(config.data)
+    model = instantiate(config.arch)(
+        image_shape=data.image_shape, num_classes=data.num_classes, router=instantiate(config.router)
+    )
+    module = ClassificationModule(
+        model,
+        instantiate(config.loss),
+        instantiate(config.optim.optimizer),
+        scheduler=instantiate(config.optim.scheduler),
+        scheduler_interval=config.optim.scheduler_interval,
+        num_classes=data.num_classes,
+    )
+    loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
+    make_trainer = instantiate(config.trainer, _partial_=True)
+    return train_and_test(
+        identity,
+        folder,
+        data=data,
+        module=module,
+        make_trainer=make_trainer,
+        loggers=loggers,
+        progress_bar=config.trainer.enable_progress_bar,
+    )
+
+
+def _report(result: Result, folder: Path) -> float:
+    accuracy = result.metrics["test/accuracy"]
+    log.info("%s: test accuracy %.2f %%", folder, 100 * accuracy)
+    return accuracy
+
+
+def main() -> None:
+    """Run the app; an error is one line."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with one_line():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Training: the LightningModule, losses, and callbacks."""
+
+from capsbench.training.finite import FiniteGuard
+from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.module import ClassificationModule
+from capsbench.training.throughput import Throughput
+
+__all__ = ["ClassificationModule", "CrossEntropyLoss", "FiniteGuard", "MarginLoss", "SpreadLoss", "Throughput"]

@@ -1,0 +1,82 @@
+"""NaN stops a run at once, and the error says where it began."""
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from capsbench.routing import NonFiniteError
+
+
+class FiniteGuard(lightning.Callback):
+    """Stops training when the loss is NaN or infinite, naming the first layer whose output is.
+
+    On the CPU every step is checked before its gradients reach the weights. On an accelerator, where each look would
+    stall the device, the verdicts are gathered there and read every `interval` steps.
+
+    Args:
+        interval: steps between looks on an accelerator.
+
+    Raises:
+        NonFiniteError: from inside `fit`.
+    """
+
+    def __init__(self, interval: int = 100) -> None:
+        self.interval = interval
+        self._bad: Tensor | None = None
+        self._images: Tensor | None = None
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._images = batch.images
+
+    def on_before_backward(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
+    ) -> None:
+        bad = ~torch.isfinite(loss.detach())
+        self._bad = bad if self._bad is None else self._bad | bad
+        if loss.device.type == "cpu" or trainer.global_step % self.interval == 0:
+            self._raise_if_bad(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._raise_if_bad(trainer, pl_module)
+
+    def _raise_if_bad(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._bad is None or not self._bad:
+            return
+        assert self._images is not None
+        model: nn.Module = pl_module.model  # type: ignore[assignment]
+        raise NonFiniteError(f"the loss is not finite at step {trainer.global_step}: {blame(model, self._images)}")
+
+
+def blame(model: nn.Module, images: Tensor) -> str:
+    """Run the model once more and say, in words, which layer is the first with NaN or infinity in its output."""
+    first: list[str] = []
+
+    def watch(name: str, module: nn.Module) -> None:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensors = [output] if isinstance(output, Tensor) else output
+            if not first and not all(torch.isfinite(tensor).all() for tensor in tensors):
+                weights_bad = not all(torch.isfinite(p).all() for p in module.parameters())
+                what = "has weights that are" if weights_bad else "is the first whose output is"
+                first.append(f"layer {name} ({type(module).__name__}) {what} not finite")
+
+        handles.append(module.register_forward_hook(look))
+
+    handles: list[Any] = []
+    if not torch.isfinite(images).all():
+        return "the images themselves are not finite"
+    try:
+        for name, module in model.named_modules():
+            if name:
+                watch(name, module)
+        with torch.no_grad():
+            model(images)
+    except NonFiniteError as error:
+        return first[0] if first else str(error)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return first[0] if first else "every layer's output is finite, so the loss itself overflowed"

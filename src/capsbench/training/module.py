@@ -1,0 +1,98 @@
+"""Classification by capsule activations, for any architecture and router."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from capsbench.data import Batch
+from capsbench.routing import Capsules, NonFiniteError
+from capsbench.training.finite import blame
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class ClassificationModule(lightning.LightningModule):
+    """Trains a capsule network on labels; the predicted class is the most active capsule.
+
+    Logs `train/loss`, `train/accuracy`, `test/loss`, `test/accuracy` once per epoch, kept on the device until then.
+
+    Args:
+        model: images (batch, channel, height, width) to class capsules.
+        loss: (activations, labels, progress) to a scalar.
+        optimizer: parameters to an optimizer.
+        scheduler: optimizer to a learning-rate scheduler, or None for a constant rate.
+        scheduler_interval: the scheduler steps once per "epoch" or per "step".
+        num_classes: of the data.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: OptimizerFactory,
+        *,
+        num_classes: int,
+        scheduler: SchedulerFactory | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.scheduler_interval = scheduler_interval
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    def forward(self, images: Tensor) -> Capsules:
+        """Images to class capsules.
+
+        Raises:
+            NonFiniteError: naming the layer, where the numbers stop being finite.
+        """
+        try:
+            capsules: Capsules = self.model(images)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{blame(self.model, images)} ({error})") from error
+        return capsules
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a training batch."""
+        activations = self(batch.images).activations
+        loss: Tensor = self.loss(activations, batch.labels, self.progress)
+        self.train_accuracy(activations, batch.labels)
+        metrics = {"train/loss": loss, "train/accuracy": self.train_accuracy}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        return loss
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy on a batch of the test split."""
+        activations = self(batch.images).activations
+        self.test_accuracy(activations, batch.labels)
+        loss = self.loss(activations, batch.labels, self.progress)
+        metrics = {"test/loss": loss, "test/accuracy": self.test_accuracy}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+
+    validation_step = test_step
+
+    @property
+    def progress(self) -> float:
+        """The share of the training that is done, in [0, 1]."""
+        return min(1.0, self.global_step / max(1, self.trainer.estimated_stepping_batches))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer and, where there is one, its schedule."""
+        optimizer = self.optimizer_factory(self.model.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        scheduler = self.scheduler_factory(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+        }
