@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -62,12 +67,14 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"there is no {group}={name}; {_choice(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override}: {error.message.splitlines()[0]}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _describe_key(cause) or _joined(error)
     if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith(("hydra", "omegaconf")):
         return _joined(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'file'}: {error.strerror}"
+        return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
     return f"{type(error).__name__}: {_joined(error)}"
 
 

@@ -11,6 +11,7 @@ import lightning
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.errors import describe, one_line, plain_exit
@@ -76,16 +77,20 @@ def _run(config: DictConfig, identity: Identity, folder: Path) -> Result:
         num_classes=data.num_classes,
     )
     loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
-    make_trainer = instantiate(config.trainer, _partial_=True)
-    return train_and_test(
-        identity,
-        folder,
-        data=data,
-        module=module,
-        make_trainer=make_trainer,
-        loggers=loggers,
-        progress_bar=config.trainer.enable_progress_bar,
-    )
+    try:
+        return train_and_test(
+            identity,
+            folder,
+            data=data,
+            module=module,
+            make_trainer=instantiate(config.trainer, _partial_=True),
+            loggers=loggers,
+            progress_bar=config.trainer.enable_progress_bar,
+        )
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
+                logger.experiment.finish()
 
 
 def _report(result: Result, folder: Path) -> float:

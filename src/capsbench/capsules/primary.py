@@ -34,14 +34,14 @@ class PrimaryCapsules(nn.Module):
     ) -> None:
         super().__init__()
         self.groups = groups
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.conv = nn.Conv2d(in_channels, groups * pose_dim, kernel_size, stride, padding, bias=not batch_norm)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.norm = batch_norm_1d(pose_dim) if batch_norm else None
 
     def num_capsules(self, height: int, width: int) -> int:
         """How many capsules a feature map of height × width pixels gives (0 or less: it is too small)."""
-        (kernel, _), (stride, _), (padding, _) = self.conv.kernel_size, self.conv.stride, self.conv.padding
-        rows, columns = ((size + 2 * int(padding) - kernel) // stride + 1 for size in (height, width))
+        rows, columns = ((size + 2 * self.padding - self.kernel_size) // self.stride + 1 for size in (height, width))
         return max(rows, 0) * max(columns, 0) * self.groups
 
     def forward(self, features: Float[Tensor, "batch channel height width"]) -> Capsules:

@@ -86,7 +86,7 @@ class MatrixTransform(nn.Module):
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
         """Poses of the children to their votes."""
         side = self.weight.shape[-1]
-        matrices = poses.unflatten(-1, (side, side))
+        matrices = poses.reshape(*poses.shape[:-1], side, side)
         return torch.einsum("bixy,ijyz->bijxz", matrices, self.weight).flatten(-2)
 
     def extra_repr(self) -> str:

@@ -93,7 +93,7 @@ class EpochSampler(Sampler[Where]):
             order = permutation((self.seed, "order", self.epoch), self.num_examples, self.device)
         else:
             order = torch.arange(self.num_examples, device=self.device)
-        for indices in order.split(self.batch_size):
+        for indices in torch.split(order, self.batch_size):
             yield Where(self.epoch, indices[self.rank :: self.world_size])
 
 

@@ -28,12 +28,9 @@ class Identity:
 
     Args:
         experiment, data, arch, router: the names chosen for each axis.
-        seed: a non-negative integer.
+        seed: an integer from 0 to 2³² - 1.
         settings: the resolved configuration, without `NO_EFFECT_ON_NUMBERS`.
         choices: the name chosen for each part of the settings (loss, optim, …), for people; it decides nothing.
-
-    Raises:
-        ValueError: the seed is not a non-negative integer below 2³².
     """
 
     experiment: str
@@ -44,19 +41,22 @@ class Identity:
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be an integer from 0 to 4294967295, got {self.seed!r}")
-
     @classmethod
     def of(cls, config: Mapping[str, Any], choices: Mapping[str, str | None]) -> "Identity":
-        """The identity of a run with this resolved configuration, its axes being named by `choices`."""
+        """The identity of a run with this resolved configuration, its axes being named by `choices`.
+
+        Raises:
+            ValueError: the seed is not an integer from 0 to 2³² - 1.
+        """
+        seed = config["seed"]
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be an integer from 0 to 4294967295, got {seed!r}")
         return cls(
-            experiment=choices.get("experiment") or "adhoc",
+            experiment=str(choices["experiment"]),
             data=str(choices["data"]),
             arch=str(choices["arch"]),
             router=str(choices["router"]),
-            seed=config["seed"],
+            seed=seed,
             settings=without(config, NO_EFFECT_ON_NUMBERS),
             choices={group: str(choices[group]) for group in config if choices.get(group)},
         )

@@ -22,8 +22,8 @@ class Result:
 
     Attributes:
         experiment, data, arch, router, seed, settings, choices, identity: see `Identity`; `identity` is its digest.
-        metrics: `test/accuracy`, `test/loss`, `train/accuracy`, `train/loss` (of the last epoch), `train/images_per_second`,
-            `inference/ms_per_batch` and `inference/batch_size`. Accuracies are shares of 1.
+        metrics: `test/accuracy`, `test/loss`, `train/accuracy`, `train/loss` (of the last epoch),
+            `train/images_per_second`, `inference/ms_per_batch` and `inference/batch_size`. Accuracies are shares of 1.
         parameters: trainable ones.
         epochs, steps: done.
         wall_time_s: of training and the evaluations during it, in seconds.

@@ -10,11 +10,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from capsbench.benchmarks.latency import inference_ms
 from capsbench.data import ImageDataModule
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result, describe_device, git_commit, versions
-from capsbench.training import ClassificationModule, FiniteGuard, Throughput
+from capsbench.training import ClassificationModule, FiniteGuard, Throughput, inference_ms
 
 INFERENCE_BATCH = 128
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -93,8 +92,9 @@ def _differences(runs: list[Run]) -> list[str]:
 
 def _describe(result: Result) -> dict[str, str]:
     """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
-    flat: dict[str, Any] = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
-    settings = {key: str(value) for key, value in flat.items() if not key.endswith("seed") and "._" not in key}
+    flat = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
+    named = {str(key): str(value) for key, value in flat.items()}
+    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._" not in key}
     return settings | dict(result.choices)
 
 

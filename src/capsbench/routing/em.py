@@ -53,26 +53,36 @@ class EMRouting(Router):
     ) -> Capsules:
         if activations is None:
             raise ValueError("EM routing weighs children by their activations: pass activations (batch, child)")
-        num_children, num_parents = votes.shape[1:3]
+        num_parents = votes.shape[2]
         if num_parents != len(self.beta_a):
             raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
 
         assignment = votes.new_full(votes.shape[:-1], 1 / num_parents)
-        for iteration in range(self.iterations):
-            if iteration > 0:
-                assignment = _e_step(votes, mean, variance, parent_activations)
-            weights = assignment * activations.unsqueeze(-1)
-
-            mass = weights.sum(dim=1)
-            share = (weights / (mass + EPS).unsqueeze(1)).unsqueeze(-1)
-            mean = (share * votes).sum(dim=1)
-            variance = (share * (votes - mean.unsqueeze(1)).square()).sum(dim=1) + EPS
-
-            cost = self.beta_v.unsqueeze(-1) + 0.5 * variance.log()
-            cost = cost.sum(dim=-1) * mass * (COST_SCALE * num_parents / num_children)
-            inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - 0.95 ** (iteration + 1))
-            parent_activations = torch.sigmoid(inverse_temperature * (self.beta_a - cost))
+        mean, variance, parent_activations = self._m_step(votes, activations, assignment, iteration=0)
+        for iteration in range(1, self.iterations):
+            assignment = _e_step(votes, mean, variance, parent_activations)
+            mean, variance, parent_activations = self._m_step(votes, activations, assignment, iteration)
         return Capsules(mean, parent_activations)
+
+    def _m_step(
+        self,
+        votes: Float[Tensor, "batch child parent dim"],
+        activations: Float[Tensor, "batch child"],
+        assignment: Float[Tensor, "batch child parent"],
+        iteration: int,
+    ) -> tuple[Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent"]]:
+        """Fit each parent's Gaussian to the votes of its children: mean, variance, and how well that pays."""
+        num_children, num_parents = votes.shape[1:3]
+        weights = assignment * activations.unsqueeze(-1)
+        mass = weights.sum(dim=1)
+        share = (weights / (mass + EPS).unsqueeze(1)).unsqueeze(-1)
+        mean = (share * votes).sum(dim=1)
+        variance = (share * (votes - mean.unsqueeze(1)).square()).sum(dim=1) + EPS
+
+        cost_per_child = (self.beta_v.unsqueeze(-1) + 0.5 * variance.log()).sum(dim=-1)
+        cost = cost_per_child * mass * (COST_SCALE * num_parents / num_children)
+        inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - 0.95 ** (iteration + 1))
+        return mean, variance, torch.sigmoid(inverse_temperature * (self.beta_a - cost))
 
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"

@@ -3,6 +3,14 @@
 from capsbench.training.finite import FiniteGuard
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
-from capsbench.training.throughput import Throughput
+from capsbench.training.speed import Throughput, inference_ms
 
-__all__ = ["ClassificationModule", "CrossEntropyLoss", "FiniteGuard", "MarginLoss", "SpreadLoss", "Throughput"]
+__all__ = [
+    "ClassificationModule",
+    "CrossEntropyLoss",
+    "FiniteGuard",
+    "MarginLoss",
+    "SpreadLoss",
+    "Throughput",
+    "inference_ms",
+]

@@ -67,8 +67,7 @@ class ClassificationModule(lightning.LightningModule):
         activations = self(batch.images).activations
         loss: Tensor = self.loss(activations, batch.labels, self.progress)
         self.train_accuracy(activations, batch.labels)
-        metrics = {"train/loss": loss, "train/accuracy": self.train_accuracy}
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        self._log("train", loss, self.train_accuracy, len(batch.labels))
         return loss
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -76,10 +75,13 @@ class ClassificationModule(lightning.LightningModule):
         activations = self(batch.images).activations
         self.test_accuracy(activations, batch.labels)
         loss = self.loss(activations, batch.labels, self.progress)
-        metrics = {"test/loss": loss, "test/accuracy": self.test_accuracy}
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        self._log("test", loss, self.test_accuracy, len(batch.labels))
 
     validation_step = test_step
+
+    def _log(self, split: str, loss: Tensor, accuracy: MulticlassAccuracy, batch_size: int) -> None:
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size)
+        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=batch_size)
 
     @property
     def progress(self) -> float:

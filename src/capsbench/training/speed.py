@@ -1,4 +1,4 @@
-"""How many images a second the training loop gets through."""
+"""How fast a model trains and answers."""
 
 import statistics
 import time
@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning
 import torch
+from torch import Tensor, nn
 
 
 class Throughput(lightning.Callback):
@@ -45,6 +46,25 @@ class Throughput(lightning.Callback):
             _synchronize(pl_module.device)
             self._last_step = time.perf_counter()
             self._rates.append(self._images / (self._last_step - self._start))
+
+
+def inference_ms(model: nn.Module, images: Tensor, repetitions: int = 10, warm_up: int = 2) -> float:
+    """Median milliseconds of a forward pass in evaluation mode.
+
+    Args:
+        model: on the device of the images.
+        images: (batch, channel, height, width), ready for the model.
+        repetitions, warm_up: passes that count, and passes before them that do not.
+    """
+    model.eval()
+    times = []
+    with torch.inference_mode():
+        for _ in range(warm_up + repetitions):
+            start = time.perf_counter()
+            model(images)
+            _synchronize(images.device)
+            times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times[warm_up:])
 
 
 def _synchronize(device: torch.device) -> None:

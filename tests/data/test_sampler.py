@@ -1,0 +1,29 @@
+"""Which examples make which batch, alone and between ranks."""
+
+from itertools import chain
+
+import torch
+
+from capsbench.data.base import EpochSampler
+
+
+def batches(rank: int = 0, world_size: int = 1, epoch: int = 0) -> list[list[int]]:
+    sampler = EpochSampler(103, 10, seed=1, shuffle=True, device=torch.device("cpu"), rank=rank, world_size=world_size)
+    sampler.set_epoch(epoch)
+    found = [where.indices.tolist() for where in sampler]
+    assert len(found) == len(sampler)
+    return found
+
+
+def test_covers_the_epoch() -> None:
+    assert sorted(chain(*batches())) == list(range(103))
+
+
+def test_ranks_share_each_batch() -> None:
+    whole, shares = batches(), [batches(rank, 3) for rank in range(3)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(chain(*parts)) == sorted(batch)
+
+
+def test_another_epoch_has_another_order() -> None:
+    assert batches(epoch=0) != batches(epoch=1)

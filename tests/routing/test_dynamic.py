@@ -1,0 +1,40 @@
+"""Dynamic routing beyond its goldens."""
+
+import pytest
+import torch
+
+from capsbench.routing import DynamicRouting, squash
+
+
+def test_one_iteration_is_uniform_coupling() -> None:
+    votes = torch.randn(2, 7, 3, 4)
+    torch.testing.assert_close(DynamicRouting(1)(votes).poses, squash(votes.sum(dim=1) / 3))
+
+
+def test_the_activation_is_the_length_of_the_pose() -> None:
+    parents = DynamicRouting(3)(torch.randn(2, 7, 3, 4))
+    torch.testing.assert_close(parents.activations, parents.poses.norm(dim=-1))
+
+
+def test_agreement_sharpens_with_iterations() -> None:
+    votes = torch.randn(1, 20, 2, 8, generator=torch.Generator().manual_seed(0))
+    votes[:, :, 1] = votes[:, :1, 1]  # the children agree on the second parent
+    once, thrice = (DynamicRouting(iterations)(votes).activations[0, 1] for iterations in (1, 3))
+    assert thrice > once
+
+
+def test_detach_changes_the_gradient_and_nothing_else() -> None:
+    votes = torch.randn(2, 7, 3, 4, requires_grad=True)
+    gradients, poses = [], []
+    for detach in (False, True):
+        parents = DynamicRouting(3, detach=detach)(votes)
+        poses.append(parents.poses.detach())
+        gradients += torch.autograd.grad(parents.activations.sum(), votes)
+    torch.testing.assert_close(poses[0], poses[1])
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("iterations", [0, -1, True])
+def test_iterations_must_be_a_positive_integer(iterations: int) -> None:
+    with pytest.raises(ValueError, match=rf"router\.iterations must be an integer of at least 1, got {iterations}"):
+        DynamicRouting(iterations)

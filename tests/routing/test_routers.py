@@ -1,0 +1,127 @@
+"""What every router promises."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
+
+BATCH, CHILDREN, PARENTS, DIM = 2, 7, 3, 4
+
+MAKERS: dict[str, Callable[[], Router]] = {
+    "fm": FMAgreement,
+    "fm, s as pose": lambda: FMAgreement(normalize_pose=False),
+    "fm, votes as they are": lambda: FMAgreement(normalize_votes=False),
+    "dynamic 1": lambda: DynamicRouting(1),
+    "dynamic 3": lambda: DynamicRouting(3),
+    "dynamic 3, detached": lambda: DynamicRouting(3, detach=True),
+    "em 1": lambda: EMRouting(PARENTS, 1),
+    "em 3": lambda: EMRouting(PARENTS, 3),
+}
+
+
+@pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
+def router(request: pytest.FixtureRequest) -> Router:
+    torch.manual_seed(0)
+    return request.param()
+
+
+@pytest.fixture
+def votes() -> torch.Tensor:
+    return torch.randn(BATCH, CHILDREN, PARENTS, DIM, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def activations() -> torch.Tensor:
+    return torch.rand(BATCH, CHILDREN, generator=torch.Generator().manual_seed(2))
+
+
+def test_shapes(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    parents = router(votes, activations)
+    assert isinstance(parents, Capsules)
+    assert parents.poses.shape == (BATCH, PARENTS, DIM)
+    assert parents.activations.shape == (BATCH, PARENTS)
+
+
+def test_the_order_of_children_does_not_matter(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    order = torch.randperm(CHILDREN, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(router(votes[:, order], activations[:, order]), router(votes, activations))
+
+
+def test_examples_do_not_see_each_other(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    alone = router(votes[:1], activations[:1])
+    together = router(votes, activations)
+    torch.testing.assert_close(alone.poses, together.poses[:1])
+    torch.testing.assert_close(alone.activations, together.activations[:1])
+
+
+def test_gradients_are_right(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    if getattr(router, "detach", False):
+        pytest.skip("a detached gradient is meant to be another one")
+    inputs = (votes.double().requires_grad_(), activations.double().requires_grad_())
+    assert torch.autograd.gradcheck(router.double(), inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", ["zero", "all equal", "tiny", "huge", "one child"])
+def test_stays_finite(router: Router, votes: torch.Tensor, activations: torch.Tensor, kind: str) -> None:
+    votes = {
+        "zero": torch.zeros_like(votes),
+        "all equal": torch.ones_like(votes),
+        "tiny": votes * 1e-12,
+        "huge": votes * 1e6,
+        "one child": votes[:, :1],
+    }[kind].requires_grad_()
+    activations = activations[:, : votes.shape[1]].requires_grad_()
+    parents = router(votes, activations)
+    (parents.poses.sum() + parents.activations.sum()).backward()
+    for tensor in (*parents, votes.grad):
+        assert torch.isfinite(tensor).all()
+
+
+def test_children_that_are_all_off_stay_finite(router: Router, votes: torch.Tensor) -> None:
+    votes.requires_grad_()
+    off = torch.zeros(BATCH, CHILDREN, requires_grad=True)
+    parents = router(votes, off)
+    (parents.poses.sum() + parents.activations.sum()).backward()
+    for tensor in (*parents, votes.grad):
+        assert torch.isfinite(tensor).all()
+
+
+def test_autocast_does_not_reach_routing(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    plain = router(votes, activations)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = router(votes, activations)
+    torch.testing.assert_close(under_autocast, plain, rtol=0, atol=0)
+    assert router(votes.bfloat16(), activations.bfloat16()).poses.dtype == torch.float32
+
+
+def test_double_stays_double(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    assert router.double()(votes.double(), activations.double()).poses.dtype == torch.float64
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 4), (2, 7, 12), (1, 2, 7, 3, 4), (2, 0, 3, 4)])
+def test_votes_of_the_wrong_shape(router: Router, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"votes must have the shape \(batch, child, parent, dim\).* got"):
+        router(torch.zeros(shape), None)
+
+
+def test_votes_that_are_integers(router: Router) -> None:
+    with pytest.raises(ValueError, match=r"must be floating point, got torch\.int64"):
+        router(torch.zeros(BATCH, CHILDREN, PARENTS, DIM, dtype=torch.int64), None)
+
+
+def test_activations_of_the_wrong_shape(router: Router, votes: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"activations must have the shape \(batch, child\) = \(2, 7\), got \(2, 6\)"):
+        router(votes, torch.ones(BATCH, CHILDREN - 1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_votes_that_are_not_finite(router: Router, votes: torch.Tensor, activations: torch.Tensor, bad: float) -> None:
+    votes[1, 2, 0, 1] = bad
+    with pytest.raises(NonFiniteError, match="1 of 168 votes are NaN or infinite"):
+        router(votes, activations)
+
+
+def test_an_empty_batch_is_no_error(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    assert router(votes[:0], activations[:0]).poses.shape == (0, PARENTS, DIM)

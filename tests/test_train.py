@@ -1,0 +1,164 @@
+"""The real entry points, on a few real digits, and what they say to bad input."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from capsbench import cli
+from capsbench.experiments import Result
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture
+def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in this process, in an empty folder; returns its output folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Path:
+        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
+        cli.main()
+        return tmp_path / "outputs"
+
+    return run
+
+
+def fails(capsbench: Run, *arguments: str) -> str:
+    """The one line that a command fails with."""
+    with pytest.raises(SystemExit) as error:
+        capsbench(*arguments)
+    line = error.value.code
+    assert isinstance(line, str)
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    return line
+
+
+def test_the_demo_in_miniature(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = capsbench(
+        *("train", "-m", "experiment=demo", "router=fm,dynamic,em", "seed=1,2"),
+        *("trainer.max_epochs=1", "data.batch_size=256"),
+    )
+    results = [Result.load(path.parent) for path in sorted(outputs.rglob("result.json"))]
+    assert [(r.router, r.seed) for r in results] == [
+        (router, seed) for router in ("dynamic", "em", "fm") for seed in (1, 2)
+    ]
+    capsbench("report", "experiment=demo")
+    printed = capsys.readouterr().out
+    assert all(router in printed for router in ("fm", "dynamic", "em"))
+    assert "<svg" in (outputs / "demo" / "report.html").read_text()
+
+
+def test_a_run_leaves_its_result_config_metrics_and_checkpoint(capsbench: Run) -> None:
+    outputs = capsbench("train", "router=dynamic", "router.iterations=2", "trainer.max_epochs=1", "seed=7")
+    (folder,) = outputs.glob("adhoc/digits/resnet_capsnet_small/dynamic/seed7-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["settings"]["router"]["iterations"] == 2
+    assert result["parameters"] == 189_616
+    assert (result["epochs"], result["steps"], result["smoke"]) == (1, 23, False)
+    assert 0 < result["metrics"]["test/accuracy"] <= 1
+    assert result["metrics"]["train/images_per_second"] > 0
+    assert result["metrics"]["inference/ms_per_batch"] > 0
+    assert {"versions", "device", "git_commit", "wall_time_s", "identity"} <= set(result)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["router"]["iterations"] == 2
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert {"epoch", "train/loss", "train/accuracy", "test/loss", "test/accuracy"} <= set(metrics.columns)
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_finished_run_is_skipped(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("train", "trainer=smoke")
+    (path,) = capsbench(*arguments).rglob("result.json")
+    before = path.stat().st_mtime_ns
+    capsbench(*arguments)
+    assert path.stat().st_mtime_ns == before
+    assert "finished before, skipped" in capsys.readouterr().out
+
+
+def test_a_run_that_is_cut_short_is_marked(capsbench: Run) -> None:
+    (path,) = capsbench("train", "trainer=smoke").rglob("result.json")
+    assert Result.load(path.parent).smoke
+
+
+def test_wandb_stays_offline(capsbench: Run) -> None:
+    outputs = capsbench("train", "-m", "trainer=smoke", "logger=wandb", "seed=1,2")
+    runs = list(outputs.rglob("offline-run-*/*.wandb"))
+    assert len(runs) == 2
+    assert len(list(outputs.rglob("metrics.csv"))) == 2
+
+
+def test_a_failed_run_is_on_file_and_the_sweep_goes_on(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsbench, "train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
+    assert line == "error: router.iterations must be an integer of at least 1, got 0"
+    (failed,) = Path("outputs").rglob("error.txt")
+    assert "Traceback" in failed.read_text()
+    (finished,) = Path("outputs").rglob("result.json")
+    assert finished.parent != failed.parent
+    assert "failed: router.iterations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["router=fmm"], "there is no router=fmm; did you mean fm? There are: dynamic, em, fm"),
+        (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
+        (["data=fashion"], "There are: digits, fashion_mnist, mnist"),
+        (["rooter=fm"], "there is no setting rooter; did you mean router?"),
+        (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
+        (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
+        (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
+        (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
+        (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
+        (["output_dir=/proc/nowhere"], "cannot use /proc/nowhere"),
+        (["-m", "output_dir=/proc/nowhere", "seed=1,2"], "cannot use /proc/nowhere"),
+        (["router=[fm"], "cannot read the override router=[fm"),
+    ],
+)
+def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) -> None:
+    assert said in fails(capsbench, "train", *arguments)
+
+
+def test_an_unknown_command(capsbench: Run) -> None:
+    assert fails(capsbench, "trian") == "error: there is no command trian; there are: train, report"
+
+
+def test_a_report_on_nothing(capsbench: Run) -> None:
+    assert "experiment must be given" in fails(capsbench, "report")
+    assert "no finished runs in outputs/demo" in fails(capsbench, "report", "experiment=demo")
+
+
+def test_completion_knows_commands_groups_and_options(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def complete(line: str) -> list[str]:
+        monkeypatch.setenv("COMP_LINE", line)
+        with contextlib.suppress(SystemExit):
+            capsbench("-sc", "query=bash")
+        return capsys.readouterr().out.split()
+
+    assert complete("capsbench ") == ["train", "report"]
+    assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
+
+
+@pytest.mark.parametrize("command", [["-m", "capsbench.train"], ["-m", "capsbench.cli", "train"]])
+def test_as_a_process(command: list[str], tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    shown = run("--cfg", "job")
+    assert shown.returncode == 0
+    assert yaml.safe_load(shown.stdout)["router"]["_target_"] == "capsbench.routing.FMAgreement"
+    assert list(tmp_path.iterdir()) == []
+    wrong = run("router=fmm")
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip().count("\n") == 0
+    assert "Traceback" not in wrong.stderr

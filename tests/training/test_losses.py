@@ -1,0 +1,50 @@
+"""Losses against their formulas."""
+
+import pytest
+import torch
+
+from capsbench.training import CrossEntropyLoss, MarginLoss, SpreadLoss
+
+ACTIVATIONS = torch.tensor([[0.95, 0.3, 0.05], [0.2, 0.6, 0.1]])
+LABELS = torch.tensor([0, 2])
+
+
+def test_margin_loss_by_hand() -> None:
+    first = 0.5 * (0.3 - 0.1) ** 2
+    second = (0.9 - 0.1) ** 2 + 0.5 * ((0.2 - 0.1) ** 2 + (0.6 - 0.1) ** 2)
+    assert MarginLoss()(ACTIVATIONS, LABELS).item() == pytest.approx((first + second) / 2)
+
+
+def test_spread_loss_by_hand_at_both_ends() -> None:
+    def expected(margin: float) -> float:
+        gaps = [0.95 - 0.3, 0.95 - 0.05, 0.1 - 0.2, 0.1 - 0.6]
+        return sum(max(0, margin - gap) ** 2 for gap in gaps) / 2
+
+    loss = SpreadLoss(start=0.2, end=0.9)
+    assert loss(ACTIVATIONS, LABELS, 0.0).item() == pytest.approx(expected(0.2))
+    assert loss(ACTIVATIONS, LABELS, 1.0).item() == pytest.approx(expected(0.9))
+
+
+def test_cross_entropy_is_pytorchs() -> None:
+    expected = torch.nn.functional.cross_entropy(ACTIVATIONS, LABELS)
+    torch.testing.assert_close(CrossEntropyLoss()(ACTIVATIONS, LABELS), expected)
+
+
+def test_normalized_cross_entropy_divides_by_the_sum() -> None:
+    expected = -(torch.tensor(0.95 / 1.3).log() + torch.tensor(0.1 / 0.9).log()) / 2
+    torch.testing.assert_close(CrossEntropyLoss(normalize=True)(ACTIVATIONS, LABELS), expected)
+
+
+def test_normalized_cross_entropy_of_nothing_is_finite() -> None:
+    zeros = torch.zeros(2, 3, requires_grad=True)
+    loss = CrossEntropyLoss(normalize=True)(zeros, LABELS)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(zeros.grad).all()
+
+
+@pytest.mark.parametrize("loss", [MarginLoss(), SpreadLoss(), CrossEntropyLoss(), CrossEntropyLoss(normalize=True)])
+def test_more_active_right_class_costs_less(loss: torch.nn.Module) -> None:
+    better = ACTIVATIONS.clone()
+    better[1, 2] = 0.5
+    assert loss(better, LABELS) < loss(ACTIVATIONS, LABELS)

@@ -1,0 +1,124 @@
+"""Training itself, on a few real digits."""
+
+from functools import partial
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+
+from capsbench.data import Digits
+from capsbench.models import ResNetCapsNet
+from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
+from capsbench.training import ClassificationModule, FiniteGuard, MarginLoss, SpreadLoss, Throughput
+from capsbench.training.finite import blame
+
+
+class FewDigits(Digits):
+    """64 digits, to train and to test on."""
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        self.train_split = type(self.train_split)(*(part[:64] for part in self.train_split))
+        self.test_split = self.train_split
+
+
+def small_model(router: type[Router] = FMAgreement) -> ResNetCapsNet:
+    return ResNetCapsNet((1, 32, 32), 10, router, blocks=(1, 1, 1), hidden_capsules=(), batch_norm_momentum=0.5)
+
+
+def fit(module: ClassificationModule, folder: Path, epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
+    trainer = lightning.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[FiniteGuard(), *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, datamodule=FewDigits(seed=1, batch_size=32))
+    return trainer
+
+
+def make_module(router: type[Router] = FMAgreement, loss: torch.nn.Module | None = None) -> ClassificationModule:
+    lightning.seed_everything(1, verbose=False)
+    optimizer = partial(torch.optim.Adam, lr=3e-3)
+    return ClassificationModule(small_model(router), loss or MarginLoss(), optimizer, num_classes=10)
+
+
+@pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting])
+def test_every_router_learns_a_few_digits_by_heart(router: type[Router], tmp_path: Path) -> None:
+    trainer = fit(make_module(router, SpreadLoss()), tmp_path, epochs=15)
+    assert trainer.callback_metrics["test/accuracy"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    first, second = make_module(), make_module()
+    for module in (first, second):
+        fit(module, tmp_path, epochs=2)
+        torch.manual_seed(123)
+    assert all(a.equal(b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def test_metrics_and_throughput(tmp_path: Path) -> None:
+    throughput = Throughput()
+    trainer = fit(make_module(), tmp_path, 2, throughput)
+    assert {"train/loss", "train/accuracy", "test/loss", "test/accuracy"} <= set(trainer.callback_metrics)
+    assert throughput.images_per_second > 0
+
+
+def test_spread_margin_grows_over_the_training(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(SpreadLoss):
+        def forward(self, activations: torch.Tensor, labels: torch.Tensor, progress: float = 1.0) -> torch.Tensor:
+            if activations.requires_grad:
+                seen.append(progress)
+            return super().forward(activations, labels, progress)
+
+    fit(make_module(loss=Watched()), tmp_path, epochs=2)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_scheduler_steps_each_step(tmp_path: Path) -> None:
+    module = ClassificationModule(
+        small_model(),
+        MarginLoss(),
+        partial(torch.optim.SGD, lr=1.0),
+        num_classes=10,
+        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2, 3], gamma=0.1),
+        scheduler_interval="step",
+    )
+    trainer = fit(module, tmp_path, epochs=2)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_nan_in_a_weight_stops_the_run_and_names_the_layer(tmp_path: Path) -> None:
+    module = make_module()
+    with torch.no_grad():
+        module.model.primary.conv.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"layer primary\.conv \(Conv2d\) has weights that are not finite"):
+        fit(module, tmp_path, epochs=1)
+
+
+def test_nan_that_only_the_loss_sees_stops_the_run(tmp_path: Path) -> None:
+    class Broken(MarginLoss):
+        def forward(self, activations: torch.Tensor, labels: torch.Tensor, progress: float = 1.0) -> torch.Tensor:
+            return super().forward(activations, labels) * float("nan")
+
+    with pytest.raises(NonFiniteError, match=r"not finite at step 0.*the loss itself overflowed"):
+        fit(make_module(loss=Broken()), tmp_path, epochs=1)
+
+
+def test_blame_finds_votes_that_overflow() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.capsule_layers[0].transform.weight.fill_(3e38)
+    assert blame(model.eval(), torch.rand(2, 1, 32, 32)).startswith("layer capsule_layers.0.transform")
+
+
+def test_blame_finds_images() -> None:
+    assert blame(small_model(), torch.full((1, 1, 32, 32), float("nan"))) == "the images themselves are not finite"
