@@ -10,9 +10,10 @@ from rich.table import Table
 
 from capsbench.errors import one_line, plain_exit
 from capsbench.reports.comparison import load_runs, panels
+from capsbench.reports.figures import training_curves
 from capsbench.reports.html import write_report
 
-HELP = """Compare the finished runs of an experiment: a table here, and OUTPUT_DIR/EXPERIMENT/report.html.
+HELP = """Compare the finished runs of an experiment: a table here; report.html and the curves (SVG) in OUTPUT_DIR/EXPERIMENT.
 
   capsbench report experiment=demo
 
@@ -37,11 +38,12 @@ ConfigStore.instance().store(
 @hydra.main(version_base="1.3", config_path=None, config_name="report")
 @plain_exit
 def app(config: DictConfig) -> None:
-    """Print the comparison and write report.html beside the runs."""
+    """Print the comparison; write the curves and report.html beside the runs."""
     root = Path(config.output_dir, config.experiment)
     runs = load_runs(root)
     console = Console()
     for panel in panels(runs):
+        training_curves(panel).savefig(root / f"{panel.title.replace(' / ', '-')}.svg")
         shown = Table(title=f"{config.experiment}: {panel.title}")
         for column in panel.table.columns:
             shown.add_column(column, justify="left" if column == "Router" else "right", overflow="fold")
