@@ -13,7 +13,8 @@ from capsbench.reports.comparison import load_runs, panels
 from capsbench.reports.figures import training_curves
 from capsbench.reports.html import write_report
 
-HELP = """Compare the finished runs of an experiment: a table here; report.html and the curves (SVG) in OUTPUT_DIR/EXPERIMENT.
+HELP = """Compare the finished runs of an experiment: a table here, and beside the runs
+report.html and the curves as SVG.
 
   capsbench report experiment=demo
 
