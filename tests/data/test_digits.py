@@ -22,11 +22,11 @@ def epoch(data: Digits, number: int = 0) -> list[Batch]:
 def test_split_is_fixed_stratified_and_disjoint(digits: Digits) -> None:
     other = Digits(seed=99)
     other.setup()
-    assert other.train_split.images.equal(digits.train_split.images)
-    assert len(digits.train_split.labels) == 1437
-    assert len(digits.test_split.labels) == 360
-    assert digits.test_split.labels.bincount().tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
-    every = torch.cat([digits.train_split.images, digits.test_split.images])
+    assert other.splits["train"].images.equal(digits.splits["train"].images)
+    assert len(digits.splits["train"].labels) == 1437
+    assert len(digits.splits["test"].labels) == 360
+    assert digits.splits["test"].labels.bincount().tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+    every = torch.cat([digits.splits["train"].images, digits.splits["test"].images])
     assert every.shape == (1797, 1, 32, 32)
     assert every.dtype == torch.uint8
     assert len(every.unique(dim=0)) == 1797
@@ -35,7 +35,7 @@ def test_split_is_fixed_stratified_and_disjoint(digits: Digits) -> None:
 def test_an_epoch_holds_each_example_once(digits: Digits) -> None:
     batches = epoch(digits)
     assert [len(batch.labels) for batch in batches] == [64] * 22 + [29]
-    assert torch.cat([b.labels for b in batches]).bincount().equal(digits.train_split.labels.bincount())
+    assert torch.cat([b.labels for b in batches]).bincount().equal(digits.splits["train"].labels.bincount())
 
 
 def test_epochs_repeat_exactly_and_differ_from_each_other(digits: Digits) -> None:
@@ -60,8 +60,8 @@ def test_images_are_in_the_unit_range(digits: Digits) -> None:
 
 def test_test_split_comes_in_order_and_unchanged(digits: Digits) -> None:
     batches = list(digits.test_dataloader())
-    assert torch.cat([b.labels for b in batches]).equal(digits.test_split.labels)
-    assert torch.cat([b.images for b in batches]).mul(255).round().byte().equal(digits.test_split.images)
+    assert torch.cat([b.labels for b in batches]).equal(digits.splits["test"].labels)
+    assert torch.cat([b.images for b in batches]).mul(255).round().byte().equal(digits.splits["test"].images)
 
 
 @pytest.mark.parametrize("option", ["batch_size", "eval_batch_size"])

@@ -4,14 +4,13 @@ import gzip
 import hashlib
 import shutil
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
-import torchvision.datasets
 
 from capsbench.data import MNIST, DataError, FashionMNIST
+from capsbench.data.files import DataFile, FileSet
 from capsbench.data.idx import IdxImages
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -26,11 +25,11 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> type[IdxImages]:
-    """A data set of ten images, its files in tmp_path/tiny, gzip-compressed."""
+    """A data set of ten images, its files in tmp_path/tiny, gzip-compressed, its address one that does not exist."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     random = np.random.default_rng(0)
-    md5 = {}
+    files = []
     for split, number in (("train", 6), ("t10k", 4)):
         for name, array in (
             (f"{split}-images-idx3-ubyte", random.integers(0, 256, (number, 28, 28), dtype=np.uint8)),
@@ -38,25 +37,18 @@ def tiny(tmp_path: Path) -> type[IdxImages]:
         ):
             write_idx(folder / f"{name}.gz", array)
             content = gzip.decompress((folder / f"{name}.gz").read_bytes())
-            md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return type("Tiny", (MNIST,), {"folder": "tiny", "md5": md5, "__module__": __name__})
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_kwargs: object) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(torchvision.datasets.utils, "urlopen", refuse, raising=False)
-    monkeypatch.setattr(torchvision.datasets.utils.urllib.request, "urlopen", refuse)
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            files.append(DataFile(name, md5, (f"http://localhost:9/{name}.gz",), "0" * 32, 0.1))
+    source = FileSet("tiny", tuple(files), elsewhere=("MNIST/raw",))
+    return type("Tiny", (IdxImages,), {"source": source, "title": "tiny", "__module__": __name__})
 
 
 def test_reads_compressed_files(tiny: type[IdxImages], tmp_path: Path) -> None:
     data = tiny(data_dir=tmp_path)
     data.prepare_data()
     data.setup()
-    assert data.train_split.images.shape == (6, 1, 28, 28)
-    assert data.test_split.labels.tolist() == [0, 1, 2, 3]
+    assert data.splits["train"].images.shape == (6, 1, 28, 28)
+    assert data.splits["test"].labels.tolist() == [0, 1, 2, 3]
 
 
 def test_reads_plain_files_the_same(tiny: type[IdxImages], tmp_path: Path) -> None:
@@ -67,12 +59,12 @@ def test_reads_plain_files_the_same(tiny: type[IdxImages], tmp_path: Path) -> No
         path.unlink()
     plain = tiny(data_dir=tmp_path)
     plain.setup()
-    assert plain.train_split.images.equal(compressed.train_split.images)
+    assert plain.splits["train"].images.equal(compressed.splits["train"].images)
 
 
 def test_reads_what_torchvision_left(tiny: type[IdxImages], tmp_path: Path) -> None:
     shutil.move(tmp_path / "tiny", tmp_path / "MNIST" / "raw")
-    assert tiny(data_dir=tmp_path).locate() == tmp_path / "MNIST" / "raw"
+    assert tiny.source.fetch(tmp_path) == tmp_path / "MNIST" / "raw"
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "HTML page", "wrong magic", "empty"])
@@ -95,19 +87,18 @@ def test_damaged_files_are_refused(tiny: type[IdxImages], tmp_path: Path, damage
 def test_a_damaged_file_is_told_by_its_digests(tiny: type[IdxImages], tmp_path: Path) -> None:
     path = tmp_path / "tiny" / "t10k-labels-idx1-ubyte.gz"
     write_idx(path, np.zeros(4, dtype=np.uint8))
-    expected = tiny.md5["t10k-labels-idx1-ubyte"]
+    expected = tiny.source.files[3].md5
     with pytest.raises(DataError, match=rf"must have MD5 {expected}, has [0-9a-f]{{32}}"):
         tiny(data_dir=tmp_path).setup()
 
 
-@pytest.mark.usefixtures("no_network")
 def test_missing_without_network(tiny: type[IdxImages], tmp_path: Path) -> None:
     (tmp_path / "tiny" / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError) as error:
         tiny(data_dir=tmp_path).prepare_data()
     message = str(error.value)
     assert "could not be downloaded" in message
-    assert "tiny lacks train-labels-idx1-ubyte;" in message
+    assert "tiny lacks train-labels-idx1-ubyte" in message
     assert "CAPSBENCH_DATA" in message
     assert "\n" not in message
 
@@ -116,15 +107,15 @@ def test_real_mnist(shared: Path) -> None:
     data = MNIST(data_dir=shared / "data")
     data.prepare_data()
     data.setup()
-    assert data.train_split.images.shape == (60_000, 1, 28, 28)
-    assert data.train_split.labels[:5].tolist() == [5, 0, 4, 1, 9]
-    assert data.test_split.labels.bincount().sum() == 10_000
+    assert data.splits["train"].images.shape == (60_000, 1, 28, 28)
+    assert data.splits["train"].labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.splits["test"].labels.bincount().sum() == 10_000
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_real_fashion_mnist(tmp_path: Path) -> None:
     data = FashionMNIST(data_dir=tmp_path, standardized=True)
     data.setup()
-    assert data.train_split.labels.bincount().tolist() == [6000] * 10
+    assert data.splits["train"].labels.bincount().tolist() == [6000] * 10
     batch = next(iter(data.test_dataloader()))
     torch.testing.assert_close(batch.images.mean(dim=(1, 2, 3)), torch.zeros(512), atol=1e-5, rtol=0)

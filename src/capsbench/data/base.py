@@ -5,21 +5,19 @@ A new data set is a subclass of `ImageDataModule` that says its shape and loads 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 import lightning
 import torch
 from jaxtyping import Float, Int64, UInt8
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from capsbench.data.randomness import Draw, permutation
 from capsbench.data.transforms import random_crop, random_flip, standardize, to_unit_range
-
-
-class DataError(RuntimeError):
-    """Data that is missing, unreadable or not what it should be; the message says what to do."""
 
 
 class LabelledImages(NamedTuple):
@@ -32,12 +30,18 @@ class LabelledImages(NamedTuple):
         """The same split on another device."""
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
+    def take(self, indices: Sequence[int]) -> "LabelledImages":
+        """The examples at these places."""
+        chosen = torch.as_tensor(indices, device=self.labels.device)
+        return LabelledImages(self.images[chosen], self.labels[chosen])
+
 
 class Batch(NamedTuple):
-    """What a model trains on."""
+    """What a model trains on; `parts` are the single images that a merged image is made of, where there are such."""
 
     images: Float[Tensor, "batch channel height width"]
-    labels: Int64[Tensor, "batch"]
+    labels: Int64[Tensor, "batch *several"]
+    parts: Float[Tensor, "batch part channel height width"] | None = None
 
 
 class Where(NamedTuple):
@@ -107,6 +111,10 @@ class BatchDataset(Dataset[Batch]):
         return self.make_batch(where)
 
 
+SplitName = Literal["train", "val", "test"]
+SPLIT_SEED = 0
+
+
 class ImageDataModule(lightning.LightningDataModule, ABC):
     """Images and labels of one data set, ready for training.
 
@@ -117,15 +125,21 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         standardized: images to mean 0, variance 1 each; else to [0, 1].
         crop_padding: augmentation: pad by so many pixels and crop at random; 0 is off.
         flip: augmentation: mirror half the images.
+        val_fraction: the share of the training set held out to tune on, stratified, the same for every seed. With 0,
+            as in every table, the curves show the test split, and nothing is chosen by them.
+        subset: train on so many examples only, stratified, the same for every seed; the run is then not a full one.
 
     Raises:
-        ValueError: a size below 1 or a padding below 0.
+        ValueError: a value out of its range.
         DataError: from `prepare_data` and `setup`, where the data is missing or damaged.
     """
 
-    image_shape: ClassVar[tuple[int, int, int]]
-    """(channels, height, width)"""
-    num_classes: ClassVar[int]
+    image_shape: tuple[int, int, int]
+    """(channels, height, width) of what the network sees."""
+    num_classes: int
+    labels_per_image: int = 1
+    title: str
+    """What the set is called in tables."""
 
     def __init__(
         self,
@@ -136,23 +150,29 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         standardized: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
+        val_fraction: float = 0.0,
+        subset: int | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("eval_batch_size", eval_batch_size, 1),
             ("crop_padding", crop_padding, 0),
+            ("subset", 1 if subset is None else subset, 1),
         ):
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"data.val_fraction must be at least 0 and below 1, got {val_fraction}")
         self.seed = seed
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.standardized = standardized
         self.crop_padding = crop_padding
         self.flip = flip
-        self.train_split: LabelledImages | None = None
-        self.test_split: LabelledImages | None = None
+        self.val_fraction = val_fraction
+        self.subset = subset
+        self.splits: dict[SplitName, LabelledImages] = {}
 
     @abstractmethod
     def load(self) -> tuple[LabelledImages, LabelledImages]:
@@ -163,68 +183,88 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """
 
     def setup(self, stage: str | None = None) -> None:
-        """Load both splits, once, onto the device that trains."""
-        if self.train_split is None:
-            train, test = self.load()
-            self.train_split, self.test_split = train.to(self.device), test.to(self.device)
+        """Load the splits, once, onto the device that trains."""
+        if self.splits:
+            return
+        train, test = self.load()
+        splits: dict[SplitName, LabelledImages] = {"train": train, "test": test}
+        if self.val_fraction:
+            rest, held_out = self._divide(train, test_size=self.val_fraction)
+            splits |= {"train": rest, "val": held_out}
+        if self.subset is not None:
+            if self.subset > len(splits["train"].labels):
+                raise ValueError(
+                    f"data.subset must be at most the training set's {len(splits['train'].labels)}, got {self.subset}"
+                )
+            if self.subset < len(splits["train"].labels):
+                splits["train"], _ = self._divide(splits["train"], train_size=self.subset)
+        self.splits = {name: split.to(self.device) for name, split in splits.items()}
+
+    def _divide(self, split: LabelledImages, **sizes: float) -> tuple[LabelledImages, LabelledImages]:
+        labels = split.labels.tolist()
+        try:
+            first, second = train_test_split(range(len(labels)), stratify=labels, random_state=SPLIT_SEED, **sizes)
+        except ValueError as error:
+            raise ValueError(f"data.subset or data.val_fraction does not fit this data set: {error}") from error
+        return split.take(first), split.take(second)
 
     @property
     def device(self) -> torch.device:
         """Where the images live: with the trainer's model, or on the CPU."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def prepare_images(
-        self, images: UInt8[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Bytes to what the network sees."""
-        return standardize(images) if self.standardized else to_unit_range(images)
+    def num_examples(self, split: SplitName) -> int:
+        """Examples in a split, or 0 if there is none of the name."""
+        return len(self.splits[split].labels) if split in self.splits else 0
 
-    def augment(
-        self, images: UInt8[Tensor, "batch channel height width"], draw: Draw
-    ) -> UInt8[Tensor, "batch channel height width"]:
-        """Change training images at random."""
+    def train_images(
+        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Bytes to what the network sees in training, augmented."""
         if self.crop_padding:
             images = random_crop(images, self.crop_padding, draw)
         if self.flip:
             images = random_flip(images, draw)
-        return images
+        return self.test_images(images)
 
-    def train_batch(self, where: Where) -> Batch:
-        """The training batch of these examples in this epoch."""
-        assert self.train_split is not None, "call setup() first"
-        images = self.train_split.images[where.indices]
-        draw = Draw(self.seed, where.epoch, where.indices)
-        return Batch(self.prepare_images(self.augment(images, draw)), self.train_split.labels[where.indices])
+    def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+        """Bytes to what the network sees in evaluation."""
+        return standardize(images) if self.standardized else to_unit_range(images)
 
-    def test_batch(self, where: Where) -> Batch:
-        """These examples of the test split."""
-        assert self.test_split is not None, "call setup() first"
-        return Batch(self.prepare_images(self.test_split.images[where.indices]), self.test_split.labels[where.indices])
+    def batch(self, split: SplitName, where: Where) -> Batch:
+        """The batch of these examples in this epoch: a function of (seed, split, epoch, indices)."""
+        images, labels = (part[where.indices] for part in self.splits[split])
+        if split == "train":
+            return Batch(self.train_images(images, Draw(self.seed, where.epoch, where.indices)), labels)
+        return Batch(self.test_images(images), labels)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented training batches."""
-        assert self.train_split is not None, "call setup() first"
-        return self._loader(self.train_batch, len(self.train_split.labels), self.batch_size, shuffle=True)
+        return self._loader("train", self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """What is evaluated during training: the validation split, or without one the test split, for the curves."""
+        return self._loader(self.watched_split, self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test split in order."""
-        assert self.test_split is not None, "call setup() first"
-        return self._loader(self.test_batch, len(self.test_split.labels), self.eval_batch_size, shuffle=False)
+        return self._loader("test", self.eval_batch_size)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """What is evaluated after each epoch: the test split, for the curves only. Nothing is chosen by it."""
-        return self.test_dataloader()
+    @property
+    def watched_split(self) -> SplitName:
+        """The split that `val_dataloader` gives."""
+        return "val" if self.val_fraction else "test"
 
-    def _loader(
-        self, make_batch: Callable[[Where], Batch], num_examples: int, batch_size: int, *, shuffle: bool
-    ) -> DataLoader[Batch]:
+    def _loader(self, split: SplitName, batch_size: int) -> DataLoader[Batch]:
+        if not self.splits:
+            raise RuntimeError("call setup() before asking for batches")
         sampler = EpochSampler(
-            num_examples,
+            self.num_examples(split),
             batch_size,
             seed=self.seed,
-            shuffle=shuffle,
+            shuffle=split == "train",
             device=self.device,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )
-        return DataLoader(BatchDataset(make_batch), sampler=sampler, batch_size=None)
+        return DataLoader(BatchDataset(partial(self.batch, split)), sampler=sampler, batch_size=None)

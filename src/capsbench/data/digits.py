@@ -20,6 +20,7 @@ class Digits(ImageDataModule):
 
     image_shape = (1, 32, 32)
     num_classes = 10
+    title = "digits"
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Enlarge (bilinear), scale 0…16 to bytes, split."""

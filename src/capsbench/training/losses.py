@@ -1,8 +1,20 @@
 """Losses on class activations. Each takes activations (batch, class), labels (batch,) and how far training has come."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+
+def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int64[Tensor, "batch class"]:
+    """1 for each class that is among an example's labels, 0 for the others.
+
+    >>> multi_hot(torch.tensor([[0, 2], [1, 2]]), 3)
+    tensor([[1, 0, 1],
+            [0, 1, 1]])
+    """
+    zeros = torch.zeros(len(labels), num_classes, dtype=torch.int64, device=labels.device)
+    return zeros.scatter(1, labels.reshape(len(labels), -1), 1)
 
 
 class MarginLoss(nn.Module):
@@ -12,6 +24,8 @@ class MarginLoss(nn.Module):
         present: m⁺, what the activation of the right class should exceed.
         absent: m⁻, what the others should stay below.
         down_weight: λ, the weight of the absent classes.
+
+    The one loss here for examples that show several classes: labels (batch, several) then.
     """
 
     def __init__(self, present: float = 0.9, absent: float = 0.1, down_weight: float = 0.5) -> None:
@@ -21,10 +35,10 @@ class MarginLoss(nn.Module):
         self.down_weight = down_weight
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch"], progress: float = 1.0
+        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
         """The loss of a batch; `progress` plays no part."""
-        is_present = F.one_hot(labels, activations.shape[1]).to(activations.dtype)
+        is_present = multi_hot(labels, activations.shape[1]).to(activations.dtype)
         too_weak = (self.present - activations).clamp_min(0).square()
         too_strong = (activations - self.absent).clamp_min(0).square()
         return (is_present * too_weak + self.down_weight * (1 - is_present) * too_strong).sum(dim=1).mean()

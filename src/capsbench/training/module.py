@@ -7,20 +7,23 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
+from capsbench.data.base import SplitName
 from capsbench.routing import Capsules, NonFiniteError
 from capsbench.training.finite import blame
+from capsbench.training.losses import multi_hot
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
 class ClassificationModule(lightning.LightningModule):
-    """Trains a capsule network on labels; the predicted class is the most active capsule.
+    """Trains a capsule network on labels; the predicted classes are the most active capsules, as many as labels.
 
-    Logs `train/loss`, `train/accuracy`, `test/loss`, `test/accuracy` once per epoch, kept on the device until then.
+    An example counts as right if all its classes are. Logs `train/loss`, `train/accuracy`, and the same of `val` or
+    `test`, once per epoch, kept on the device until then.
 
     Args:
         model: images (batch, channel, height, width) to class capsules.
@@ -47,8 +50,9 @@ class ClassificationModule(lightning.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
-        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.accuracy = nn.ModuleDict(
+            {f"{split}_accuracy": MultilabelExactMatch(num_classes) for split in ("train", "val", "test")}
+        )
 
     def forward(self, images: Tensor) -> Capsules:
         """Images to class capsules.
@@ -64,24 +68,26 @@ class ClassificationModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch."""
-        activations = self(batch.images).activations
-        loss: Tensor = self.loss(activations, batch.labels, self.progress)
-        self.train_accuracy(activations, batch.labels)
-        self._log("train", loss, self.train_accuracy, len(batch.labels))
-        return loss
+        return self._step("train", batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy on a batch of what is watched during training: the validation or the test split."""
+        self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on a batch of the test split."""
+        self._step("test", batch)
+
+    def _step(self, split: SplitName, batch: Batch) -> Tensor:
         activations = self(batch.images).activations
-        self.test_accuracy(activations, batch.labels)
-        loss = self.loss(activations, batch.labels, self.progress)
-        self._log("test", loss, self.test_accuracy, len(batch.labels))
-
-    validation_step = test_step
-
-    def _log(self, split: str, loss: Tensor, accuracy: MulticlassAccuracy, batch_size: int) -> None:
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size)
-        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=batch_size)
+        loss: Tensor = self.loss(activations, batch.labels, self.progress)
+        labels = batch.labels.reshape(len(activations), -1)
+        predicted = activations.detach().topk(labels.shape[1], dim=1).indices
+        accuracy = self.accuracy[f"{split}_accuracy"]
+        accuracy(multi_hot(predicted, activations.shape[1]), multi_hot(labels, activations.shape[1]))
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=len(labels))  # type: ignore[arg-type]
+        return loss
 
     @property
     def progress(self) -> float:

@@ -1,0 +1,123 @@
+"""Files of data sets: where they may lie, what their content must be, and how to get them."""
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+from filelock import FileLock
+
+from capsbench.data.errors import DataError
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a data set.
+
+    Attributes:
+        name: on disk, uncompressed; NAME.gz is taken as well.
+        md5: of the content, uncompressed, so that a copy compressed by someone else is as good; None if nobody has
+            published it, and then whoever reads the file checks its form.
+        urls: where it can be downloaded, the first that works.
+        download_md5: of what the addresses give, before it is unpacked.
+        download_mb: its size in MB.
+    """
+
+    name: str
+    md5: str | None
+    urls: tuple[str, ...]
+    download_md5: str | None
+    download_mb: float
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """The files of one data set.
+
+    Attributes:
+        folder: their place below `data_dir`.
+        files: all of them.
+        elsewhere: other places, below `data_dir` or absolute: other tools' folders, the system's packages.
+    """
+
+    folder: str
+    files: tuple[DataFile, ...]
+    elsewhere: tuple[str, ...] = ()
+
+    def find(self, data_dir: Path) -> Path | None:
+        """The first place that has every file, or None."""
+        return next((place for place in self._places(data_dir) if not self._missing(place)), None)
+
+    def fetch(self, data_dir: Path) -> Path:
+        """The place that has every file, after downloading those that are missing.
+
+        A file appears under its name only once it is whole and its digest has matched; two processes take turns.
+
+        Raises:
+            DataError: no network, no space, or an address gave something else.
+        """
+        place = self.find(data_dir)
+        if place is not None:
+            return place
+        folder = data_dir / self.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                for name in self._missing(folder):
+                    _download(next(file for file in self.files if file.name == name), folder)
+        except OSError as error:
+            looked = "; ".join(f"{p} lacks {', '.join(self._missing(p))}" for p in self._places(data_dir))
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{self.folder} is not here and could not be downloaded: {reason}. Looked in: {looked}. "
+                f"Put the files into {folder}, or set data_dir or CAPSBENCH_DATA to where they are"
+            ) from error
+        return folder
+
+    def read(self, place: Path, name: str) -> bytes:
+        """The content of a file, uncompressed, after its digest has matched.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        file = next(file for file in self.files if file.name == name)
+        path = _on_disk(place, name)
+        if path is None:
+            raise DataError(f"{place / name} is missing; capsbench data fetch gets it")
+        try:
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} cannot be read ({error}); delete it to have it downloaded again") from error
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if file.md5 not in (None, found):
+            raise DataError(
+                f"{path} is damaged or another file: its content must have MD5 {file.md5}, has {found}; "
+                "delete it to have it downloaded again"
+            )
+        return content
+
+    def _places(self, data_dir: Path) -> list[Path]:
+        return [data_dir / self.folder, *(data_dir / other for other in self.elsewhere)]
+
+    def _missing(self, place: Path) -> list[str]:
+        return [file.name for file in self.files if _on_disk(place, file.name) is None]
+
+
+def _on_disk(place: Path, name: str) -> Path | None:
+    return next((path for path in (place / f"{name}.gz", place / name) if path.is_file()), None)
+
+
+def _download(file: DataFile, folder: Path) -> None:
+    """Get a file from the first address that gives it; pooch moves it into place once its digest has matched."""
+    failures = []
+    for url in file.urls:
+        name = file.name + (".gz" if url.endswith(".gz") else "")
+        known_hash = f"md5:{file.download_md5}" if file.download_md5 else None
+        try:
+            pooch.retrieve(url, known_hash=known_hash, fname=name, path=folder, progressbar=True)
+            return
+        except (OSError, ValueError) as error:  # no connection; another digest
+            failures.append(f"{url}: {error}")
+    raise OSError("; ".join(failures))
