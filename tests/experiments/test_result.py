@@ -28,6 +28,10 @@ def result() -> Result:
         device="cpu",
         git_commit=None,
         smoke=False,
+        data_title="digits",
+        train_examples=1437,
+        test_examples=360,
+        full=True,
     )
 
 

@@ -43,6 +43,10 @@ def add_run(
         device="cpu",
         git_commit=None,
         smoke=smoke,
+        data_title="digits",
+        train_examples=1437,
+        test_examples=360,
+        full=not smoke,
     ).save(folder)
 
 

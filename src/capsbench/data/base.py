@@ -209,6 +209,11 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return split.take(first), split.take(second)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether training leaves examples out."""
+        return self.subset is not None or self.val_fraction > 0
+
+    @property
     def device(self) -> torch.device:
         """Where the images live: with the trainer's model, or on the CPU."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

@@ -2,8 +2,13 @@
 
 import gzip
 import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pooch
@@ -76,6 +81,20 @@ class FileSet:
             ) from error
         return folder
 
+    def check(self, place: Path, name: str) -> Path:
+        """The path of a file that another library is going to open, after its digest has matched.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        file = next(file for file in self.files if file.name == name)
+        path = place / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing; capsbench data fetch gets it")
+        with path.open("rb") as stream:
+            _compare(path, file.md5, hashlib.file_digest(stream, _md5).hexdigest())
+        return path
+
     def read(self, place: Path, name: str) -> bytes:
         """The content of a file, uncompressed, after its digest has matched.
 
@@ -90,12 +109,7 @@ class FileSet:
             content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it to have it downloaded again") from error
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if file.md5 not in (None, found):
-            raise DataError(
-                f"{path} is damaged or another file: its content must have MD5 {file.md5}, has {found}; "
-                "delete it to have it downloaded again"
-            )
+        _compare(path, file.md5, _md5(content).hexdigest())
         return content
 
     def _places(self, data_dir: Path) -> list[Path]:
@@ -103,6 +117,17 @@ class FileSet:
 
     def _missing(self, place: Path) -> list[str]:
         return [file.name for file in self.files if _on_disk(place, file.name) is None]
+
+
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def _compare(path: Path, expected: str | None, found: str) -> None:
+    if expected not in (None, found):
+        raise DataError(
+            f"{path} is damaged or another file: its content must have MD5 {expected}, has {found}; "
+            "delete it to have it downloaded again"
+        )
 
 
 def _on_disk(place: Path, name: str) -> Path | None:
@@ -113,11 +138,27 @@ def _download(file: DataFile, folder: Path) -> None:
     """Get a file from the first address that gives it; pooch moves it into place once its digest has matched."""
     failures = []
     for url in file.urls:
-        name = file.name + (".gz" if url.endswith(".gz") else "")
+        suffix = Path(url).suffix if url.endswith((".gz", ".zip")) and not file.name.endswith(".gz") else ""
         known_hash = f"md5:{file.download_md5}" if file.download_md5 else None
         try:
-            pooch.retrieve(url, known_hash=known_hash, fname=name, path=folder, progressbar=True)
+            path = pooch.retrieve(url, known_hash, fname=file.name + suffix, path=folder, progressbar=True)
+            if suffix == ".zip":
+                _unzip(Path(path), file.name)
             return
-        except (OSError, ValueError) as error:  # no connection; another digest
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # no connection; not what it should be
             failures.append(f"{url}: {error}")
     raise OSError("; ".join(failures))
+
+
+def _unzip(archive: Path, name: str) -> None:
+    """Put the one member of that name beside its archive, whole or not at all, and remove the archive."""
+    with zipfile.ZipFile(archive) as members, tempfile.NamedTemporaryFile(dir=archive.parent, delete=False) as whole:
+        try:
+            with members.open(name) as member:
+                shutil.copyfileobj(member, whole)
+            os.replace(whole.name, archive.parent / name)
+        except BaseException:
+            os.unlink(whole.name)
+            raise
+        finally:
+            archive.unlink()

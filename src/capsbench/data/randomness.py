@@ -33,8 +33,8 @@ class Draw:
         """64 random bits per example."""
         return random_bits((self.seed, purpose, self.epoch), self.indices)
 
-    def integers(self, purpose: str, high: int) -> Int64[Tensor, "batch"]:
-        """Uniform integers in [0, high), for high up to 2³¹."""
+    def integers(self, purpose: str, high: int | Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+        """Uniform integers in [0, high), for high up to 2³¹, the same for all or one each."""
         return (_shift_right(self.bits(purpose), 32) * high) >> 32
 
     def uniform(self, purpose: str, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "batch"]:

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsbench.data.randomness import Draw
@@ -44,3 +44,20 @@ def random_flip(
     """Mirror each image left to right with probability ½."""
     flipped = draw.integers("flip", 2).bool()[:, None, None, None]
     return torch.where(flipped, images.flip(-1), images)
+
+
+def place(
+    digits: UInt8[Tensor, "batch 1 height width"],
+    size: int,
+    rows: Int64[Tensor, "batch"],
+    columns: Int64[Tensor, "batch"],
+) -> UInt8[Tensor, "batch 1 size size"]:
+    """Put each digit on a black square canvas, its upper left corner at (row, column)."""
+    batch, _, height, width = digits.shape
+    device = digits.device
+    canvas = torch.zeros(batch, 1, size, size, dtype=digits.dtype, device=device)
+    example = torch.arange(batch, device=device)[:, None, None]
+    y = (rows[:, None] + torch.arange(height, device=device))[:, :, None]
+    x = (columns[:, None] + torch.arange(width, device=device))[:, None, :]
+    canvas[example, 0, y, x] = digits[:, 0]
+    return canvas

@@ -31,6 +31,9 @@ class Result:
         device: what it ran on, in words.
         git_commit: of the code, with "+" where the tree was changed; None outside a repository.
         smoke: cut short on purpose; no table of the paper shows it.
+        data_title: what the data is called in tables, say "affNIST (generated)".
+        train_examples, test_examples: in the splits.
+        full: neither a smoke run nor trained on a part of the training set.
     """
 
     experiment: str
@@ -50,6 +53,10 @@ class Result:
     device: str
     git_commit: str | None
     smoke: bool
+    data_title: str
+    train_examples: int
+    test_examples: int
+    full: bool
 
     def save(self, folder: Path) -> None:
         """Write result.json so that it is either not there or whole, whenever the process dies."""

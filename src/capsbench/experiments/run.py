@@ -86,6 +86,10 @@ def train_and_test(
         device=describe_device(module.device),
         git_commit=git_commit(),
         smoke=is_smoke(identity),
+        data_title=data.title,
+        train_examples=data.num_examples("train"),
+        test_examples=data.num_examples("test"),
+        full=not (is_smoke(identity) or data.is_cut),
     )
     result.save(folder)
     return result

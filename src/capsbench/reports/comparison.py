@@ -31,7 +31,7 @@ class Panel:
     """Runs that are comparable: the same data and architecture, their routers side by side.
 
     Attributes:
-        title: "data / architecture".
+        title: "data / architecture"; with the number of training images where the set was cut.
         routers: the runs of each router; where more than the seed differs, the label says what.
         table: one row per router, ready for a reader.
     """
@@ -58,7 +58,7 @@ def load_runs(root: Path) -> list[Run]:
 
 def panels(runs: list[Run]) -> list[Panel]:
     """Sort runs into panels, the best router first in each."""
-    frame = pd.DataFrame({"title": [f"{run.result.data} / {run.result.arch}" for run in runs]})
+    frame = pd.DataFrame({"title": [_title(run.result) for run in runs]})
     frame["router"] = [run.result.router for run in runs]
     frame["label"] = frame["router"]
     for _, group in frame.groupby(["title", "router"]):
@@ -68,6 +68,11 @@ def panels(runs: list[Run]) -> list[Panel]:
         routers = {str(label): [runs[i] for i in rows.index] for label, rows in group.groupby("label")}
         found.append(Panel(str(title), routers, _table(routers)))
     return found
+
+
+def _title(result: Result) -> str:
+    part = "" if result.full else f", {result.train_examples:,} training images"
+    return f"{result.data_title}{part} / {result.arch}"
 
 
 def _differences(runs: list[Run]) -> list[str]:

@@ -1,0 +1,204 @@
+"""affNIST: train on translated MNIST, test on affinely transformed MNIST."""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import scipy.io
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.errors import DataError
+from capsbench.data.files import DataFile, FileSet
+from capsbench.data.idx import MNIST
+from capsbench.data.randomness import Draw
+from capsbench.data.transforms import place, to_unit_range
+
+CANVAS = 40
+OFFSETS = CANVAS - 28 + 1
+"""Places per direction at which a 28×28 digit lies within the canvas: ±6 pixels about the centre."""
+
+ROTATION = 20.0
+SHEAR = 0.2
+SCALE = (0.8, 1.2)
+WIDE = 64
+"""A canvas that no transformed digit leaves."""
+GENERATOR_SEED = 0
+
+
+class AffNIST(ImageDataModule):
+    """The robustness test of Sabour et al. 2017 (arXiv:1710.09829), §5.2, and of the paper's §4.3.1.
+
+    Training: MNIST's 60,000 digits, each on a black 40×40 canvas at one of the 169 places where it fits, drawn anew in
+    each epoch. Test: Tieleman's affNIST, 320,000 images; or, where its file cannot be had, digits transformed as
+    affNIST's were, and called "affNIST (generated)".
+
+    Args:
+        data_dir: where data sets are kept.
+        test_source: "official", or "generated" from MNIST's test digits.
+        per_digit: how many transformations of each test digit to generate.
+        **options: see `ImageDataModule`.
+
+    Raises:
+        ValueError: test_source is neither of the two, or per_digit is below 1.
+    """
+
+    image_shape = (1, CANVAS, CANVAS)
+    num_classes = 10
+    title = "affNIST"
+    digits: ClassVar[FileSet] = MNIST.source
+    source: ClassVar[FileSet] = FileSet(
+        "affnist",
+        (
+            DataFile(
+                "test.mat",
+                None,
+                ("https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip",),
+                None,
+                download_mb=130.0,
+            ),
+        ),
+    )
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | os.PathLike[str] = "data",
+        test_source: Literal["official", "generated"] = "official",
+        per_digit: int = 32,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if test_source not in ("official", "generated"):
+            raise ValueError(f"data.test_source must be official or generated, got {test_source}")
+        if per_digit < 1:
+            raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
+        self.data_dir = Path(data_dir)
+        self.test_source = test_source
+        self.per_digit = per_digit
+        if test_source == "generated":
+            self.title = "affNIST (generated)"
+
+    def prepare_data(self) -> None:
+        """Make sure the files are somewhere; download them if not."""
+        self.digits.fetch(self.data_dir)
+        if self.test_source == "official":
+            self._fetch_official()
+
+    def load(self) -> tuple[LabelledImages, LabelledImages]:
+        """MNIST's digits as they are, to be placed batch by batch, and the test images whole."""
+        train, test_digits = MNIST(data_dir=self.data_dir).load()
+        if self.test_source == "generated":
+            return train, generate(test_digits, self.per_digit)
+        return train, read_official(self._fetch_official() / self.source.files[0].name)
+
+    def _fetch_official(self) -> Path:
+        try:
+            return self.source.fetch(self.data_dir)
+        except DataError as error:
+            raise DataError(f"{error}. Or test on generated images: data.test_source=generated") from error
+
+    def train_images(
+        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Digits on their canvas, each at its place for this epoch."""
+        return to_unit_range(place(images, CANVAS, draw.integers("row", OFFSETS), draw.integers("column", OFFSETS)))
+
+
+def generate(digits: LabelledImages, per_digit: int, chunk: int = 4096) -> LabelledImages:
+    """Test images made as affNIST's were: `per_digit` random transformations of each digit, always the same ones.
+
+    Rotation, shear and both scales are uniform in their ranges, then the place is uniform among those that cut off no
+    ink.
+    """
+    images = []
+    for part in torch.split(torch.arange(len(digits.labels) * per_digit), chunk):
+        draw = Draw(GENERATOR_SEED, 0, part)
+        warped = warp(
+            digits.images[part // per_digit],
+            rotation=draw.uniform("rotation", -ROTATION, ROTATION),
+            shear=draw.uniform("shear", -SHEAR, SHEAR),
+            scale_x=draw.uniform("scale x", *SCALE),
+            scale_y=draw.uniform("scale y", *SCALE),
+        )
+        images.append(cut_out(warped, draw))
+    return LabelledImages(torch.cat(images), digits.labels.repeat_interleave(per_digit))
+
+
+def warp(
+    digits: UInt8[Tensor, "batch 1 height width"],
+    *,
+    rotation: Float[Tensor, "batch"],
+    shear: Float[Tensor, "batch"],
+    scale_x: Float[Tensor, "batch"],
+    scale_y: Float[Tensor, "batch"],
+) -> UInt8[Tensor, "batch 1 wide wide"]:
+    """Scale, shear, then rotate each digit about its image's centre, on a canvas wide enough for any of it.
+
+    Args:
+        digits: square images.
+        rotation: degrees, counter-clockwise.
+        shear: pixels to the right for each pixel up.
+        scale_x, scale_y: factors.
+    """
+    sine, cosine = torch.sin(torch.deg2rad(rotation)), torch.cos(torch.deg2rad(rotation))
+    one, zero = torch.ones_like(shear), torch.zeros_like(shear)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).view(-1, 2, 2)
+
+    rotate = matrix(cosine, sine, -sine, cosine)  # y points down
+    forward = rotate @ matrix(one, -shear, zero, one) @ matrix(scale_x, zero, zero, scale_y)
+    # grid_sample looks up, for each pixel of the result, where it comes from.
+    backward = torch.linalg.inv(forward) * (WIDE / digits.shape[-1])
+    theta = torch.cat([backward, torch.zeros_like(backward[:, :, :1])], dim=2)
+    grid = F.affine_grid(theta, [len(digits), 1, WIDE, WIDE], align_corners=False)
+    return F.grid_sample(digits.float(), grid, align_corners=False).round().to(torch.uint8)
+
+
+def cut_out(warped: UInt8[Tensor, "batch 1 wide wide"], draw: Draw) -> UInt8[Tensor, "batch 1 canvas canvas"]:
+    """A 40×40 window of each canvas, at a place drawn from those where no ink is cut off."""
+    ink = warped[:, 0] > 0
+    rows = _window(ink.any(dim=2), draw, "row")
+    columns = _window(ink.any(dim=1), draw, "column")
+    example = torch.arange(len(warped))[:, None, None]
+    return warped[example, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _window(has_ink: Bool[Tensor, "batch wide"], draw: Draw, purpose: str) -> Int64[Tensor, "batch canvas"]:
+    """The lines of a window that shows every line with ink."""
+    first = has_ink.int().argmax(dim=1)
+    last = WIDE - 1 - has_ink.flip(1).int().argmax(dim=1)
+    lowest = (last - CANVAS + 1).clamp(0, WIDE - CANVAS)
+    highest = torch.minimum(first, torch.tensor(WIDE - CANVAS)).maximum(lowest)
+    start = lowest + draw.integers(purpose, highest - lowest + 1)
+    return start[:, None] + torch.arange(CANVAS)
+
+
+def read_official(path: Path) -> LabelledImages:
+    """The images and labels of affNIST's `test.mat`.
+
+    Raises:
+        DataError: the file is not the struct `affNISTdata` with image (1600 × N bytes) and label_int (N digits).
+    """
+    try:
+        data = scipy.io.loadmat(path, variable_names=["affNISTdata"])["affNISTdata"][0, 0]
+        pixels, labels = data["image"], data["label_int"].ravel()
+    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, zlib.error) as error:
+        raise DataError(
+            f"{path} is not affNIST's file, a struct affNISTdata with image and label_int: {error}"
+        ) from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or len(pixels) != CANVAS**2:
+        raise DataError(f"{path}: image must be {CANVAS**2} × N bytes, is {pixels.shape} of {pixels.dtype}")
+    if labels.shape != pixels.shape[1:]:
+        raise DataError(f"{path}: {pixels.shape[1]} images but {len(labels)} labels")
+    if labels.size and not (labels.min() >= 0 and labels.max() <= 9):
+        raise DataError(f"{path}: labels must be from 0 to 9, found {labels.min()} to {labels.max()}")
+    # MATLAB keeps columns together: one image after the other, so turning it over copies nothing.
+    images = torch.from_numpy(np.ascontiguousarray(pixels.T)).view(-1, 1, CANVAS, CANVAS)
+    return LabelledImages(images, torch.from_numpy(labels.astype(np.int64)))
