@@ -13,12 +13,13 @@ ALLOWED = {
     "models": {"models", "capsules", "routing"},
     "data": {"data"},
     "training": {"training", "data", "models", "capsules", "routing"},
+    "benchmarks": {"benchmarks", "data", "models", "capsules", "routing"},
     "experiments": {"experiments", "training", "data", "models", "capsules", "routing"},
     "reports": {"reports", "experiments", "training", "data", "models", "capsules", "routing"},
 }
 PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
-KNOW_HYDRA = {"train.py", "report.py", "errors.py"}
+KNOW_HYDRA = {"train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
 
 
 def imports(path: Path) -> set[str]:

@@ -7,6 +7,8 @@ import sys
 COMMANDS = {
     "train": "train a capsule network, or with -m a sweep of them",
     "report": "compare the finished runs of an experiment",
+    "data": "list, fetch, check and show data sets",
+    "benchmark": "measure how fast things are",
 }
 USAGE = "usage: capsbench COMMAND [OVERRIDES]\n\n" + "\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items())
 
@@ -24,7 +26,8 @@ def main() -> None:
         sys.argv[1:] = arguments
     if command not in COMMANDS:
         sys.exit(f"error: there is no command {command}; there are: {', '.join(COMMANDS)}")
-    importlib.import_module(f"capsbench.{command}").main()
+    module = {"data": "data_command"}.get(command, command)  # capsbench.data is the package
+    importlib.import_module(f"capsbench.{module}").main()
 
 
 def _completed_command() -> str:

@@ -9,6 +9,7 @@ from capsbench.data.errors import DataError
 from capsbench.data.idx import MNIST, FashionMNIST
 from capsbench.data.image_folder import ImageFolder
 from capsbench.data.multi_mnist import MultiMNIST
+from capsbench.data.small_norb import SmallNORB
 from capsbench.data.svhn import SVHN
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "ImageFolder",
     "LabelledImages",
     "MultiMNIST",
+    "SmallNORB",
 ]

@@ -3,13 +3,14 @@
 import os
 import zlib
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.io
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
+from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from capsbench.data.base import ImageDataModule, LabelledImages
@@ -29,6 +30,18 @@ SCALE = (0.8, 1.2)
 WIDE = 64
 """A canvas that no transformed digit leaves."""
 GENERATOR_SEED = 0
+
+NOT_THE_STRUCT = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    NotImplementedError,
+    MatReadError,
+    zlib.error,
+)
+"""What reading something else as affNIST's file raises."""
 
 
 class AffNIST(ImageDataModule):
@@ -64,12 +77,15 @@ class AffNIST(ImageDataModule):
             ),
         ),
     )
+    file_sets = (digits, source)
+    licence = "not stated"
+    origin = "https://www.cs.toronto.edu/~tijmen/affNIST"
 
     def __init__(
         self,
         *,
         data_dir: str | os.PathLike[str] = "data",
-        test_source: Literal["official", "generated"] = "official",
+        test_source: str = "official",
         per_digit: int = 32,
         **options: Any,
     ) -> None:
@@ -189,7 +205,16 @@ def read_official(path: Path) -> LabelledImages:
     try:
         data = scipy.io.loadmat(path, variable_names=["affNISTdata"])["affNISTdata"][0, 0]
         pixels, labels = data["image"], data["label_int"].ravel()
-    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
         raise DataError(
             f"{path} is not affNIST's file, a struct affNISTdata with image and label_int: {error}"
         ) from error

@@ -7,7 +7,7 @@ A new data set is a subclass of `ImageDataModule` that says its shape and loads 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import lightning
 import torch
@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from capsbench.data.files import FileSet
 from capsbench.data.randomness import Draw, permutation
 from capsbench.data.transforms import random_crop, random_flip, standardize, to_unit_range
 
@@ -140,6 +141,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     labels_per_image: int = 1
     title: str
     """What the set is called in tables."""
+    file_sets: ClassVar[tuple[FileSet, ...]] = ()
+    """The files it is read from."""
+    licence: ClassVar[str] = "yours"
+    origin: ClassVar[str] = "–"
 
     def __init__(
         self,
@@ -200,7 +205,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
                 splits["train"], _ = self._divide(splits["train"], train_size=self.subset)
         self.splits = {name: split.to(self.device) for name, split in splits.items()}
 
-    def _divide(self, split: LabelledImages, **sizes: float) -> tuple[LabelledImages, LabelledImages]:
+    def _divide(self, split: LabelledImages, **sizes: float | int) -> tuple[LabelledImages, LabelledImages]:
         labels = split.labels.tolist()
         try:
             first, second = train_test_split(range(len(labels)), stratify=labels, random_state=SPLIT_SEED, **sizes)

@@ -40,6 +40,9 @@ class CIFAR10(ImageDataModule):
         ),
         elsewhere=(".",),
     )
+    file_sets = (source,)
+    licence = "not stated"
+    origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
     def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
         super().__init__(**options)

@@ -1,5 +1,6 @@
 """Files of data sets: where they may lie, what their content must be, and how to get them."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -15,6 +16,8 @@ import pooch
 from filelock import FileLock
 
 from capsbench.data.errors import DataError
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,15 @@ class FileSet:
         folder = data_dir / self.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
+            with FileLock(folder / LOCK):
                 for name in self._missing(folder):
                     _download(next(file for file in self.files if file.name == name), folder)
         except OSError as error:
             looked = "; ".join(f"{p} lacks {', '.join(self._missing(p))}" for p in self._places(data_dir))
             reason = " ".join(str(error).split())
+            with contextlib.suppress(OSError):  # leave no folder behind that was made for nothing
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
             raise DataError(
                 f"{self.folder} is not here and could not be downloaded: {reason}. Looked in: {looked}. "
                 f"Put the files into {folder}, or set data_dir or CAPSBENCH_DATA to where they are"

@@ -62,6 +62,8 @@ class MNIST(IdxImages):
     """Handwritten digits, 60,000 + 10,000 (LeCun, Bottou, Bengio and Haffner 1998)."""
 
     title = "MNIST"
+    licence = "CC BY-SA 3.0"
+    origin = "http://yann.lecun.com/exdb/mnist"
     source = FileSet(
         "mnist",
         _idx_files(
@@ -73,6 +75,7 @@ class MNIST(IdxImages):
         ),
         elsewhere=("MNIST/raw",),
     )
+    file_sets = (source,)
 
 
 class FashionMNIST(IdxImages):
@@ -82,6 +85,8 @@ class FashionMNIST(IdxImages):
     """
 
     title = "Fashion-MNIST"
+    licence = "MIT"
+    origin = "https://github.com/zalandoresearch/fashion-mnist"
     source = FileSet(
         "fashion_mnist",
         _idx_files(
@@ -93,3 +98,4 @@ class FashionMNIST(IdxImages):
         ),
         elsewhere=("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
     )
+    file_sets = (source,)

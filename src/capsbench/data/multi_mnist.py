@@ -42,6 +42,9 @@ class MultiMNIST(ImageDataModule):
     labels_per_image = 2
     title = "Multi-MNIST"
     source: ClassVar[FileSet] = MNIST.source
+    file_sets = (source,)
+    licence = MNIST.licence
+    origin = "made from MNIST"
 
     def __init__(self, *, data_dir: str | os.PathLike[str] = "data", per_digit: int = 100, **options: Any) -> None:
         super().__init__(**options)

@@ -29,6 +29,9 @@ class SVHN(ImageDataModule):
     num_classes = 10
     title = "SVHN"
     source: ClassVar[FileSet] = FileSet("svhn", (_file("train"), _file("test")), elsewhere=(".", "SVHN"))
+    file_sets = (source,)
+    licence = "non-commercial use"
+    origin = "http://ufldl.stanford.edu/housenumbers"
 
     def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
         super().__init__(**options)

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios inside one run, interleaved, medians with their spread; never a timed test."""

@@ -1,0 +1,61 @@
+"""A part of the training set: to tune on, or to be quick."""
+
+import pytest
+
+from capsbench.data import Digits
+
+
+def digits(**options: float) -> Digits:
+    data = Digits(**options)
+    data.setup()
+    return data
+
+
+def test_validation_split_is_stratified_and_held_out() -> None:
+    data = digits(val_fraction=0.2)
+    assert (data.num_examples("train"), data.num_examples("val"), data.num_examples("test")) == (1149, 288, 360)
+    assert data.splits["val"].labels.bincount().tolist() == pytest.approx([28.8] * 10, abs=2)
+    assert data.watched_split == "val"
+    assert len(list(data.val_dataloader())) == 1
+    train = {image.numpy().tobytes() for image in data.splits["train"].images}
+    assert not train & {image.numpy().tobytes() for image in data.splits["val"].images}
+
+
+def test_validation_split_is_the_same_for_every_seed() -> None:
+    first, second = (digits(val_fraction=0.2, seed=seed).splits["val"].images for seed in (1, 2))
+    assert first.equal(second)
+
+
+def test_without_one_the_test_split_is_watched() -> None:
+    data = digits()
+    assert data.watched_split == "test"
+    assert data.num_examples("val") == 0
+    assert not data.is_cut
+
+
+def test_subset_is_stratified_and_marked() -> None:
+    data = digits(subset=100)
+    assert data.num_examples("train") == 100
+    assert data.splits["train"].labels.bincount().tolist() == pytest.approx([10] * 10, abs=1)
+    assert data.num_examples("test") == 360
+    assert data.is_cut
+
+
+def test_subset_of_what_is_left_after_validation() -> None:
+    data = digits(val_fraction=0.5, subset=100)
+    assert (data.num_examples("train"), data.num_examples("val")) == (100, 719)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"subset": 2000}, r"data\.subset must be at most the training set's 1437, got 2000"),
+        ({"subset": 0}, r"data\.subset must be at least 1, got 0"),
+        ({"subset": 3}, "does not fit this data set"),
+        ({"val_fraction": 1.0}, r"data\.val_fraction must be at least 0 and below 1, got 1"),
+        ({"val_fraction": -0.1}, r"data\.val_fraction must be at least 0"),
+    ],
+)
+def test_out_of_range(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        digits(**options)

@@ -1,0 +1,112 @@
+"""`capsbench data` and `capsbench benchmark data`, as typed."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from capsbench import cli
+
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAPSBENCH_DATA", raising=False)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
+        cli.main()
+
+    return run
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.npz"
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(40) % 4)
+    return path
+
+
+def test_list_names_every_set(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("data", "list")
+    shown = capsys.readouterr().out
+    for name in ("affnist", "cifar10", "digits", "fashion_mnist", "mnist", "multi_mnist", "small_norb", "svhn"):
+        assert name in shown
+
+
+def test_check_what_is_here(capsbench: Run, capsys: pytest.CaptureFixture[str], arrays: Path) -> None:
+    capsbench("data", "check", "digits")
+    assert capsys.readouterr().out == "digits: whole, 1,437 to train, 360 to test\n"
+    capsbench("data", "check", "arrays", f"data.path={arrays}")
+    assert capsys.readouterr().out == "arrays: whole, 32 to train, 8 to test\n"
+
+
+def test_check_of_something_damaged_fails_and_goes_on(
+    capsbench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.npz").write_text("<html>")
+    with pytest.raises(SystemExit) as error:
+        capsbench("data", "check", "arrays", "digits", "data.path=bad.npz", "+data.nothing=1")
+    assert error.value.code == "error: check failed for arrays, digits"
+    assert "arrays: " in capsys.readouterr().err
+
+
+def test_show_draws_a_picture(capsbench: Run, arrays: Path) -> None:
+    capsbench("data", "show", "arrays", f"data.path={arrays}", "data.crop_padding=2")
+    with Image.open("outputs/data/arrays.png") as sheet:
+        assert sheet.size == (1200, 624)
+        assert len(sheet.convert("L").getcolors(256) or range(257)) > 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fetch", "mnst"], "error: there is no data set mnst; there are: affnist, arrays"),
+        (["fetch"], "error: capsbench data fetch needs a name; there are:"),
+        (["show", "arrays"], "error: show failed for arrays"),
+    ],
+)
+def test_bad_input(capsbench: Run, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("data", *arguments)
+    assert str(error.value.code).startswith(said)
+
+
+def test_train_on_own_arrays(capsbench: Run, arrays: Path) -> None:
+    capsbench("train", "data=arrays", f"data.path={arrays}", "data.batch_size=16", "trainer.max_epochs=1")
+    (path,) = Path("outputs").rglob("result.json")
+    result = json.loads(path.read_text())
+    assert (result["data_title"], result["train_examples"], result["full"]) == ("mine", 32, True)
+
+
+def test_a_run_on_a_part_is_marked(capsbench: Run) -> None:
+    capsbench("train", "data.subset=100", "trainer.max_epochs=1", "data.val_fraction=0.2")
+    (path,) = Path("outputs").rglob("result.json")
+    result = json.loads(path.read_text())
+    assert (result["train_examples"], result["full"], result["smoke"]) == (100, False, False)
+    assert "val/accuracy" in result["metrics"]
+    assert "test/accuracy" in result["metrics"]
+
+
+def test_benchmark_writes_what_it_measured(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("capsbench.benchmarks.data.NUM_IMAGES", 512)
+    capsbench("benchmark", "data", "repetitions=1")
+    measured = json.loads(Path("outputs/benchmarks/data.json").read_text())["measured"]
+    assert all(spread["median"] > 0 for spread in measured.values())
+    assert "Multi-MNIST" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark(capsbench: Run) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("benchmark", "dta")
+    assert error.value.code == "error: there is no benchmark dta; there are: data"
