@@ -4,11 +4,13 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from capsbench import cli
@@ -87,6 +89,49 @@ def test_a_run_that_is_cut_short_is_marked(capsbench: Run) -> None:
     assert Result.load(path.parent).smoke
 
 
+def test_the_same_command_gives_the_same_weights_bit_for_bit(capsbench: Run) -> None:
+    arguments = ("train", "trainer.max_epochs=1", "data.subset=128", "data.crop_padding=2", "seed=3")
+    weights = []
+    for folder in ("first", "second"):
+        capsbench(*arguments, f"output_dir={folder}")
+        (path,) = Path(folder).rglob("last.ckpt")
+        weights.append(torch.load(path, weights_only=True)["state_dict"])
+    assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
+
+
+@pytest.mark.parametrize(("limit", "smoke"), [("0", True), ("1", True), ("1.0", False), ("null", False)])
+def test_limits_mark_a_run(capsbench: Run, limit: str, smoke: bool) -> None:
+    capsbench("train", "trainer.max_epochs=1", f"trainer.limit_val_batches={limit}", "data.subset=64")
+    (path,) = Path("outputs").rglob("result.json")
+    assert Result.load(path.parent).smoke is smoke
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_other_precisions(capsbench: Run, precision: str) -> None:
+    (path,) = capsbench("train", "trainer=smoke", f"trainer.precision={precision}").rglob("result.json")
+    assert Result.load(path.parent).metrics["inference/ms_per_batch"] > 0
+
+
+def test_a_run_limited_in_steps_has_a_rate(capsbench: Run) -> None:
+    (path,) = capsbench("train", "trainer.max_steps=3", "trainer.max_epochs=-1").rglob("result.json")
+    result = Result.load(path.parent)
+    assert result.steps == 3
+    assert result.metrics["train/images_per_second"] > 0
+
+
+def test_told_to_stop_it_says_so_and_fails(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsbench.train", "trainer.max_epochs=50"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was interrupted; the same command starts it over" in errors
+    assert not list(tmp_path.rglob("result.json"))
+
+
 def test_wandb_stays_offline(capsbench: Run) -> None:
     outputs = capsbench("train", "-m", "trainer=smoke", "logger=wandb", "seed=1,2")
     runs = list(outputs.rglob("offline-run-*/*.wandb"))
@@ -101,7 +146,8 @@ def test_a_failed_run_is_on_file_and_the_sweep_goes_on(capsbench: Run, capsys: p
     assert "Traceback" in failed.read_text()
     (finished,) = Path("outputs").rglob("result.json")
     assert finished.parent != failed.parent
-    assert "failed: router.iterations" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "failed: trainer=smoke router=dynamic router.iterations=0: router.iterations must be" in printed
 
 
 @pytest.mark.parametrize(
@@ -109,10 +155,15 @@ def test_a_failed_run_is_on_file_and_the_sweep_goes_on(capsbench: Run, capsys: p
     [
         (["router=fmm"], "there is no router=fmm; did you mean fm? There are: dynamic, em, fm"),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
-        (["data=fashion"], "There are: digits, fashion_mnist, mnist"),
+        (["data=fashion"], "There are: affnist, arrays, cifar10, digits"),
         (["rooter=fm"], "there is no setting rooter; did you mean router?"),
         (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
         (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
+        (["data.flip=no"], "data.flip must be true or false, got no"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
+        (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
+        (["arch.blocks=3"], "arch.blocks must be a list such as [1, 1, 1], got 3"),
+        (["trainer.devices=2"], "trainer.devices must be 1"),
         (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
         (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
         (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
@@ -126,7 +177,7 @@ def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) 
 
 
 def test_an_unknown_command(capsbench: Run) -> None:
-    assert fails(capsbench, "trian") == "error: there is no command trian; there are: train, report"
+    assert fails(capsbench, "trian") == "error: there is no command trian; there are: train, report, data, benchmark"
 
 
 def test_a_report_on_nothing(capsbench: Run) -> None:
@@ -143,7 +194,7 @@ def test_completion_knows_commands_groups_and_options(
             capsbench("-sc", "query=bash")
         return capsys.readouterr().out.split()
 
-    assert complete("capsbench ") == ["train", "report"]
+    assert complete("capsbench ") == ["train", "report", "data", "benchmark"]
     assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
 
 

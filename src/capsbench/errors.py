@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,8 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
@@ -50,7 +53,11 @@ def plain_exit(task: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return task(config)
         except Exception as error:
-            if WANTS_TRACEBACK or HydraConfig.get().mode == RunMode.MULTIRUN:
+            if WANTS_TRACEBACK:
+                raise
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                overrides = " ".join(HydraConfig.get().overrides.task)
+                log.error("failed: %s: %s", overrides, describe(error))
                 raise
             sys.exit(f"error: {describe(error)}")
 

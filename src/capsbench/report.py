@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capsbench.errors import one_line, plain_exit
-from capsbench.reports.comparison import load_runs, panels
+from capsbench.reports.comparison import load_runs, panels, unfinished
 from capsbench.reports.figures import training_curves
 from capsbench.reports.html import write_report
 
@@ -52,6 +52,8 @@ def app(config: DictConfig) -> None:
             shown.add_row(*row)
         console.print(shown)
 
+    for folder in unfinished(root):
+        console.print(f"not in it: {folder} is not finished", soft_wrap=True)
     page = root / "report.html"
     write_report(page, config.experiment, runs)
     console.print(f"Training curves and the same table: {page}", soft_wrap=True)

@@ -69,8 +69,8 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path: Path)
     add_run(tmp_path, "fm", 1, 0.6, loss="spread")
     (panel,) = panels(load_runs(tmp_path))
     assert panel.table["Router"].tolist() == [
-        "dynamic (router.iterations=1)",
-        "dynamic (router.iterations=3)",
+        "dynamic (loss=margin, router.iterations=1)",
+        "dynamic (loss=margin, router.iterations=3)",
         "fm (loss=margin)",
         "fm (loss=spread)",
     ]

@@ -61,7 +61,7 @@ class Result:
     def save(self, folder: Path) -> None:
         """Write result.json so that it is either not there or whole, whenever the process dies."""
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=RESULT_FILE, suffix=".tmp", delete=False) as file:
-            json.dump(asdict(self), file, indent=2)
+            json.dump(asdict(self), file, indent=2, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(file.name, 0o644)
@@ -111,6 +111,8 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if not Path(git("rev-parse", "--show-toplevel"), "src", "capsbench").is_dir():
+            return None  # installed inside some other repository
         commit = git("rev-parse", "HEAD")
         return commit + "+" if git("status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.CalledProcessError):

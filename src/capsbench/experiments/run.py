@@ -1,8 +1,10 @@
 """One run: train, test, measure, write the result."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -13,10 +15,18 @@ from torch import nn
 from capsbench.data import ImageDataModule
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result, describe_device, git_commit, versions
+from capsbench.routing import NonFiniteError
 from capsbench.training import ClassificationModule, FiniteGuard, Throughput, inference_ms
 
 INFERENCE_BATCH = 128
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run")
+LIMITS = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "overfit_batches",
+    "fast_dev_run",
+    "max_time",
+)
 
 TrainerFactory = Callable[..., lightning.Trainer]
 
@@ -32,6 +42,9 @@ def train_and_test(
     progress_bar: bool = True,
 ) -> Result:
     """Train to the end, test the last epoch's weights, write `result.json` and return it.
+
+    Raises:
+        NonFiniteError: NaN in training, or in what was measured at its end.
 
     Args:
         identity: of the run.
@@ -56,12 +69,26 @@ def train_and_test(
     start = time.perf_counter()
     trainer.fit(module, datamodule=data)
     wall_time = time.perf_counter() - start
+    device = trainer.strategy.root_device
     trained = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
     for logger in loggers:
         logger.finalize("success")
 
-    batch = next(iter(data.test_dataloader())).images[:INFERENCE_BATCH].to(module.device)
+    module.to(device)  # the trainer has moved it to the CPU
+    images = next(iter(data.test_dataloader())).images[:INFERENCE_BATCH].to(device)
+    with trainer.precision_plugin.forward_context():
+        latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
+    metrics = {
+        **trained,
+        **tested,
+        "train/images_per_second": throughput.images_per_second,
+        "inference/ms_per_batch": latency,
+        "inference/batch_size": len(images),
+    }
+    unmeasured = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if unmeasured:
+        raise NonFiniteError(f"{', '.join(unmeasured)} came out as NaN or infinite after {trainer.global_step} steps")
     result = Result(
         experiment=identity.experiment,
         data=identity.data,
@@ -71,19 +98,13 @@ def train_and_test(
         identity=identity.digest,
         settings=identity.settings,
         choices=identity.choices,
-        metrics={
-            **trained,
-            **tested,
-            "train/images_per_second": throughput.images_per_second,
-            "inference/ms_per_batch": inference_ms(module.model, batch),
-            "inference/batch_size": len(batch),
-        },
+        metrics=metrics,
         parameters=sum(p.numel() for p in module.model.parameters() if p.requires_grad),
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
         wall_time_s=wall_time,
         versions=versions(),
-        device=describe_device(module.device),
+        device=describe_device(device),
         git_commit=git_commit(),
         smoke=is_smoke(identity),
         data_title=data.title,
@@ -96,9 +117,13 @@ def train_and_test(
 
 
 def is_smoke(identity: Identity) -> bool:
-    """Whether the trainer was told to leave batches out."""
+    """Whether the trainer was told to leave batches out; 1.0 is all of them, 1 is one."""
     trainer = identity.settings.get("trainer", {})
-    return any(trainer.get(limit) not in (None, False, 1.0) for limit in LIMITS)
+    return not all(_cuts_nothing(trainer.get(limit)) for limit in LIMITS)
+
+
+def _cuts_nothing(limit: Any) -> bool:
+    return limit is None or limit is False or (isinstance(limit, float) and limit == 1.0)
 
 
 def channels_last(model: nn.Module) -> None:

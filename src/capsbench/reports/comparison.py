@@ -49,7 +49,7 @@ def load_runs(root: Path) -> list[Run]:
     """
     folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
     runs = [Run(Result.load(folder), folder) for folder in folders]
-    whole = [run for run in runs if not run.result.smoke]
+    whole = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
     if not whole:
         smoke = f" ({len(runs)} smoke runs do not count)" if runs else ""
         raise ValueError(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
@@ -61,7 +61,7 @@ def panels(runs: list[Run]) -> list[Panel]:
     frame = pd.DataFrame({"title": [_title(run.result) for run in runs]})
     frame["router"] = [run.result.router for run in runs]
     frame["label"] = frame["router"]
-    for _, group in frame.groupby(["title", "router"]):
+    for _, group in frame.groupby("title"):
         frame.loc[group.index, "label"] += [_suffix(text) for text in _differences([runs[i] for i in group.index])]
     found = []
     for title, group in frame.groupby("title"):
@@ -76,23 +76,32 @@ def _title(result: Result) -> str:
 
 
 def _differences(runs: list[Run]) -> list[str]:
-    """What tells each run from the others beside its seed: "loss=spread, router.iterations=1", or nothing.
+    """What tells each run from the others beside router and seed: "loss=spread, router.iterations=1", or nothing.
 
     A part of the configuration that was chosen by name is told by that name, and by single settings only where they
-    differ under one name.
+    differ under one name; so what routers have of their own is told only where one router was run in several ways.
     """
     described = [_describe(run.result) for run in runs]
     keys = sorted({key for settings in described for key in settings})
     varying = [key for key in keys if len({settings.get(key) for settings in described}) > 1]
-    told = []
+    told: list[list[str]] = [[] for _ in described]
     for key in varying:
         part = key.partition(".")[0]
+        if key == "router":
+            continue  # the label begins with it
         by_name: dict[str | None, set[str | None]] = {}
         for settings in described:
             by_name.setdefault(settings.get(part), set()).add(settings.get(key))
-        if key == part or any(len(values) > 1 for values in by_name.values()):
-            told.append(key)
-    return [", ".join(f"{key}={settings[key]}" for key in told if key in settings) for settings in described]
+        for words, settings in zip(told, described, strict=True):
+            if key in settings and (key == part or len(by_name[settings.get(part)]) > 1):
+                words.append(f"{key}={settings[key]}")
+    return [", ".join(words) for words in told]
+
+
+def unfinished(root: Path) -> list[Path]:
+    """Folders below `root` whose run was begun and has no result: failed, stopped, or still going."""
+    begun = {path.parent for path in root.rglob("config.yaml")}
+    return sorted(folder for folder in begun if not (folder / RESULT_FILE).exists())
 
 
 def _describe(result: Result) -> dict[str, str]:

@@ -11,8 +11,8 @@ from capsbench.routing.vectors import squash, squashed_norm
 class DynamicRouting(Router):
     """Procedure 1 of Sabour et al. 2017, "Dynamic Routing Between Capsules" (arXiv:1710.09829).
 
-    With one iteration the coupling is uniform: a mean of votes, with no agreement in it, which makes it the control of
-    every comparison. The activation of a parent is the length of its pose.
+    With one iteration the coupling is uniform, Σû/J: no agreement is in it, which makes it the control of every
+    comparison. The activation of a parent is the length of its pose.
 
     Args:
         iterations: how often coupling coefficients are computed, at least 1.

@@ -44,7 +44,10 @@ class Throughput(lightning.Callback):
         self._images += len(batch.labels) * trainer.world_size
         if trainer.is_last_batch:
             _synchronize(pl_module.device)
-            self._last_step = time.perf_counter()
+        self._last_step = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._images:
             self._rates.append(self._images / (self._last_step - self._start))
 
 

@@ -1,0 +1,94 @@
+"""The configuration files themselves: what they build is what the paper says."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from capsbench import data
+from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
+from capsbench.train import CONF
+
+
+def compose(*overrides: str) -> Any:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("arch", "image_shape", "classes", "parameters"),
+    [
+        ("capsnet", (1, 28, 28), 10, 6_804_224),
+        ("capsnet", (3, 32, 32), 10, 7_992_576),
+        ("capsnet_light", (1, 28, 28), 10, 705_728),
+        ("capsnet_light", (3, 32, 32), 10, 1_002_816),
+        ("resnet_capsnet", (3, 32, 32), 10, 903_760),
+        ("resnet_capsnet_small", (1, 40, 40), 10, 195_376),
+        ("resnet_capsnet_small", (1, 32, 32), 5, 184_496),
+    ],
+)
+def test_architectures(arch: str, image_shape: tuple[int, int, int], classes: int, parameters: int) -> None:
+    config = compose(f"arch={arch}")
+    model = instantiate(config.arch)(image_shape=image_shape, num_classes=classes, router=instantiate(config.router))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    assert all((norm.eps, norm.momentum) == (1e-3, 0.01) for norm in norms)
+
+
+def test_routers() -> None:
+    fm = instantiate(compose("router=fm").router)()
+    assert isinstance(fm, FMAgreement)
+    assert (fm.scale, fm.normalize_votes, fm.normalize_pose) == (0.5, True, True)
+    dynamic = instantiate(compose("router=dynamic").router)()
+    assert isinstance(dynamic, DynamicRouting)
+    assert (dynamic.iterations, dynamic.detach) == (3, False)
+    em = instantiate(compose("router=em").router)(num_parents=10)
+    assert isinstance(em, EMRouting)
+    assert em.iterations == 3
+
+
+def test_adam_is_the_papers() -> None:
+    optimizer = instantiate(compose("optim=adam").optim.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    group = optimizer.param_groups[0]
+    assert (group["lr"], list(group["betas"]), group["eps"], group["weight_decay"]) == (1e-3, [0.9, 0.999], 1e-7, 0)
+
+
+def test_sgd_is_he_et_als() -> None:
+    config = compose("optim=sgd").optim
+    optimizer = instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.9, 1e-4)
+    scheduler = instantiate(config.scheduler)(optimizer)
+    assert (sorted(scheduler.milestones), scheduler.gamma) == ([32_000, 48_000], 0.1)
+    assert config.scheduler_interval == "step"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "standardized"),
+    [
+        ("svhn", data.SVHN, True),
+        ("fashion_mnist", data.FashionMNIST, True),
+        ("cifar10", data.CIFAR10, True),
+        ("mnist", data.MNIST, False),
+        ("digits", data.Digits, False),
+        ("affnist", data.AffNIST, False),
+        ("multi_mnist", data.MultiMNIST, False),
+        ("small_norb", data.SmallNORB, False),
+    ],
+)
+def test_data_sets(name: str, kind: type[data.ImageDataModule], standardized: bool) -> None:
+    made = instantiate(compose(f"data={name}", "seed=5").data)
+    assert type(made) is kind
+    assert (made.seed, made.standardized) == (5, standardized)
+    assert (made.crop_padding, made.flip, made.val_fraction, made.subset) == (0, False, 0, None)
+
+
+def test_every_choice_composes() -> None:
+    for group in ("arch", "data", "experiment", "logger", "loss", "optim", "router", "trainer"):
+        for path in Path(CONF, group).glob("*.yaml"):
+            config = compose(f"{group}={path.stem}")
+            assert group == "experiment" or OmegaConf.select(config, group) is not None
