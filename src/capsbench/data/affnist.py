@@ -1,6 +1,5 @@
 """affNIST: train on translated MNIST, test on affinely transformed MNIST."""
 
-import os
 import zlib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
-from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.base import FileDataModule, LabelledImages
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.idx import MNIST
@@ -31,20 +30,8 @@ WIDE = 64
 """A canvas that no transformed digit leaves."""
 GENERATOR_SEED = 0
 
-NOT_THE_STRUCT = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    NotImplementedError,
-    MatReadError,
-    zlib.error,
-)
-"""What reading something else as affNIST's file raises."""
 
-
-class AffNIST(ImageDataModule):
+class AffNIST(FileDataModule):
     """The robustness test of Sabour et al. 2017 (arXiv:1710.09829), §5.2, and of the paper's §4.3.1.
 
     Training: MNIST's 60,000 digits, each on a black 40×40 canvas at one of the 169 places where it fits, drawn anew in
@@ -52,10 +39,9 @@ class AffNIST(ImageDataModule):
     affNIST's were, and called "affNIST (generated)".
 
     Args:
-        data_dir: where data sets are kept.
         test_source: "official", or "generated" from MNIST's test digits.
         per_digit: how many transformations of each test digit to generate.
-        **options: see `ImageDataModule`.
+        **options: see `FileDataModule` and `ImageDataModule`.
 
     Raises:
         ValueError: test_source is neither of the two, or per_digit is below 1.
@@ -84,7 +70,6 @@ class AffNIST(ImageDataModule):
     def __init__(
         self,
         *,
-        data_dir: str | os.PathLike[str] = "data",
         test_source: str = "official",
         per_digit: int = 32,
         **options: Any,
@@ -94,7 +79,6 @@ class AffNIST(ImageDataModule):
             raise ValueError(f"data.test_source must be official or generated, got {test_source}")
         if per_digit < 1:
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
-        self.data_dir = Path(data_dir)
         self.test_source = test_source
         self.per_digit = per_digit
         if test_source == "generated":

@@ -4,10 +4,12 @@ A new data set is a subclass of `ImageDataModule` that says its shape and loads 
 `conf/data/`.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning
 import torch
@@ -278,3 +280,22 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             world_size=self.trainer.world_size if self.trainer else 1,
         )
         return DataLoader(BatchDataset(partial(self.batch, split)), sampler=sampler, batch_size=None)
+
+
+class FileDataModule(ImageDataModule):
+    """A data set that is read from files below `data_dir`.
+
+    Args:
+        data_dir: where data sets are kept.
+        **options: see `ImageDataModule`.
+    """
+
+    source: ClassVar[FileSet]
+
+    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
+        super().__init__(**options)
+        self.data_dir = Path(data_dir)
+
+    def prepare_data(self) -> None:
+        """Make sure the files are somewhere; download them if not."""
+        self.source.fetch(self.data_dir)

@@ -1,26 +1,21 @@
 """CIFAR-10."""
 
-import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torchvision.datasets
 from filelock import FileLock
 
-from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.base import FileDataModule, LabelledImages
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 
 
-class CIFAR10(ImageDataModule):
+class CIFAR10(FileDataModule):
     """Ten kinds of objects, 50,000 + 10,000 pictures of 32×32×3 (Krizhevsky 2009).
 
     The set is a tar archive of pickles; none is opened before its digest has matched.
-
-    Args:
-        data_dir: where data sets are kept.
-        **options: see `ImageDataModule`.
     """
 
     image_shape = (3, 32, 32)
@@ -43,10 +38,6 @@ class CIFAR10(ImageDataModule):
     file_sets = (source,)
     licence = "not stated"
     origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
-
-    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
-        super().__init__(**options)
-        self.data_dir = Path(data_dir)
 
     def prepare_data(self) -> None:
         """Make sure the extracted batches are somewhere; download and extract the archive if not."""

@@ -1,36 +1,20 @@
 """MNIST and Fashion-MNIST: images and labels as IDX files."""
 
-import os
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
 
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.base import FileDataModule, LabelledImages
 from capsbench.data.files import DataFile, FileSet
 
 
-class IdxImages(ImageDataModule):
-    """A data set in MNIST's format: images and labels, training and test, each one IDX file.
-
-    Args:
-        data_dir: where data sets are kept.
-        **options: see `ImageDataModule`.
-    """
+class IdxImages(FileDataModule):
+    """A data set in MNIST's format: images and labels, training and test, each one IDX file."""
 
     image_shape = (1, 28, 28)
     num_classes = 10
-    source: ClassVar[FileSet]
-
-    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
-        super().__init__(**options)
-        self.data_dir = Path(data_dir)
-
-    def prepare_data(self) -> None:
-        """Make sure the files are somewhere; download them if not."""
-        self.source.fetch(self.data_dir)
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Read, check and parse the four files."""

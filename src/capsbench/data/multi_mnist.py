@@ -1,14 +1,12 @@
 """Multi-MNIST: two overlapping digits, made a batch at a time."""
 
-import os
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from capsbench.data.base import Batch, ImageDataModule, LabelledImages, SplitName, Where
+from capsbench.data.base import Batch, FileDataModule, LabelledImages, SplitName, Where
 from capsbench.data.files import FileSet
 from capsbench.data.idx import MNIST
 from capsbench.data.randomness import Draw
@@ -20,7 +18,7 @@ OFFSETS = CANVAS - 28 + 1
 TEST_SEED = 0
 
 
-class MultiMNIST(ImageDataModule):
+class MultiMNIST(FileDataModule):
     """Sabour et al. 2017 (arXiv:1710.09829), §6, in the size of the paper's §4.3.2: 6 million and 1 million images.
 
     Each digit is merged with 100 digits of other classes of the same split, both shifted by up to 4 pixels in each
@@ -29,9 +27,8 @@ class MultiMNIST(ImageDataModule):
     (batch, 2).
 
     Args:
-        data_dir: where data sets are kept.
         per_digit: images made from each digit; 100 in the paper.
-        **options: see `ImageDataModule`; crop_padding, flip and standardized do not apply.
+        **options: see `FileDataModule` and `ImageDataModule`; crop_padding, flip and standardized do not apply.
 
     Raises:
         ValueError: per_digit is below 1.
@@ -46,17 +43,12 @@ class MultiMNIST(ImageDataModule):
     licence = MNIST.licence
     origin = "made from MNIST"
 
-    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", per_digit: int = 100, **options: Any) -> None:
+    def __init__(self, *, per_digit: int = 100, **options: Any) -> None:
         super().__init__(**options)
         if per_digit < 1:
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
-        self.data_dir = Path(data_dir)
         self.per_digit = per_digit
         self._others: dict[SplitName, OtherClasses] = {}
-
-    def prepare_data(self) -> None:
-        """Make sure MNIST's files are somewhere; download them if not."""
-        self.source.fetch(self.data_dir)
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """The digits that images are made of."""

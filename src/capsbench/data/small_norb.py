@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -15,7 +14,7 @@ from filelock import FileLock
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from capsbench.data.base import ImageDataModule, LabelledImages, SplitName
+from capsbench.data.base import FileDataModule, LabelledImages, SplitName
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.randomness import Draw
@@ -93,7 +92,7 @@ def _files(split: SplitName, *parts: tuple[str, str, str, float]) -> tuple[DataF
     )
 
 
-class SmallNORB(ImageDataModule):
+class SmallNORB(FileDataModule):
     """Five kinds of toys, 24,300 + 24,300 stereo pairs, each camera's image an example (LeCun, Huang and Bottou 2004).
 
     An image is reduced from 96×96 to 48×48 once, and the result is cached below `data_dir` where that can be written.
@@ -103,12 +102,11 @@ class SmallNORB(ImageDataModule):
     `crop_padding` and `flip` are refused.
 
     Args:
-        data_dir: where data sets are kept.
         viewpoints: "all", or a test on unseen ones after Hinton, Sabour and Frosst 2018, §5.1: "novel_azimuth" trains
             on 300° to 40° and tests on 60° to 280°; "novel_elevation" trains on the 3 smallest and tests on the others.
         brightness: the offset is uniform in ±brightness, in standard deviations of the 48×48 image.
         contrast: the factor about the window's mean is uniform in 1 ± contrast.
-        **options: see `ImageDataModule`.
+        **options: see `FileDataModule` and `ImageDataModule`.
 
     Raises:
         ValueError: a value out of its range, or an option that smallNORB does not have.
@@ -141,7 +139,6 @@ class SmallNORB(ImageDataModule):
     def __init__(
         self,
         *,
-        data_dir: str | os.PathLike[str] = "data",
         viewpoints: str = "all",
         brightness: float = 0.25,
         contrast: float = 0.5,
@@ -157,7 +154,6 @@ class SmallNORB(ImageDataModule):
             raise ValueError(f"data.brightness must be finite and at least 0, got {brightness}")
         if not 0 <= contrast < 1:
             raise ValueError(f"data.contrast must be at least 0 and below 1, got {contrast}")
-        self.data_dir = Path(data_dir)
         self.viewpoints = viewpoints
         self.brightness = brightness
         self.contrast = contrast

@@ -1,13 +1,12 @@
 """SVHN, cropped digits."""
 
-import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torchvision.datasets
 
-from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.base import FileDataModule, LabelledImages
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 
@@ -17,13 +16,8 @@ def _file(split: str) -> DataFile:
     return DataFile(name, md5, (url,), md5, download_mb={"train": 182.0, "test": 64.3}[split])
 
 
-class SVHN(ImageDataModule):
-    """House numbers, 73,257 + 26,032 digits of 32×32×3 (Netzer et al. 2011). The "extra" images are not used.
-
-    Args:
-        data_dir: where data sets are kept.
-        **options: see `ImageDataModule`.
-    """
+class SVHN(FileDataModule):
+    """House numbers, 73,257 + 26,032 digits of 32×32×3 (Netzer et al. 2011). The "extra" images are not used."""
 
     image_shape = (3, 32, 32)
     num_classes = 10
@@ -32,14 +26,6 @@ class SVHN(ImageDataModule):
     file_sets = (source,)
     licence = "non-commercial use"
     origin = "http://ufldl.stanford.edu/housenumbers"
-
-    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
-        super().__init__(**options)
-        self.data_dir = Path(data_dir)
-
-    def prepare_data(self) -> None:
-        """Make sure the files are somewhere; download them if not."""
-        self.source.fetch(self.data_dir)
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Check the digests, then read with torchvision."""

@@ -51,7 +51,10 @@ class ClassificationModule(lightning.LightningModule):
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
         self.accuracy = nn.ModuleDict(
-            {f"{split}_accuracy": MultilabelExactMatch(num_classes) for split in ("train", "val", "test")}
+            {
+                f"{split}_accuracy": MultilabelExactMatch(num_classes, validate_args=False)
+                for split in ("train", "val", "test")
+            }
         )
 
     def forward(self, images: Tensor) -> Capsules:
