@@ -19,7 +19,7 @@ ALLOWED = {
 }
 PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
-KNOW_HYDRA = {"train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
+KNOW_HYDRA = {"assemble.py", "train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
 
 
 def imports(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from capsbench import data
+from capsbench.assemble import build_data, build_module
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
 from capsbench.train import CONF
 
@@ -67,6 +68,31 @@ def test_sgd_is_he_et_als() -> None:
     assert config.scheduler_interval == "step"
 
 
+@pytest.mark.parametrize(("experiment", "parameters"), [("table3", 195_376 + 186_145), ("table5", 455_633)])
+def test_networks_with_decoder(experiment: str, parameters: int) -> None:
+    config = compose(f"experiment={experiment}")
+    module = build_module(config, build_data(config))
+    assert module.num_parameters == parameters
+    assert (config.optim.optimizer.lr, config.trainer.max_steps, config.data.batch_size) == (1e-4, 40_000, 128)
+    assert config.decoder.loss_weight == 0.0005
+    assert config.arch.vote_gain == 1.0
+
+
+@pytest.mark.parametrize("arch", ["capsnet", "capsnet_light", "resnet_capsnet_small"])
+@pytest.mark.parametrize("router", ["fm", "dynamic", "em"])
+@pytest.mark.parametrize("decoder", ["none", "deconv", "dense"])
+def test_decoders_are_an_axis(arch: str, router: str, decoder: str) -> None:
+    config = compose("data=multi_mnist", f"arch={arch}", f"router={router}", f"decoder={decoder}")
+    module = build_module(config, build_data(config))
+    if decoder == "none":
+        assert module.decoder is None
+        return
+    capsules = module.model(torch.rand(2, 1, 36, 36))
+    drawn = module.decoder(capsules.poses, torch.tensor([[1, 2], [3, 4]]))
+    assert drawn.shape == (2, 2, 1, 36, 36)
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "standardized"),
     [
@@ -88,7 +114,7 @@ def test_data_sets(name: str, kind: type[data.ImageDataModule], standardized: bo
 
 
 def test_every_choice_composes() -> None:
-    for group in ("arch", "data", "experiment", "logger", "loss", "optim", "router", "trainer"):
+    for group in ("arch", "data", "decoder", "experiment", "logger", "loss", "optim", "router", "trainer"):
         for path in Path(CONF, group).glob("*.yaml"):
             config = compose(f"{group}={path.stem}")
             assert group == "experiment" or OmegaConf.select(config, group) is not None

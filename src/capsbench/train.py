@@ -16,9 +16,9 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from capsbench.assemble import build_data, build_module
 from capsbench.errors import one_line, plain_exit
 from capsbench.experiments import RESULT_FILE, Identity, Result, train_and_test
-from capsbench.training import ClassificationModule
 
 log = logging.getLogger(__name__)
 
@@ -97,18 +97,8 @@ def _run(config: DictConfig, identity: Identity, folder: Path) -> Result:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     lightning.seed_everything(identity.seed, verbose=False)
-    data = instantiate(config.data)
-    model = instantiate(config.arch)(
-        image_shape=data.image_shape, num_classes=data.num_classes, router=instantiate(config.router)
-    )
-    module = ClassificationModule(
-        model,
-        instantiate(config.loss),
-        instantiate(config.optim.optimizer),
-        scheduler=instantiate(config.optim.scheduler),
-        scheduler_interval=config.optim.scheduler_interval,
-        num_classes=data.num_classes,
-    )
+    data = build_data(config)
+    module = build_module(config, data)
     loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
     for logger in loggers:
         if isinstance(logger, WandbLogger):

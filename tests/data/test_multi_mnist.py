@@ -28,9 +28,8 @@ def data() -> FewDigits:
 
 
 def batch(data: FewDigits, split: str = "train", epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    images, labels, parts = data.batch(split, Where(epoch, torch.arange(data.num_examples(split))))
-    assert parts is not None
-    return images.mul(255).round().int(), labels, parts.mul(255).round().int()
+    images, labels, targets = data.batch(split, Where(epoch, torch.arange(data.num_examples(split))))
+    return images.mul(255).round().int(), labels, targets.mul(255).round().int()
 
 
 def test_shapes_and_numbers(data: FewDigits) -> None:

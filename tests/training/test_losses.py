@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from capsbench.training import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.losses import reconstruction_error, unordered_reconstruction_error
 
 ACTIVATIONS = torch.tensor([[0.95, 0.3, 0.05], [0.2, 0.6, 0.1]])
 LABELS = torch.tensor([0, 2])
@@ -48,3 +49,18 @@ def test_more_active_right_class_costs_less(loss: torch.nn.Module) -> None:
     better = ACTIVATIONS.clone()
     better[1, 2] = 0.5
     assert loss(better, LABELS) < loss(ACTIVATIONS, LABELS)
+
+
+def test_reconstruction_error_sums_over_pixels_and_images() -> None:
+    targets = torch.zeros(3, 2, 1, 4, 4)
+    assert reconstruction_error(targets + 0.5, targets) == pytest.approx(2 * 16 * 0.25)
+
+
+def test_the_unordered_error_takes_each_examples_best_order() -> None:
+    targets = torch.stack([torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)], dim=1)
+    drawn = targets.clone()
+    drawn[1] = drawn[1].flip(0)
+    assert reconstruction_error(drawn, targets) == pytest.approx(16)
+    assert unordered_reconstruction_error(drawn, targets) == 0
+    drawn[0, 0] = 1.0
+    assert unordered_reconstruction_error(drawn, targets) == pytest.approx(8)

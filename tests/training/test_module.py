@@ -2,12 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
 import torch
 
-from capsbench.data import Digits
+from capsbench.capsules import DeconvDecoder
+from capsbench.data import Batch, Digits
+from capsbench.data.base import Where
 from capsbench.models import ResNetCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
 from capsbench.training import ClassificationModule, FiniteGuard, MarginLoss, SpreadLoss, Throughput
@@ -121,4 +124,54 @@ def test_blame_finds_votes_that_overflow() -> None:
 
 
 def test_blame_finds_images() -> None:
-    assert blame(small_model(), torch.full((1, 1, 32, 32), float("nan"))) == "the images themselves are not finite"
+    images = torch.full((1, 1, 32, 32), float("nan"))
+    batch = Batch(images, torch.tensor([0]), images.unsqueeze(1))
+    assert make_module().blame(batch) == "the images themselves are not finite"
+
+
+def with_decoder(**options: Any) -> ClassificationModule:
+    lightning.seed_everything(1, verbose=False)
+    model = small_model()
+    return ClassificationModule(
+        model,
+        MarginLoss(),
+        partial(torch.optim.Adam, lr=3e-3),
+        num_classes=10,
+        decoder=DeconvDecoder((1, 32, 32), 10, model.pose_dim),
+        **options,
+    )
+
+
+def test_nan_in_the_decoder_stops_the_run_and_names_its_layer(tmp_path: Path) -> None:
+    module = with_decoder()
+    with torch.no_grad():
+        module.decoder.layers[0].weight[0, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"layer layers\.0 \(Linear\) has weights that are not finite"):
+        fit(module, tmp_path, epochs=1)
+
+
+def test_reconstruction_is_learned_and_counts_in_the_loss(tmp_path: Path) -> None:
+    module = with_decoder(reconstruction_weight=0.005)
+    first = fit(module, tmp_path, epochs=1).callback_metrics
+    last = fit(module, tmp_path, epochs=20).callback_metrics
+    assert last["train/reconstruction"] < 0.7 * first["train/reconstruction"]
+    batch = FewDigits(seed=1, batch_size=32)
+    batch.setup()
+    images, labels, targets = batch.batch("test", Where(0, torch.arange(64)))
+    with torch.no_grad():
+        capsules = module.eval()(images)
+        error = (module.decoder(capsules.poses, labels[:, None]) - targets).square().sum() / 64
+        expected = module.loss(capsules.activations, labels) + 0.005 * error
+    assert last["test/loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_negative_reconstruction_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"decoder\.loss_weight must be at least 0, got -1"):
+        with_decoder(reconstruction_weight=-1.0)
+
+
+def test_the_decoder_trains_the_network_through_the_pose() -> None:
+    module = with_decoder()
+    poses = module(torch.rand(4, 1, 32, 32)).poses
+    module.decoder(poses, torch.tensor([[0], [1], [2], [3]])).sum().backward()
+    assert module.model.primary.conv.weight.grad.abs().sum() > 0

@@ -1,5 +1,6 @@
-"""Capsule layers in plain PyTorch: primary capsules, transforms, and the layer that routes."""
+"""Capsule layers in plain PyTorch: primary capsules, transforms, the layer that routes, decoders."""
 
+from capsbench.capsules.decoders import DeconvDecoder, DenseDecoder
 from capsbench.capsules.layer import CapsuleLayer, RouterFactory, build_router
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 from capsbench.capsules.primary import PrimaryCapsules
@@ -10,6 +11,8 @@ __all__ = [
     "BATCH_NORM_MOMENTUM",
     "CapsuleLayer",
     "Capsules",
+    "DeconvDecoder",
+    "DenseDecoder",
     "FullTransform",
     "MatrixTransform",
     "PrimaryCapsules",

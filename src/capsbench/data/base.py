@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from capsbench.data.files import FileSet
 from capsbench.data.randomness import Draw, permutation
-from capsbench.data.transforms import random_crop, random_flip, standardize, to_unit_range
+from capsbench.data.transforms import random_crop, random_flip, standardize, stretch, to_unit_range
 
 
 class LabelledImages(NamedTuple):
@@ -40,11 +40,11 @@ class LabelledImages(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a model trains on; `parts` are the single images that a merged image is made of, where there are such."""
+    """What a model trains on; `targets` are what a decoder should draw for each label, in [0, 1]."""
 
     images: Float[Tensor, "batch channel height width"]
     labels: Int64[Tensor, "batch *several"]
-    parts: Float[Tensor, "batch part channel height width"] | None = None
+    targets: Float[Tensor, "batch label channel height width"]
 
 
 class Where(NamedTuple):
@@ -221,6 +221,11 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return self.subset is not None or self.val_fraction > 0
 
     @property
+    def in_unit_range(self) -> bool:
+        """Whether the network sees images in [0, 1], which a decoder can draw as they are."""
+        return not self.standardized
+
+    @property
     def device(self) -> torch.device:
         """Where the images live: with the trainer's model, or on the CPU."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -245,10 +250,13 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     def batch(self, split: SplitName, where: Where) -> Batch:
         """The batch of these examples in this epoch: a function of (seed, split, epoch, indices)."""
-        images, labels = (part[where.indices] for part in self.splits[split])
+        stored, labels = (part[where.indices] for part in self.splits[split])
         if split == "train":
-            return Batch(self.train_images(images, Draw(self.seed, where.epoch, where.indices)), labels)
-        return Batch(self.test_images(images), labels)
+            images = self.train_images(stored, Draw(self.seed, where.epoch, where.indices))
+        else:
+            images = self.test_images(stored)
+        targets = images if self.in_unit_range else stretch(images)
+        return Batch(images, labels, targets.unsqueeze(1))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented training batches."""

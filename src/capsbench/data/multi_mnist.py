@@ -23,7 +23,7 @@ class MultiMNIST(FileDataModule):
 
     Each digit is merged with 100 digits of other classes of the same split, both shifted by up to 4 pixels in each
     direction: min(a + b, 255). Nothing is stored: example `index` is a function of (seed, split, index), and the test
-    split is the same for every seed. A batch carries the merged images, in `parts` the two digits alone, and labels
+    split is the same for every seed. A batch carries the merged images, in `targets` the two digits alone, and labels
     (batch, 2).
 
     Args:
@@ -64,7 +64,7 @@ class MultiMNIST(FileDataModule):
         return super().num_examples(split) * self.per_digit
 
     def batch(self, split: SplitName, where: Where) -> Batch:
-        """The images of these indices, with their parts and labels."""
+        """The images of these indices, with the two digits of each and their labels."""
         digits = self.splits[split]
         draw = Draw(self.seed if split == "train" else TEST_SEED, 0, where.indices)
         first = where.indices // self.per_digit
@@ -78,9 +78,9 @@ class MultiMNIST(FileDataModule):
             )
             for which, chosen in enumerate((first, second))
         ]
-        parts = to_unit_range(torch.cat(placed, dim=1)).unsqueeze(2)
-        merged = parts.sum(dim=1).clamp_max(1.0)
-        return Batch(merged, torch.stack([digits.labels[first], digits.labels[second]], dim=1), parts)
+        targets = to_unit_range(torch.cat(placed, dim=1)).unsqueeze(2)
+        merged = targets.sum(dim=1).clamp_max(1.0)
+        return Batch(merged, torch.stack([digits.labels[first], digits.labels[second]], dim=1), targets)
 
 
 class OtherClasses:

@@ -161,6 +161,11 @@ class SmallNORB(FileDataModule):
             self.title = f"smallNORB ({viewpoints.replace('_', ' ')})"
 
     @property
+    def in_unit_range(self) -> bool:
+        """False: images are always standardised."""
+        return False
+
+    @property
     def info(self) -> dict[SplitName, Int64[Tensor, "example 4"]]:
         """(instance, elevation, azimuth, lighting) of each image, in the order of `splits`; empty before `setup`."""
         return {name: split.info for name, split in self.splits.items() if isinstance(split, Views)}

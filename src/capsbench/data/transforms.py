@@ -27,6 +27,16 @@ def standardize(images: UInt8[Tensor, "batch channel height width"]) -> Float[Te
     return (flat / deviation.clamp_min(1 / root)).view_as(images)
 
 
+def stretch(images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+    """Shift and scale each image so that its darkest value is 0 and its brightest 1; a flat one becomes zeros.
+
+    What can be drawn of a standardised image, from which brightness and contrast are gone.
+    """
+    low = images.amin(dim=(1, 2, 3), keepdim=True)
+    span = images.amax(dim=(1, 2, 3), keepdim=True) - low
+    return (images - low) / span.clamp_min(torch.finfo(images.dtype).tiny)
+
+
 def random_crop(
     images: UInt8[Tensor, "batch channel height width"], padding: int, draw: Draw
 ) -> UInt8[Tensor, "batch channel height width"]:

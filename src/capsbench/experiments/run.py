@@ -54,7 +54,7 @@ def train_and_test(
         loggers: where metrics go.
         progress_bar: show one on the terminal.
     """
-    channels_last(module.model)
+    channels_last(module)
     throughput = Throughput()
     trainer = make_trainer(
         logger=loggers,
@@ -99,7 +99,7 @@ def train_and_test(
         settings=identity.settings,
         choices=identity.choices,
         metrics=metrics,
-        parameters=sum(p.numel() for p in module.model.parameters() if p.requires_grad),
+        parameters=module.num_parameters,
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
         wall_time_s=wall_time,
@@ -129,5 +129,5 @@ def _cuts_nothing(limit: Any) -> bool:
 def channels_last(model: nn.Module) -> None:
     """Keep convolution weights channels last, the layout the fast kernels want; about 1.5× on a CPU."""
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.to(memory_format=torch.channels_last)

@@ -45,6 +45,7 @@ class CapsNet(nn.Module):
                 f"CapsNet needs images of at least 17×17 pixels for its two 9×9 convolutions, got {height}×{width}; "
                 "use larger images or arch=resnet_capsnet_small"
             )
+        self.num_classes, self.pose_dim = num_classes, pose_dim
         self.conv = nn.Conv2d(channels, filters, kernel_size=9)
         self.primary = PrimaryCapsules(filters, groups, primary_dim, kernel_size=9)
         num_children = self.primary.num_capsules(height - 8, width - 8)

@@ -69,6 +69,7 @@ class ResNetCapsNet(nn.Module):
                 f"ResNetCapsNet needs images of at least {TOTAL_STRIDE}×{TOTAL_STRIDE} pixels, its total stride, "
                 f"got {height}×{width}"
             )
+        self.num_classes, self.pose_dim = num_classes, pose_dim
         self.backbone = build_backbone(channels, blocks)
         self.primary = PrimaryCapsules(STAGE_FILTERS[-1], groups, pose_dim, kernel_size=5, padding=2, batch_norm=True)
         num_primary = self.primary.num_capsules(*(-(-size // 4) for size in (height, width)))

@@ -25,12 +25,12 @@ class FiniteGuard(lightning.Callback):
     def __init__(self, interval: int = 100) -> None:
         self.interval = interval
         self._bad: Tensor | None = None
-        self._images: Tensor | None = None
+        self._batch: Any = None
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._images = batch.images
+        self._batch = batch
 
     def on_before_backward(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
@@ -46,13 +46,17 @@ class FiniteGuard(lightning.Callback):
     def _raise_if_bad(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._bad is None or not self._bad:
             return
-        assert self._images is not None
-        model: nn.Module = pl_module.model  # type: ignore[assignment]
-        raise NonFiniteError(f"the loss is not finite at step {trainer.global_step}: {blame(model, self._images)}")
+        cause = pl_module.blame(self._batch)  # type: ignore[operator]
+        raise NonFiniteError(f"the loss is not finite at step {trainer.global_step}: {cause}")
 
 
-def blame(model: nn.Module, images: Tensor) -> str:
-    """Run the model once more and say, in words, which layer is the first with NaN or infinity in its output."""
+def blame(network: nn.Module, *inputs: Tensor) -> str | None:
+    """Run a network once more and say, in words, which layer is the first with NaN or infinity in its output, if any.
+
+    Args:
+        network: anything whose layers give tensors or tuples of them.
+        *inputs: what it takes.
+    """
     first: list[str] = []
 
     def watch(name: str, module: nn.Module) -> None:
@@ -66,17 +70,15 @@ def blame(model: nn.Module, images: Tensor) -> str:
         handles.append(module.register_forward_hook(look))
 
     handles: list[Any] = []
-    if not torch.isfinite(images).all():
-        return "the images themselves are not finite"
     try:
-        for name, module in model.named_modules():
+        for name, module in network.named_modules():
             if name:
                 watch(name, module)
         with torch.no_grad():
-            model(images)
+            network(*inputs)
     except NonFiniteError as error:
         return first[0] if first else str(error)
     finally:
         for handle in handles:
             handle.remove()
-    return first[0] if first else "every layer's output is finite, so the loss itself overflowed"
+    return first[0] if first else None

@@ -1,4 +1,9 @@
-"""Losses on class activations. Each takes activations (batch, class), labels (batch,) and how far training has come."""
+"""Losses on class activations, and the squared error of reconstructions.
+
+Each loss on activations takes activations (batch, class), labels (batch,) and how far training has come.
+"""
+
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -89,3 +94,25 @@ class SpreadLoss(nn.Module):
         right = activations.gather(1, labels.unsqueeze(1))
         costs = (margin - (right - activations)).clamp_min(0).square()
         return (costs.sum(dim=1) - margin**2).mean()
+
+
+def reconstruction_error(
+    drawn: Float[Tensor, "batch several channel height width"],
+    targets: Float[Tensor, "batch several channel height width"],
+) -> Float[Tensor, ""]:
+    """Squared error summed over pixels and over the images of an example, mean over the batch.
+
+    Source: Sabour et al. 2017 (arXiv:1710.09829), §4.1; for several images §6.
+    """
+    return (drawn - targets).square().flatten(1).sum(dim=1).mean()
+
+
+def unordered_reconstruction_error(
+    drawn: Float[Tensor, "batch several channel height width"],
+    targets: Float[Tensor, "batch several channel height width"],
+) -> Float[Tensor, ""]:
+    """The same where nobody says which drawing is meant for which target: of all assignments the best."""
+    pairwise = (drawn.unsqueeze(2) - targets.unsqueeze(1)).square().flatten(3).sum(dim=3)
+    several = range(drawn.shape[1])
+    totals = [pairwise[:, several, order].sum(dim=1) for order in map(list, itertools.permutations(several))]
+    return torch.stack(totals).amin(dim=0).mean()

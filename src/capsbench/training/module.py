@@ -1,10 +1,11 @@
-"""Classification by capsule activations, for any architecture and router."""
+"""Classification by capsule activations and reconstruction from poses, for any architecture and router."""
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import lightning
 import torch
+from jaxtyping import Float, Int64
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MultilabelExactMatch
@@ -13,7 +14,7 @@ from capsbench.data import Batch
 from capsbench.data.base import SplitName
 from capsbench.routing import Capsules, NonFiniteError
 from capsbench.training.finite import blame
-from capsbench.training.losses import multi_hot
+from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -22,8 +23,11 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 class ClassificationModule(lightning.LightningModule):
     """Trains a capsule network on labels; the predicted classes are the most active capsules, as many as labels.
 
-    An example counts as right if all its classes are. Logs `train/loss`, `train/accuracy`, and the same of `val` or
-    `test`, once per epoch, kept on the device until then.
+    An example counts as right if all its classes are. With a decoder the image of each label is also drawn from a pose:
+    in training from that of the label's capsule, in evaluation from those of the predicted ones (the paper's §4.3).
+
+    Logs `train/loss`, `train/accuracy`, with a decoder `train/reconstruction` (squared error per example, summed over
+    pixels), and the same of `val` or `test`, once per epoch, kept on the device until then.
 
     Args:
         model: images (batch, channel, height, width) to class capsules.
@@ -32,6 +36,11 @@ class ClassificationModule(lightning.LightningModule):
         scheduler: optimizer to a learning-rate scheduler, or None for a constant rate.
         scheduler_interval: the scheduler steps once per "epoch" or per "step".
         num_classes: of the data.
+        decoder: (poses, chosen classes (batch, several)) to an image for each chosen class; None draws nothing.
+        reconstruction_weight: what the decoder's squared error counts in the loss.
+
+    Raises:
+        ValueError: reconstruction_weight is negative.
     """
 
     def __init__(
@@ -43,9 +52,15 @@ class ClassificationModule(lightning.LightningModule):
         num_classes: int,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        decoder: nn.Module | None = None,
+        reconstruction_weight: float = 0.0005,
     ) -> None:
         super().__init__()
+        if reconstruction_weight < 0:
+            raise ValueError(f"decoder.loss_weight must be at least 0, got {reconstruction_weight}")
         self.model = model
+        self.decoder = decoder
+        self.reconstruction_weight = reconstruction_weight
         self.loss = loss
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
@@ -69,6 +84,21 @@ class ClassificationModule(lightning.LightningModule):
             raise NonFiniteError(f"{blame(self.model, images)} ({error})") from error
         return capsules
 
+    def blame(self, batch: Batch) -> str:
+        """Say, in words, where the numbers of a batch stop being finite."""
+        if not torch.isfinite(batch.images).all():
+            return "the images themselves are not finite"
+        found = blame(self.model, batch.images)
+        if found is None and self.decoder is not None:
+            labels = batch.labels.reshape(len(batch.images), -1)
+            found = blame(self.decoder, self.model(batch.images).poses, labels)
+        return found or "every layer's output is finite, so the loss itself overflowed"
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable ones, the decoder's included."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch."""
         return self._step("train", batch)
@@ -82,15 +112,26 @@ class ClassificationModule(lightning.LightningModule):
         self._step("test", batch)
 
     def _step(self, split: SplitName, batch: Batch) -> Tensor:
-        activations = self(batch.images).activations
+        capsules = self(batch.images)
+        activations = capsules.activations
         loss: Tensor = self.loss(activations, batch.labels, self.progress)
         labels = batch.labels.reshape(len(activations), -1)
-        predicted = activations.detach().topk(labels.shape[1], dim=1).indices
+        predicted = most_active(activations, labels.shape[1])
+        if self.decoder is not None:
+            if split == "train":
+                error = reconstruction_error(self.decoder(capsules.poses, labels), batch.targets)
+            else:
+                error = unordered_reconstruction_error(self.decoder(capsules.poses, predicted), batch.targets)
+            self._log(f"{split}/reconstruction", error, len(labels))
+            loss = loss + self.reconstruction_weight * error
         accuracy = self.accuracy[f"{split}_accuracy"]
         accuracy(multi_hot(predicted, activations.shape[1]), multi_hot(labels, activations.shape[1]))
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
-        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=len(labels))  # type: ignore[arg-type]
+        self._log(f"{split}/loss", loss, len(labels))
+        self._log(f"{split}/accuracy", accuracy, len(labels))
         return loss
+
+    def _log(self, name: str, value: Any, batch_size: int) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size)
 
     @property
     def progress(self) -> float:
@@ -99,7 +140,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and, where there is one, its schedule."""
-        optimizer = self.optimizer_factory(self.model.parameters())
+        optimizer = self.optimizer_factory(self.parameters())
         if self.scheduler_factory is None:
             return optimizer
         scheduler = self.scheduler_factory(optimizer)
@@ -107,3 +148,8 @@ class ClassificationModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
         }
+
+
+def most_active(activations: Float[Tensor, "batch class"], several: int) -> Int64[Tensor, "batch several"]:
+    """The predicted classes: those of the most active capsules, the most active first."""
+    return activations.detach().topk(several, dim=1).indices

@@ -1,0 +1,115 @@
+"""Decoders: from the pose of a class capsule back to the image."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from capsbench.capsules.normalization import batch_norm_1d, batch_norm_2d
+
+STRIDES = (1, 2, 2)
+LEAK = 0.3
+"""Slope of LeakyReLU below zero: Keras's, and so that of the paper's code."""
+
+
+class DeconvDecoder(nn.Module):
+    """The paper's decoder (§4.3): three transposed convolutions that see one pose and not which class it is of.
+
+    Pose → linear → three 5×5 transposed convolutions, the last two doubling the size → sigmoid; batch norm and
+    LeakyReLU between them. 186,145 trainable parameters for 40×40×1, 163,041 for 36×36×1, with poses of 16.
+
+    Args:
+        image_shape: (channels, height, width) of the images; height and width are multiples of 4.
+        num_classes: plays no part; for every decoder is made alike.
+        pose_dim: dimensions of a pose.
+        filters: of the smallest feature map; halved twice on the way.
+
+    Raises:
+        ValueError: height or width is not a multiple of 4.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], num_classes: int, pose_dim: int, *, filters: int = 64
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        enlarged = math.prod(STRIDES)
+        if height % enlarged or width % enlarged:
+            raise ValueError(
+                f"decoder=deconv enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels in "
+                f"height and width, got {height}×{width}; use decoder=dense, or other images"
+            )
+        base = (filters, height // enlarged, width // enlarged)
+        widths = [filters, filters // 2, filters // 4, channels]
+        first, second, last = (
+            nn.ConvTranspose2d(before, after, 5, stride, padding=2, output_padding=stride - 1)
+            for before, after, stride in zip(widths, widths[1:], STRIDES, strict=False)
+        )
+        for layer in (first, second, last):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        self.layers = nn.Sequential(
+            nn.Linear(pose_dim, math.prod(base)),
+            batch_norm_1d(math.prod(base)),
+            nn.LeakyReLU(LEAK),
+            nn.Unflatten(1, base),
+            first,
+            batch_norm_2d(widths[1]),
+            nn.LeakyReLU(LEAK),
+            second,
+            batch_norm_2d(widths[2]),
+            nn.LeakyReLU(LEAK),
+            last,
+            nn.Sigmoid(),
+        )
+
+    def forward(
+        self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
+    ) -> Float[Tensor, "batch several channel height width"]:
+        """An image in [0, 1] from the pose of each chosen class."""
+        picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
+        images: Tensor = self.layers(picked.flatten(0, 1))
+        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
+
+
+class DenseDecoder(nn.Module):
+    """Sabour et al. 2017 (arXiv:1710.09829), §4.1: 512 and 1024 units, then the pixels, from all poses but masked.
+
+    All poses are kept in their places and those not chosen set to 0, so this decoder sees which class is chosen.
+
+    Args:
+        image_shape: (channels, height, width) of the images.
+        num_classes, pose_dim: of the poses.
+        hidden: units of the layers between.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        pose_dim: int,
+        *,
+        hidden: Sequence[int] = (512, 1024),
+    ) -> None:
+        super().__init__()
+        first, second = hidden
+        self.layers = nn.Sequential(
+            nn.Linear(num_classes * pose_dim, first),
+            nn.ReLU(),
+            nn.Linear(first, second),
+            nn.ReLU(),
+            nn.Linear(second, math.prod(image_shape)),
+            nn.Sigmoid(),
+            nn.Unflatten(1, image_shape),
+        )
+
+    def forward(
+        self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
+    ) -> Float[Tensor, "batch several channel height width"]:
+        """An image in [0, 1] from each chosen class, the poses of all others being masked."""
+        mask = torch.nn.functional.one_hot(chosen, poses.shape[1]).to(poses.dtype)
+        masked = torch.einsum("bsj,bjk->bsjk", mask, poses)
+        images: Tensor = self.layers(rearrange(masked, "b s j k -> (b s) (j k)"))
+        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))

@@ -1,0 +1,60 @@
+"""Decoders: what they draw depends on the chosen pose alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from capsbench.capsules import DeconvDecoder, DenseDecoder
+
+DECODERS = [DeconvDecoder, DenseDecoder]
+
+
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters", "with_statistics"), [(40, 186_145, 199_041), (36, 163_041, 163_041 + 2 * (5184 + 32 + 16))]
+)
+def test_the_papers_decoder_in_numbers(size: int, parameters: int, with_statistics: int) -> None:
+    decoder = DeconvDecoder((1, size, size), 10, 16)
+    assert trainable(decoder) == parameters
+    statistics = sum(b.numel() for name, b in decoder.named_buffers() if "running" in name)
+    assert parameters + statistics == with_statistics
+
+
+def test_sabours_decoder_in_numbers() -> None:
+    assert trainable(DenseDecoder((1, 28, 28), 10, 16)) == 160 * 512 + 512 + 512 * 1024 + 1024 + 1024 * 784 + 784
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize("shape", [(1, 40, 40), (3, 32, 32), (1, 28, 36)])
+def test_one_image_per_chosen_class(kind: type[nn.Module], shape: tuple[int, int, int]) -> None:
+    drawn = kind(shape, 5, 9)(torch.randn(4, 5, 9), torch.tensor([[0, 1], [2, 3], [4, 0], [1, 1]]))
+    assert drawn.shape == (4, 2, *shape)
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_only_the_chosen_pose_is_seen(kind: type[nn.Module]) -> None:
+    decoder = kind((1, 8, 8), 3, 4).eval()
+    poses, chosen = torch.randn(2, 3, 4), torch.tensor([[0], [2]])
+    others = poses.clone()
+    others[0, 1:], others[1, :2] = torch.randn(2, 4), torch.randn(2, 4)
+    assert decoder(poses, chosen).equal(decoder(others, chosen))
+    changed = poses.clone()
+    changed[0, 0] += 1
+    assert not decoder(poses, chosen)[0].allclose(decoder(changed, chosen)[0])
+
+
+def test_the_dense_decoder_knows_the_class_and_the_deconv_decoder_does_not() -> None:
+    poses, one, other = torch.ones(1, 3, 4), torch.tensor([[0]]), torch.tensor([[1]])
+    dense, deconv = DenseDecoder((1, 8, 8), 3, 4).eval(), DeconvDecoder((1, 8, 8), 3, 4).eval()
+    assert not dense(poses, one).allclose(dense(poses, other))
+    assert deconv(poses, one).equal(deconv(poses, other))
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 32), (1, 32, 30)])
+def test_a_base_that_does_not_fit_the_image(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"multiples of 4 pixels .* got \d+×\d+; use decoder=dense"):
+        DeconvDecoder(shape, 10, 16)
