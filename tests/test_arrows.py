@@ -14,12 +14,13 @@ ALLOWED = {
     "data": {"data"},
     "training": {"training", "data", "models", "capsules", "routing"},
     "benchmarks": {"benchmarks", "data", "models", "capsules", "routing"},
-    "experiments": {"experiments", "training", "data", "models", "capsules", "routing"},
-    "reports": {"reports", "experiments", "training", "data", "models", "capsules", "routing"},
+    "analysis": {"analysis", "training", "data", "models", "capsules", "routing"},
+    "experiments": {"experiments", "analysis", "training", "data", "models", "capsules", "routing"},
+    "reports": {"reports", "experiments", "analysis", "training", "data", "models", "capsules", "routing"},
 }
 PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
-KNOW_HYDRA = {"assemble.py", "train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
+KNOW_HYDRA = {"analyze.py", "assemble.py", "train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
 
 
 def imports(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -139,6 +140,12 @@ def test_wandb_stays_offline(capsbench: Run) -> None:
     assert len(list(outputs.rglob("metrics.csv"))) == 2
 
 
+def test_wandb_gets_the_pictures(capsbench: Run) -> None:
+    outputs = capsbench("train", "trainer=smoke", "logger=wandb", "decoder=deconv")
+    (picture,) = outputs.rglob("offline-run-*/files/media/images/pictures/reconstructions_*.png")
+    assert picture.stat().st_size > 0
+
+
 def test_a_failed_run_is_on_file_and_the_sweep_goes_on(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsbench, "train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
     assert line == "error: router.iterations must be an integer of at least 1, got 0"
@@ -167,6 +174,11 @@ def test_a_failed_run_is_on_file_and_the_sweep_goes_on(capsbench: Run, capsys: p
         (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
         (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
         (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
+        (
+            ["data=image_folder", "data.path=nowhere", "decoder=conv"],
+            "did you mean deconv? There are: deconv, dense, none",
+        ),
+        (["decoder=deconv", "decoder.loss_weight=-1"], "decoder.loss_weight must be at least 0, got -1"),
         (["output_dir=/proc/nowhere"], "cannot use /proc/nowhere"),
         (["-m", "output_dir=/proc/nowhere", "seed=1,2"], "cannot use /proc/nowhere"),
         (["router=[fm"], "cannot read the override router=[fm"),
@@ -176,8 +188,27 @@ def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) 
     assert said in fails(capsbench, "train", *arguments)
 
 
+def own_images(**arrays: np.ndarray) -> list[str]:
+    np.savez("own.npz", **arrays)
+    return ["data=arrays", "data.path=own.npz", "decoder=deconv"]
+
+
+def test_a_decoder_that_does_not_fit_the_images(capsbench: Run) -> None:
+    images = np.zeros((40, 30, 30), dtype=np.uint8)
+    said = fails(capsbench, "train", *own_images(images=images, labels=np.arange(40) % 2))
+    assert "images must be multiples of 4 pixels in height and width, got 30×30; use decoder=dense" in said
+
+
+def test_a_decoder_without_labels(capsbench: Run) -> None:
+    said = fails(capsbench, "train", *own_images(images=np.zeros((40, 32, 32), dtype=np.uint8)))
+    assert "own.npz must hold images, labels or" in said
+
+
 def test_an_unknown_command(capsbench: Run) -> None:
-    assert fails(capsbench, "trian") == "error: there is no command trian; there are: train, report, data, benchmark"
+    assert (
+        fails(capsbench, "trian")
+        == "error: there is no command trian; there are: train, report, analyze, data, benchmark"
+    )
 
 
 def test_a_report_on_nothing(capsbench: Run) -> None:
@@ -194,7 +225,7 @@ def test_completion_knows_commands_groups_and_options(
             capsbench("-sc", "query=bash")
         return capsys.readouterr().out.split()
 
-    assert complete("capsbench ") == ["train", "report", "data", "benchmark"]
+    assert complete("capsbench ") == ["train", "report", "analyze", "data", "benchmark"]
     assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
 
 

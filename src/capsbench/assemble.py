@@ -1,9 +1,14 @@
 """From a configuration to the objects it describes: data, network, and a finished run as it was."""
 
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from capsbench.data import ImageDataModule
+from capsbench.experiments import CHECKPOINT, CONFIG_FILE, RESULT_FILE, Result
 from capsbench.training import ClassificationModule
 
 
@@ -29,3 +34,61 @@ def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationMod
         decoder=make_decoder and make_decoder(data.image_shape, data.num_classes, model.pose_dim),
         reconstruction_weight=config.decoder.loss_weight,
     )
+
+
+class TrainedRun(NamedTuple):
+    """A finished run, ready to be looked into."""
+
+    result: Result
+    data: ImageDataModule
+    module: ClassificationModule
+
+
+def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
+    """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets are kept now; None: where they were.
+
+    Raises:
+        ValueError: the folder is no run's, the run is not finished, or its weights do not fit its configuration.
+        DataError: the data cannot be had.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"{folder} is not a run's folder, it has no {CONFIG_FILE}; name one that capsbench train made")
+    if not (folder / RESULT_FILE).is_file():
+        raise ValueError(f"{folder} is not finished, it has no {RESULT_FILE}; train it to the end first")
+    config = OmegaConf.load(folder / CONFIG_FILE)
+    assert isinstance(config, DictConfig)
+    if data_dir is not None and "data_dir" in config.data:
+        config.data.data_dir = data_dir
+    data = build_data(config)
+    module = build_module(config, data)
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.is_file():
+        raise ValueError(f"{folder} has lost its weights, there is no {checkpoint}; delete the folder and train again")
+    try:
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"{checkpoint} is of another architecture than {folder / CONFIG_FILE} describes; were files moved between "
+            f"runs? ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    data.prepare_data()
+    data.setup()
+    return TrainedRun(Result.load(folder), data, module.eval())
+
+
+def find_runs(place: Path) -> list[Path]:
+    """The folder itself if it is a run's, else the folders of all finished runs below it.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if (place / CONFIG_FILE).is_file():
+        return [place]
+    found = sorted(path.parent for path in place.rglob(RESULT_FILE)) if place.is_dir() else []
+    if not found:
+        raise ValueError(f"{place} is no run's folder, and there is no finished run below it; name one of outputs/…")
+    return found

@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "train": "train a capsule network, or with -m a sweep of them",
     "report": "compare the finished runs of an experiment",
+    "analyze": "pictures, equivariance and invariance of trained runs",
     "data": "list, fetch, check and show data sets",
     "benchmark": "measure how fast things are",
 }

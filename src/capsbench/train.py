@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from capsbench.assemble import build_data, build_module
 from capsbench.errors import one_line, plain_exit
-from capsbench.experiments import RESULT_FILE, Identity, Result, train_and_test
+from capsbench.experiments import CONFIG_FILE, RESULT_FILE, Identity, Result, train_and_test
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def app(config: DictConfig) -> float:
         return _report(result, folder)
 
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
     log.info("%s: training", folder)
     try:
         result = _run(config, identity, folder)

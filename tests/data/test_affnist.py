@@ -8,7 +8,8 @@ import scipy.io
 import torch
 
 from capsbench.data import AffNIST, DataError, LabelledImages
-from capsbench.data.affnist import generate, read_official, warp
+from capsbench.data.affine import warp
+from capsbench.data.affnist import generate, read_official
 from capsbench.data.base import Where
 
 

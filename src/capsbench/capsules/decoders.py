@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from capsbench.capsules.normalization import batch_norm_1d, batch_norm_2d
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d, batch_norm_2d
 
 STRIDES = (1, 2, 2)
 LEAK = 0.3
@@ -26,13 +26,20 @@ class DeconvDecoder(nn.Module):
         num_classes: plays no part; for every decoder is made alike.
         pose_dim: dimensions of a pose.
         filters: of the smallest feature map; halved twice on the way.
+        batch_norm_momentum: the share of each batch in the running statistics that evaluation uses.
 
     Raises:
         ValueError: height or width is not a multiple of 4.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], num_classes: int, pose_dim: int, *, filters: int = 64
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        pose_dim: int,
+        *,
+        filters: int = 64,
+        batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -64,6 +71,9 @@ class DeconvDecoder(nn.Module):
             last,
             nn.Sigmoid(),
         )
+        for norm in self.layers:
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                norm.momentum = batch_norm_momentum
 
     def forward(
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]

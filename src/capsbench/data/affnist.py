@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.io
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
-from capsbench.data.base import FileDataModule, LabelledImages
+from capsbench.data.affine import transform_at_random
+from capsbench.data.base import Batch, FileDataModule, LabelledImages
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.idx import MNIST
@@ -22,12 +22,6 @@ from capsbench.data.transforms import place, to_unit_range
 CANVAS = 40
 OFFSETS = CANVAS - 28 + 1
 """Places per direction at which a 28×28 digit lies within the canvas: ±6 pixels about the centre."""
-
-ROTATION = 20.0
-SHEAR = 0.2
-SCALE = (0.8, 1.2)
-WIDE = 64
-"""A canvas that no transformed digit leaves."""
 GENERATOR_SEED = 0
 
 
@@ -92,10 +86,21 @@ class AffNIST(FileDataModule):
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """MNIST's digits as they are, to be placed batch by batch, and the test images whole."""
-        train, test_digits = MNIST(data_dir=self.data_dir).load()
+        train, self.test_digits = MNIST(data_dir=self.data_dir).load()
         if self.test_source == "generated":
-            return train, generate(test_digits, self.per_digit)
+            return train, generate(self.test_digits, self.per_digit)
         return train, read_official(self._fetch_official() / self.source.files[0].name)
+
+    def showcase(self, count: int) -> dict[str, Batch]:
+        """Test digits placed as in training, and test images, as in the paper's table 4."""
+        chosen = torch.arange(min(count, len(self.test_digits.labels)))
+        digits = self.test_digits.take(chosen.tolist())
+        images = self.train_images(digits.images, Draw(GENERATOR_SEED, 0, chosen))
+        return {"translated MNIST": Batch(images, digits.labels, images.unsqueeze(1))} | super().showcase(count)
+
+    def plain_images(self) -> LabelledImages:
+        """MNIST's test digits, 28×28."""
+        return self.test_digits
 
     def _fetch_official(self) -> Path:
         try:
@@ -111,73 +116,12 @@ class AffNIST(FileDataModule):
 
 
 def generate(digits: LabelledImages, per_digit: int, chunk: int = 4096) -> LabelledImages:
-    """Test images made as affNIST's were: `per_digit` random transformations of each digit, always the same ones.
-
-    Rotation, shear and both scales are uniform in their ranges, then the place is uniform among those that cut off no
-    ink.
-    """
+    """Test images made as affNIST's were: `per_digit` random transformations of each digit, always the same ones."""
     images = []
     for part in torch.split(torch.arange(len(digits.labels) * per_digit), chunk):
-        draw = Draw(GENERATOR_SEED, 0, part)
-        warped = warp(
-            digits.images[part // per_digit],
-            rotation=draw.uniform("rotation", -ROTATION, ROTATION),
-            shear=draw.uniform("shear", -SHEAR, SHEAR),
-            scale_x=draw.uniform("scale x", *SCALE),
-            scale_y=draw.uniform("scale y", *SCALE),
-        )
-        images.append(cut_out(warped, draw))
+        transformed, _ = transform_at_random(digits.images[part // per_digit], Draw(GENERATOR_SEED, 0, part), CANVAS)
+        images.append(transformed)
     return LabelledImages(torch.cat(images), digits.labels.repeat_interleave(per_digit))
-
-
-def warp(
-    digits: UInt8[Tensor, "batch 1 height width"],
-    *,
-    rotation: Float[Tensor, "batch"],
-    shear: Float[Tensor, "batch"],
-    scale_x: Float[Tensor, "batch"],
-    scale_y: Float[Tensor, "batch"],
-) -> UInt8[Tensor, "batch 1 wide wide"]:
-    """Scale, shear, then rotate each digit about its image's centre, on a canvas wide enough for any of it.
-
-    Args:
-        digits: square images.
-        rotation: degrees, counter-clockwise.
-        shear: pixels to the right for each pixel up.
-        scale_x, scale_y: factors.
-    """
-    sine, cosine = torch.sin(torch.deg2rad(rotation)), torch.cos(torch.deg2rad(rotation))
-    one, zero = torch.ones_like(shear), torch.zeros_like(shear)
-
-    def matrix(*entries: Tensor) -> Tensor:
-        return torch.stack(entries, dim=-1).view(-1, 2, 2)
-
-    rotate = matrix(cosine, sine, -sine, cosine)  # y points down
-    forward = rotate @ matrix(one, -shear, zero, one) @ matrix(scale_x, zero, zero, scale_y)
-    # grid_sample looks up, for each pixel of the result, where it comes from.
-    backward = torch.linalg.inv(forward) * (WIDE / digits.shape[-1])
-    theta = torch.cat([backward, torch.zeros_like(backward[:, :, :1])], dim=2)
-    grid = F.affine_grid(theta, [len(digits), 1, WIDE, WIDE], align_corners=False)
-    return F.grid_sample(digits.float(), grid, align_corners=False).round().to(torch.uint8)
-
-
-def cut_out(warped: UInt8[Tensor, "batch 1 wide wide"], draw: Draw) -> UInt8[Tensor, "batch 1 canvas canvas"]:
-    """A 40×40 window of each canvas, at a place drawn from those where no ink is cut off."""
-    ink = warped[:, 0] > 0
-    rows = _window(ink.any(dim=2), draw, "row")
-    columns = _window(ink.any(dim=1), draw, "column")
-    example = torch.arange(len(warped))[:, None, None]
-    return warped[example, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
-
-
-def _window(has_ink: Bool[Tensor, "batch wide"], draw: Draw, purpose: str) -> Int64[Tensor, "batch canvas"]:
-    """The lines of a window that shows every line with ink."""
-    first = has_ink.int().argmax(dim=1)
-    last = WIDE - 1 - has_ink.flip(1).int().argmax(dim=1)
-    lowest = (last - CANVAS + 1).clamp(0, WIDE - CANVAS)
-    highest = torch.minimum(first, torch.tensor(WIDE - CANVAS)).maximum(lowest)
-    start = lowest + draw.integers(purpose, highest - lowest + 1)
-    return start[:, None] + torch.arange(CANVAS)
 
 
 def read_official(path: Path) -> LabelledImages:

@@ -258,6 +258,22 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         targets = images if self.in_unit_range else stretch(images)
         return Batch(images, labels, targets.unsqueeze(1))
 
+    def showcase(self, count: int) -> dict[str, Batch]:
+        """Examples to show, `count` of each kind, under the name of the kind."""
+        chosen = torch.linspace(0, self.num_examples("test") - 1, count, device=self.device).long()
+        return {self.title: self.batch("test", Where(0, chosen))}
+
+    def plain_images(self) -> LabelledImages:
+        """Test images of single shapes on black, square and as they were drawn, to be transformed by known amounts.
+
+        Raises:
+            ValueError: the set has none.
+        """
+        raise ValueError(
+            f"{self.title} has no single shapes on black that could be rotated, scaled and shifted by known amounts; "
+            "affnist, mnist, fashion_mnist and digits have"
+        )
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented training batches."""
         return self._loader("train", self.batch_size)

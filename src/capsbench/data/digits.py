@@ -34,3 +34,7 @@ class Digits(ImageDataModule):
         )
         targets = torch.from_numpy(labels).long()
         return LabelledImages(images[train], targets[train]), LabelledImages(images[test], targets[test])
+
+    def plain_images(self) -> LabelledImages:
+        """The test images."""
+        return self.splits["test"]

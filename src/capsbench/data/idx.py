@@ -21,6 +21,10 @@ class IdxImages(FileDataModule):
         place = self.source.fetch(self.data_dir)
         return self._load_split(place, "train"), self._load_split(place, "t10k")
 
+    def plain_images(self) -> LabelledImages:
+        """The test images."""
+        return self.splits["test"]
+
     def _load_split(self, place: Path, split: str) -> LabelledImages:
         images = parse_idx(self.source.read(place, f"{split}-images-idx3-ubyte"), "images")
         labels = parse_idx(self.source.read(place, f"{split}-labels-idx1-ubyte"), "labels")

@@ -2,6 +2,6 @@
 
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import RESULT_FILE, Result
-from capsbench.experiments.run import train_and_test
+from capsbench.experiments.run import CHECKPOINT, CONFIG_FILE, train_and_test
 
-__all__ = ["RESULT_FILE", "Identity", "Result", "train_and_test"]
+__all__ = ["CHECKPOINT", "CONFIG_FILE", "RESULT_FILE", "Identity", "Result", "train_and_test"]

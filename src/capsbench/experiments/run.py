@@ -9,15 +9,19 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import nn
 
+from capsbench.analysis import write_pictures
 from capsbench.data import ImageDataModule
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result, describe_device, git_commit, versions
 from capsbench.routing import NonFiniteError
 from capsbench.training import ClassificationModule, FiniteGuard, Throughput, inference_ms
 
+CONFIG_FILE = "config.yaml"
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+PICTURES = "pictures"
 INFERENCE_BATCH = 128
 LIMITS = (
     "limit_train_batches",
@@ -61,7 +65,7 @@ def train_and_test(
         callbacks=[
             FiniteGuard(),
             throughput,
-            ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False),
+            ModelCheckpoint(folder / CHECKPOINT.parent, filename=CHECKPOINT.stem, enable_version_counter=False),
             *([RichProgressBar()] if progress_bar else []),
         ],
         enable_progress_bar=progress_bar,
@@ -72,10 +76,12 @@ def train_and_test(
     device = trainer.strategy.root_device
     trained = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
+    module.to(device)  # the trainer has moved it to the CPU
+    if module.decoder is not None:
+        log_pictures(loggers, write_pictures(module, data, folder / PICTURES))
     for logger in loggers:
         logger.finalize("success")
 
-    module.to(device)  # the trainer has moved it to the CPU
     images = next(iter(data.test_dataloader())).images[:INFERENCE_BATCH].to(device)
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
@@ -114,6 +120,14 @@ def train_and_test(
     )
     result.save(folder)
     return result
+
+
+def log_pictures(loggers: list[Logger], pictures: list[Path]) -> None:
+    """Hand pictures to the loggers that take any, each under its file's name."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for picture in pictures:
+                logger.log_image(f"pictures/{picture.stem}", [str(picture)])
 
 
 def is_smoke(identity: Identity) -> bool:

@@ -94,6 +94,13 @@ class ClassificationModule(lightning.LightningModule):
             found = blame(self.decoder, self.model(batch.images).poses, labels)
         return found or "every layer's output is finite, so the loss itself overflowed"
 
+    @torch.no_grad()
+    def answer(self, images: Tensor) -> Capsules:
+        """Images to class capsules in evaluation mode, wherever the images are."""
+        weight = next(self.parameters())
+        capsules: Capsules = self.eval()(images.to(weight.device, weight.dtype))
+        return capsules
+
     @property
     def num_parameters(self) -> int:
         """Trainable ones, the decoder's included."""

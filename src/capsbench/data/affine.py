@@ -1,0 +1,112 @@
+"""Affine transformations of digits, at random as affNIST's were made, or by known amounts."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from capsbench.data.randomness import Draw
+
+ROTATION = 20.0
+SHEAR = 0.2
+SCALE = (0.8, 1.2)
+WIDE = 64
+"""A canvas that no transformed digit leaves."""
+
+
+class Affine(NamedTuple):
+    """What was done to each image, in this order: scaled, sheared, rotated about its centre, shifted.
+
+    Attributes:
+        rotation: degrees, counter-clockwise.
+        shear: pixels to the right for each pixel up.
+        scale_x, scale_y: factors.
+        shift_x, shift_y: whole pixels, to the right and downward.
+    """
+
+    rotation: Float[Tensor, "batch"]
+    shear: Float[Tensor, "batch"]
+    scale_x: Float[Tensor, "batch"]
+    scale_y: Float[Tensor, "batch"]
+    shift_x: Float[Tensor, "batch"]
+    shift_y: Float[Tensor, "batch"]
+
+    @classmethod
+    def nothing(cls, batch: int) -> "Affine":
+        """The transformation that leaves `batch` images as they are."""
+        zero, one = torch.zeros(batch), torch.ones(batch)
+        return cls(zero, zero, one, one, zero, zero)
+
+
+def transform(
+    images: UInt8[Tensor, "batch 1 height width"], affine: Affine, size: int
+) -> UInt8[Tensor, "batch 1 size size"]:
+    """Transform square images by known amounts, onto a black canvas; what leaves the canvas is cut off."""
+    warped = warp(images, rotation=affine.rotation, shear=affine.shear, scale_x=affine.scale_x, scale_y=affine.scale_y)
+    middle = (WIDE - size) // 2
+    rows, columns = (
+        (middle - shift.round().long()).clamp(0, WIDE - size) for shift in (affine.shift_y, affine.shift_x)
+    )
+    return _windows(warped, rows, columns, size)
+
+
+def transform_at_random(
+    images: UInt8[Tensor, "batch 1 height width"], draw: Draw, size: int
+) -> tuple[UInt8[Tensor, "batch 1 size size"], Affine]:
+    """Transform square images as affNIST's were, and say by how much each.
+
+    Rotation within ±20°, shear within ±0.2, both scales from 0.8 to 1.2, each uniform; then the place, uniform among
+    those where the canvas cuts off no ink. Source: Tieleman's description of affNIST.
+    """
+    rotation = draw.uniform("rotation", -ROTATION, ROTATION)
+    shear = draw.uniform("shear", -SHEAR, SHEAR)
+    scale_x, scale_y = draw.uniform("scale x", *SCALE), draw.uniform("scale y", *SCALE)
+    warped = warp(images, rotation=rotation, shear=shear, scale_x=scale_x, scale_y=scale_y)
+    ink = warped[:, 0] > 0
+    rows = _first_line(ink.any(dim=2), size, draw, "row")
+    columns = _first_line(ink.any(dim=1), size, draw, "column")
+    middle = (WIDE - size) // 2
+    affine = Affine(rotation, shear, scale_x, scale_y, (middle - columns).float(), (middle - rows).float())
+    return _windows(warped, rows, columns, size), affine
+
+
+def warp(
+    digits: UInt8[Tensor, "batch 1 height width"],
+    *,
+    rotation: Float[Tensor, "batch"],
+    shear: Float[Tensor, "batch"],
+    scale_x: Float[Tensor, "batch"],
+    scale_y: Float[Tensor, "batch"],
+) -> UInt8[Tensor, "batch 1 wide wide"]:
+    """Scale, shear, then rotate square images about their centre, on a canvas wide enough; see `Affine`."""
+    sine, cosine = torch.sin(torch.deg2rad(rotation)), torch.cos(torch.deg2rad(rotation))
+    one, zero = torch.ones_like(shear), torch.zeros_like(shear)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).view(-1, 2, 2)
+
+    rotate = matrix(cosine, sine, -sine, cosine)  # y points down
+    forward = rotate @ matrix(one, -shear, zero, one) @ matrix(scale_x, zero, zero, scale_y)
+    # grid_sample looks up, for each pixel of the result, where it comes from.
+    backward = torch.linalg.inv(forward) * (WIDE / digits.shape[-1])
+    theta = torch.cat([backward, torch.zeros_like(backward[:, :, :1])], dim=2)
+    grid = F.affine_grid(theta, [len(digits), 1, WIDE, WIDE], align_corners=False)
+    return F.grid_sample(digits.float(), grid, align_corners=False).round().to(torch.uint8)
+
+
+def _first_line(has_ink: Bool[Tensor, "batch wide"], size: int, draw: Draw, purpose: str) -> Int64[Tensor, "batch"]:
+    """Where a window begins that shows every line with ink; the middle of the ink where it does not fit."""
+    first = has_ink.int().argmax(dim=1)
+    last = WIDE - 1 - has_ink.flip(1).int().argmax(dim=1)
+    lowest = (last - size + 1).clamp(0, WIDE - size)
+    highest = torch.minimum(first, torch.tensor(WIDE - size)).maximum(lowest)
+    return lowest + draw.integers(purpose, highest - lowest + 1)
+
+
+def _windows(
+    warped: UInt8[Tensor, "batch 1 wide wide"], rows: Int64[Tensor, "batch"], columns: Int64[Tensor, "batch"], size: int
+) -> UInt8[Tensor, "batch 1 size size"]:
+    example, along = torch.arange(len(warped))[:, None, None], torch.arange(size)
+    return warped[example, 0, (rows[:, None] + along)[:, :, None], (columns[:, None] + along)[:, None, :]].unsqueeze(1)

@@ -1,0 +1,138 @@
+"""Equivariance and invariance of analysed runs, routers side by side."""
+
+import json
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from capsbench.reports.comparison import PERCENT, Panel, Run
+
+EQUIVARIANCE_FILE = "equivariance.json"
+UNITS = {
+    "rotation": "Rotation °",
+    "shear": "Shear",
+    "scale_x": "Scale x",
+    "scale_y": "Scale y",
+    "shift_x": "Shift x, px",
+    "shift_y": "Shift y, px",
+}
+PREDICTORS = {
+    "pose": "winning pose",
+    "pose per class": "winning pose, one map per class",
+    "features": "features (upper reference)",
+    "activations": "activations (lower reference)",
+}
+
+
+def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
+    """What `capsbench analyze equivariance` left in the folders of a panel's runs, by router, where it was run."""
+    found = {}
+    for router, runs in panel.routers.items():
+        read = [json.loads((run.folder / EQUIVARIANCE_FILE).read_text()) for run in runs if is_analysed(run)]
+        if read:
+            found[router] = read
+    return found
+
+
+def is_analysed(run: Run) -> bool:
+    """Whether a run's equivariance has been measured."""
+    return (run.folder / EQUIVARIANCE_FILE).is_file()
+
+
+def equivariance_table(panel: Panel) -> pd.DataFrame:
+    """R² of each parameter for each router and predictor: with one seed and its interval, else mean ± deviation."""
+    rows = []
+    for router, seeds in analysed(panel).items():
+        for predictor, name in PREDICTORS.items():
+            row = {"Router": router, "From": name, "Seeds": str(len(seeds))}
+            for parameter, title in UNITS.items():
+                found = [s["equivariance"][predictor].get(parameter) for s in seeds]
+                row[title] = _cell([r for r in found if r is not None])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(found: list[dict[str, float]]) -> str:
+    if not found:
+        return "–"
+    values = pd.Series([r["value"] for r in found])
+    if len(values) == 1:
+        return f"{values[0]:.2f} [{found[0]['low']:.2f}, {found[0]['high']:.2f}]"
+    return f"{values.mean():.2f} ± {values.std():.2f}"
+
+
+def invariance_table(panel: Panel) -> pd.DataFrame:
+    """Areas under the curves of each router: mean accuracy over the range in percent / mean change of activation."""
+    rows = []
+    for router, seeds in analysed(panel).items():
+        row = {"Router": router, "Seeds": str(len(seeds))}
+        for parameter, title in UNITS.items():
+            accuracy = np.mean([s["invariance"][parameter]["accuracy_area"] for s in seeds])
+            change = np.mean([s["invariance"][parameter]["change_area"] for s in seeds])
+            row[title] = f"{PERCENT * accuracy:.1f} / {change:.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def equivariance_figure(panel: Panel) -> Figure:
+    """R² from the winning pose as bars, a group for each parameter, with the references as marks."""
+    routers = analysed(panel)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    ax = figure.subplots()
+    width = 0.8 / len(routers)
+    marks = {"pose per class": "o", "features": "^", "activations": "v"}
+    for number, (router, seeds) in enumerate(routers.items()):
+        x = np.arange(len(UNITS)) + (number - (len(routers) - 1) / 2) * width
+        for predictor in PREDICTORS:
+            values = np.array([[_value(s, predictor, p, "value") for p in UNITS] for s in seeds]).mean(axis=0)
+            if predictor == "pose":
+                low, high = (
+                    np.array([[_value(s, predictor, p, end) for p in UNITS] for s in seeds]).mean(axis=0)
+                    for end in ("low", "high")
+                )
+                errors = np.maximum([values - low, high - values], 0)
+                ax.bar(x, values.clip(0), 0.9 * width, yerr=errors, color=_color(number), label=router, capsize=2)
+            else:
+                label = PREDICTORS[predictor] if number == 0 else None
+                ax.plot(x, values.clip(0), marks[predictor], color="0.25", markersize=4, linestyle="none", label=label)
+    ax.set_xticks(range(len(UNITS)), list(UNITS.values()))
+    ax.set(ylabel="R² on digits not fitted", ylim=(0, 1.02), title="What the winning pose tells of a transformation")
+    ax.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def invariance_figure(panel: Panel) -> Figure:
+    """Accuracy, and change of the winning activation, along each parameter alone; mean over seeds."""
+    figure = Figure(figsize=(15, 5), layout="constrained")
+    grid = figure.subplots(2, len(UNITS), sharey="row", sharex="col", squeeze=False)
+    for number, (router, seeds) in enumerate(analysed(panel).items()):
+        for (above, below), (parameter, title) in zip(grid.T, UNITS.items(), strict=True):
+            curves = [s["invariance"][parameter] for s in seeds]
+            _line(above, curves, "accuracy", router, number)
+            _line(below, curves, "activation_change", router, number)
+            below.set_xlabel(title)
+    grid[0, 0].set_ylabel("Accuracy %")
+    grid[1, 0].set_ylabel("Winning activation, change %")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _line(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, number: int) -> None:
+    means = PERCENT * np.mean([curve[name] for curve in curves], axis=0)
+    ax.plot(curves[0]["values"], means, color=_color(number), label=f"{router} (n={len(curves)})")
+    ax.grid(alpha=0.3)
+
+
+def _value(measured: dict[str, Any], predictor: str, parameter: str, end: str) -> float:
+    found = measured["equivariance"][predictor].get(parameter)
+    return float("nan") if found is None else float(found[end])
+
+
+def _color(number: int) -> Any:
+    colors = matplotlib.color_sequences["tab10"]
+    return colors[number % len(colors)]
