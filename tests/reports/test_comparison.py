@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from capsbench.experiments import Result
@@ -22,9 +21,6 @@ def add_run(
 ) -> None:
     folder = root / router / f"{seed}-{iterations}-{loss}-{smoke}"
     folder.mkdir(parents=True)
-    pd.DataFrame(
-        {"epoch": [0, 0, 1], "test/accuracy": [accuracy, None, accuracy], "train/accuracy": [None, 0.9, None]}
-    ).to_csv(folder / "metrics.csv", index=False)
     Result(
         experiment="demo",
         data="digits",
@@ -35,6 +31,7 @@ def add_run(
         settings={"seed": seed, "data": {"seed": seed}, "router": {"iterations": iterations}, "loss": {f"{loss}_m": 1}},
         choices={"loss": loss, "router": router},
         metrics={"test/accuracy": accuracy, "train/images_per_second": 1000.0, "inference/ms_per_batch": 5.0},
+        history=[{"epoch": 1, "train/accuracy": 0.9, "test/accuracy": accuracy}],
         parameters=12345,
         epochs=1,
         steps=1,
@@ -44,6 +41,7 @@ def add_run(
         git_commit=None,
         smoke=smoke,
         data_title="digits",
+        stands_in_for=None,
         train_examples=1437,
         test_examples=360,
         full=not smoke,

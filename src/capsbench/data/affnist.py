@@ -76,7 +76,7 @@ class AffNIST(FileDataModule):
         self.test_source = test_source
         self.per_digit = per_digit
         if test_source == "generated":
-            self.title = "affNIST (generated)"
+            self.title, self.stands_in_for = "affNIST (generated)", self.title
 
     def prepare_data(self) -> None:
         """Make sure the files are somewhere; download them if not."""

@@ -27,6 +27,7 @@ class Arrays(ImageDataModule):
         path: of the file.
         test_fraction: the share of `images` to test on.
         title: what the set is called in tables; the file's name if not given.
+        stands_in_for: the title of a set in whose place these images are used.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -35,12 +36,19 @@ class Arrays(ImageDataModule):
     """
 
     def __init__(
-        self, *, path: str | os.PathLike[str], test_fraction: float = 0.2, title: str | None = None, **options: Any
+        self,
+        *,
+        path: str | os.PathLike[str],
+        test_fraction: float = 0.2,
+        title: str | None = None,
+        stands_in_for: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
         self.path = Path(path)
+        self.stands_in_for = stands_in_for
         self.title = title or self.path.stem
         self._train, self._test = self._read(test_fraction)
         _, channels, height, width = self._train.images.shape

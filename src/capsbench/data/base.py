@@ -143,6 +143,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     labels_per_image: int = 1
     title: str
     """What the set is called in tables."""
+    stands_in_for: str | None = None
+    """The title of another set, in whose place these images are used where that cannot be had."""
     file_sets: ClassVar[tuple[FileSet, ...]] = ()
     """The files it is read from."""
     licence: ClassVar[str] = "yours"

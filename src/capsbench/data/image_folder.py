@@ -23,15 +23,24 @@ class ImageFolder(ImageDataModule):
     Args:
         path: the folder that holds train/ and test/.
         title: what the set is called in tables; the folder's name if not given.
+        stands_in_for: the title of a set in whose place these images are used.
         **options: see `ImageDataModule`.
 
     Raises:
         DataError: a folder is missing or empty, a file is not an image, sizes or classes differ.
     """
 
-    def __init__(self, *, path: str | os.PathLike[str], title: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        title: str | None = None,
+        stands_in_for: str | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.path = Path(path)
+        self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
         self.classes = [folder.name for folder in self._class_folders("train")]
         files = self._files("train")[0]

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ class Result:
         experiment, data, arch, router, seed, settings, choices, identity: see `Identity`; `identity` is its digest.
         metrics: `test/accuracy`, `test/loss`, `train/accuracy`, `train/loss` (of the last epoch),
             `train/images_per_second`, `inference/ms_per_batch` and `inference/batch_size`. Accuracies are shares of 1.
+        history: for each epoch its number ("epoch", from 1) and the metrics measured in it.
         parameters: trainable ones.
         epochs, steps: done.
         wall_time_s: of training and the evaluations during it, in seconds.
@@ -32,6 +33,7 @@ class Result:
         git_commit: of the code, with "+" where the tree was changed; None outside a repository.
         smoke: cut short on purpose; no table of the paper shows it.
         data_title: what the data is called in tables, say "affNIST (generated)".
+        stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: in the splits.
         full: neither a smoke run nor trained on a part of the training set.
     """
@@ -45,6 +47,7 @@ class Result:
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
     metrics: Mapping[str, float]
+    history: Sequence[Mapping[str, float | int]]
     parameters: int
     epochs: int
     steps: int
@@ -54,6 +57,7 @@ class Result:
     git_commit: str | None
     smoke: bool
     data_title: str
+    stands_in_for: str | None
     train_examples: int
     test_examples: int
     full: bool

@@ -17,7 +17,7 @@ from capsbench.data import ImageDataModule
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result, describe_device, git_commit, versions
 from capsbench.routing import NonFiniteError
-from capsbench.training import ClassificationModule, FiniteGuard, Throughput, inference_ms
+from capsbench.training import ClassificationModule, FiniteGuard, History, Throughput, inference_ms
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
@@ -59,12 +59,13 @@ def train_and_test(
         progress_bar: show one on the terminal.
     """
     channels_last(module)
-    throughput = Throughput()
+    throughput, history = Throughput(), History()
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
             FiniteGuard(),
             throughput,
+            history,
             ModelCheckpoint(folder / CHECKPOINT.parent, filename=CHECKPOINT.stem, enable_version_counter=False),
             *([RichProgressBar()] if progress_bar else []),
         ],
@@ -105,6 +106,7 @@ def train_and_test(
         settings=identity.settings,
         choices=identity.choices,
         metrics=metrics,
+        history=history.epochs,
         parameters=module.num_parameters,
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
@@ -114,6 +116,7 @@ def train_and_test(
         git_commit=git_commit(),
         smoke=is_smoke(identity),
         data_title=data.title,
+        stands_in_for=data.stands_in_for,
         train_examples=data.num_examples("train"),
         test_examples=data.num_examples("test"),
         full=not (is_smoke(identity) or data.is_cut),

@@ -19,11 +19,8 @@ class Run:
     folder: Path
 
     def curves(self) -> pd.DataFrame:
-        """metrics.csv, one row per epoch that was trained, counted from 1."""
-        rows = pd.read_csv(self.folder / "metrics.csv").groupby("epoch").last()
-        rows = rows[rows.index < self.result.epochs]
-        rows.index += 1
-        return rows
+        """The metrics of each epoch, counted from 1."""
+        return pd.DataFrame(list(self.result.history)).set_index("epoch")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ UNITS = {
     "shift_y": "Shift y, px",
 }
 PREDICTORS = {
-    "pose": "winning pose",
+    "pose": "winning pose, one map for all classes",
     "pose per class": "winning pose, one map per class",
     "features": "features (upper reference)",
     "activations": "activations (lower reference)",
@@ -79,17 +79,17 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
 
 
 def equivariance_figure(panel: Panel) -> Figure:
-    """R² from the winning pose as bars, a group for each parameter, with the references as marks."""
+    """R² from the winning pose, one map per class, as bars for each parameter; the other predictors as marks."""
     routers = analysed(panel)
     figure = Figure(figsize=(11, 4), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(routers)
-    marks = {"pose per class": "o", "features": "^", "activations": "v"}
+    marks = {"pose": "D", "features": "^", "activations": "v"}
     for number, (router, seeds) in enumerate(routers.items()):
         x = np.arange(len(UNITS)) + (number - (len(routers) - 1) / 2) * width
         for predictor in PREDICTORS:
             values = np.array([[_value(s, predictor, p, "value") for p in UNITS] for s in seeds]).mean(axis=0)
-            if predictor == "pose":
+            if predictor == "pose per class":
                 low, high = (
                     np.array([[_value(s, predictor, p, end) for p in UNITS] for s in seeds]).mean(axis=0)
                     for end in ("low", "high")

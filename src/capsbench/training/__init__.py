@@ -1,6 +1,7 @@
 """Training: the LightningModule, losses, and callbacks."""
 
 from capsbench.training.finite import FiniteGuard
+from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
 from capsbench.training.speed import Throughput, inference_ms
@@ -9,6 +10,7 @@ __all__ = [
     "ClassificationModule",
     "CrossEntropyLoss",
     "FiniteGuard",
+    "History",
     "MarginLoss",
     "SpreadLoss",
     "Throughput",

@@ -1,0 +1,33 @@
+"""Every epoch's metrics, kept through interruptions."""
+
+from typing import Any
+
+import lightning
+
+
+class History(lightning.Callback):
+    """Gathers what each epoch measured; it is saved in checkpoints, so a resumed run has all of it.
+
+    Attributes:
+        epochs: for each epoch its number, from 1, and the metrics that were measured in it.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float | int]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        evaluated = trainer.check_val_every_n_epoch is None or not (
+            (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch
+        )
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if evaluated or name.startswith("train/")
+        }
+        self.epochs.append({"epoch": trainer.current_epoch + 1, **metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = list(state_dict["epochs"])
