@@ -10,6 +10,8 @@ from typing import Any
 
 NO_EFFECT_ON_NUMBERS = (
     "output_dir",
+    "checkpoint_minutes",
+    "retry_failed",
     "data_dir",
     "data.data_dir",
     "logger",
