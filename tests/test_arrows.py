@@ -22,6 +22,7 @@ PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
 KNOW_HYDRA = {
     "analyze.py",
+    "single_run.py",
     "sweep.py",
     "status.py",
     "assemble.py",

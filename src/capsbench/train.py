@@ -3,22 +3,15 @@
 import logging
 import math
 import sys
-import traceback
-import warnings
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import hydra
-import lightning
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from capsbench.assemble import build_data, build_module
 from capsbench.errors import describe, one_line, plain_exit
 from capsbench.experiments import (
     CONFIG_FILE,
@@ -29,9 +22,8 @@ from capsbench.experiments import (
     Result,
     TakenError,
     taken,
-    train_and_test,
 )
-from capsbench.experiments.state import write_whole
+from capsbench.single_run import num_devices, run
 from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
@@ -40,16 +32,6 @@ CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).par
 """In the wheel the configuration is inside the package, in a checkout at its root."""
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
-
-HARMLESS = (
-    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
-    ".*smaller than the logging interval.*",  # metrics are logged per epoch
-    "Checkpoint directory .* exists and is not empty.*",
-    "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
-    "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
-    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
-)
-"""Warnings that would tell a user nothing."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -88,20 +70,17 @@ def _train(config: DictConfig, identity: Identity, folder: Path) -> Result:
     OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
     log.info("%s: %s", folder, "resumed" if (folder / RESUME).exists() else "training")
     try:
-        return _run(config, identity, folder)
+        return run(config, identity, folder)
     except Interrupted as error:
         print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
         sys.exit(128 + error.signal_number)
-    except Exception as error:
-        write_whole(failure, f"{describe(error)}\n\n{traceback.format_exc()}")
-        raise
 
 
 def check_types(config: DictConfig) -> None:
     """Compare what was set with what it replaces.
 
     Raises:
-        ValueError: a switch that is neither true nor false, text where there was a number, several devices.
+        ValueError: a switch that is neither true nor false, text where there was a number, a number out of its range.
     """
     hydra_config = HydraConfig.get()
     chosen = [word for word in hydra_config.overrides.task if word.partition("=")[0] in hydra_config.runtime.choices]
@@ -124,37 +103,7 @@ def check_types(config: DictConfig) -> None:
             raise ValueError(f"{key} must be a list such as {default}, got {value}")
     if config.checkpoint_minutes < 0:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
-    if config.trainer.devices != 1:
-        raise ValueError(f"trainer.devices must be 1: a run uses one device, got {config.trainer.devices}")
-
-
-def _run(config: DictConfig, identity: Identity, folder: Path) -> Result:
-    for message in HARMLESS:
-        warnings.filterwarnings("ignore", message)
-    lightning.seed_everything(identity.seed, verbose=False)
-    data = build_data(config)
-    module = build_module(config, data)
-    loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_hyperparams(
-                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
-            )
-    try:
-        return train_and_test(
-            identity,
-            folder,
-            data=data,
-            module=module,
-            make_trainer=instantiate(config.trainer, _partial_=True),
-            loggers=loggers,
-            progress_bar=config.trainer.enable_progress_bar,
-            checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
-        )
-    finally:
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
-                logger.experiment.finish()
+    num_devices(config)
 
 
 def _report(result: Result, folder: Path) -> float:

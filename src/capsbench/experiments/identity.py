@@ -17,6 +17,8 @@ NO_EFFECT_ON_NUMBERS = (
     "logger",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.strategy",
+    "trainer.sync_batchnorm",
     "trainer.enable_model_summary",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",

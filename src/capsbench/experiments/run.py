@@ -98,7 +98,7 @@ def train_and_test(
     trained = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
     module.to(device)  # the trainer has moved it to the CPU
-    if module.decoder is not None:
+    if module.decoder is not None and trainer.is_global_zero:
         log_pictures(loggers, write_pictures(module, data, folder / PICTURES))
     for logger in loggers:
         logger.finalize("success")
@@ -133,7 +133,7 @@ def train_and_test(
         steps=trainer.global_step,
         wall_time_s=wall_time,
         versions=versions(),
-        device=describe_device(device),
+        device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         git_commit=git_commit(),
         smoke=smoke,
         data_title=data.title,
@@ -142,9 +142,10 @@ def train_and_test(
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
     )
-    result.save(folder)
-    for leftover in (resume, folder / PROGRESS_FILE):
-        leftover.unlink(missing_ok=True)
+    if trainer.is_global_zero:
+        result.save(folder)
+        for leftover in (resume, folder / PROGRESS_FILE):
+            leftover.unlink(missing_ok=True)
     return result
 
 
