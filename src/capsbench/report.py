@@ -9,7 +9,7 @@ from rich.console import Console
 
 from capsbench.errors import one_line, plain_exit
 from capsbench.reports.comparison import unfinished
-from capsbench.reports.formats import to_rich
+from capsbench.reports.formats import narrow, to_rich
 from capsbench.reports.html import write_page
 from capsbench.reports.paper import targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, filled, publish, write_report
@@ -71,10 +71,11 @@ def app(config: DictConfig) -> None:
 def report(root: Path) -> Comparison:
     """Print an experiment's comparison and what is missing in it; write its report."""
     comparison = write_report(root)
-    shown = cells(comparison)
-    left_out = IN_FILES_ONLY if shown["Data"].nunique() > 1 else [*IN_FILES_ONLY, "Data"]
-    title = comparison.title + (f": {shown['Data'].iloc[0]}" if "Data" in left_out else "")
-    Console(markup=False).print(to_rich(shown.drop(columns=left_out, errors="ignore"), title=title))
+    shown = narrow(cells(comparison)).drop(columns=IN_FILES_ONLY, errors="ignore")
+    title = (
+        comparison.title if comparison.target or "Data" in shown else f"{comparison.title}: {comparison.rows[0].data}"
+    )
+    Console(markup=False).print(to_rich(shown, title=title))
     for folder in unfinished(root):
         say(f"not in it: {folder} is not finished")
     say(f"Training curves and the same table: {root / PAGE}, {root / REPORT}")

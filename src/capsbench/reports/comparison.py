@@ -10,6 +10,8 @@ from capsbench.experiments import RESULT_FILE, Result
 from capsbench.reports.paper import Target, official
 
 PERCENT = 100
+COMPARED_WITH = "fm"
+"""The router that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,16 @@ def load_runs(root: Path) -> list[Run]:
 
 
 def panels(runs: list[Run], target: Target | None = None) -> list[Panel]:
-    """Sort runs into panels, told from the paper's runs where `target` has them, else from one another."""
+    """Sort runs into panels, told from the paper's runs where `target` has them, else from one another.
+
+    Panels are in the order of the paper's data sets, then by title.
+    """
     by_title: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _title(run.result)):
         by_title.setdefault(_title(run.result), []).append(run)
-    return [_panel(title, group, target) for title, group in by_title.items()]
+    found = [_panel(title, group, target) for title, group in by_title.items()]
+    order = target.data if target else ()
+    return sorted(found, key=lambda panel: order.index(panel.data) if panel.data in order else len(order))
 
 
 def _panel(title: str, runs: list[Run], target: Target | None) -> Panel:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from capsbench.reports.comparison import PERCENT, Panel, Run
+from capsbench.reports.comparison import COMPARED_WITH, PERCENT, Line, Panel, Run
 
 CURVES = {"train/accuracy": "Training accuracy", "test/accuracy": "Test accuracy"}
 
@@ -17,8 +17,17 @@ CURVES = {"train/accuracy": "Training accuracy", "test/accuracy": "Test accuracy
 def colors(panels: list[Panel]) -> dict[str, str]:
     """A colour (#rrggbb) for each label, the same in all these panels."""
     palette = matplotlib.color_sequences["tab10"]
-    labels = sorted({label for panel in panels for label in panel.routers}, key=str.lower)
+    labels = dict.fromkeys(line.label for line in _fm_first([line for panel in panels for line in panel.lines]))
     return {label: to_hex(palette[number % len(palette)]) for number, label in enumerate(labels)}
+
+
+def in_order(panel: Panel) -> list[tuple[str, list[Run]]]:
+    """A panel's labels and runs in the order of legends: FM first, then by name."""
+    return [(line.label, line.runs) for line in _fm_first(panel.lines)]
+
+
+def _fm_first(lines: list[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: (line.router != COMPARED_WITH, line.label.lower()))
 
 
 def seeds_per_epoch(runs: list[Run], metric: str) -> pd.DataFrame:
@@ -35,7 +44,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
     grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
     for panel, axes in zip(panels, grid, strict=True):
         for ax, (metric, title) in zip(axes, CURVES.items(), strict=True):
-            for label, runs in sorted(panel.routers.items()):
+            for label, runs in in_order(panel):
                 seeds = seeds_per_epoch(runs, metric)
                 band = seeds.min(axis=1), seeds.max(axis=1)
                 ax.fill_between(seeds.index, *band, color=palette[label], alpha=0.2, linewidth=0)
@@ -55,9 +64,9 @@ def label_of(label: str, runs: list[Run]) -> str:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element."""
+    """The figure as an <svg> element, its background left to the page."""
     buffer = io.StringIO()
-    _save_svg(figure, buffer)
+    _save_svg(figure, buffer, transparent=True)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -69,7 +78,7 @@ def write_curves(panels: list[Panel], folder: Path) -> None:
     figure.savefig(folder / "curves.png", dpi=150)
 
 
-def _save_svg(figure: Figure, target: Path | io.StringIO) -> None:
+def _save_svg(figure: Figure, target: Path | io.StringIO, *, transparent: bool = False) -> None:
     """Without date and random ids: the same figure is the same file, and a published one changes with its numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "capsbench"}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
+        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=transparent)

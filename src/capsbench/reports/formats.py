@@ -1,5 +1,6 @@
 """A comparison's table as Markdown, LaTeX, CSV and HTML."""
 
+import html
 import io
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from rich.table import Table
 from capsbench.reports.tables import Comparison, cells, numbers
 
 WIDER_THAN_ANY_TABLE = 10_000
+ASIDE = r" ([\[(].*)$"
+"""What a number's cell says in brackets behind it."""
+
 LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "<": "$<$"}
 
 
@@ -57,5 +61,13 @@ def to_latex(table: pd.DataFrame, caption: str) -> str:
 
 
 def to_html(table: pd.DataFrame) -> str:
-    """A table of texts as an HTML element; its texts are escaped."""
-    return table.to_html(index=False, border=0)
+    """A table of texts as an HTML element; its texts are escaped, what stands in brackets behind a number is a span."""
+    escaped = table.map(html.escape)
+    for column in escaped.columns.intersection(["Ours %", "Accuracy %", "p against FM"]):
+        escaped[column] = escaped[column].str.replace(ASIDE, r" <span>\1</span>", regex=True)
+    return escaped.to_html(index=False, border=0, escape=False)
+
+
+def narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the column Data if that says the same in every row."""
+    return table if table["Data"].nunique() > 1 else table.drop(columns="Data")

@@ -14,8 +14,8 @@ from capsbench.reports.equivariance import (
     invariance_figure,
     invariance_table,
 )
-from capsbench.reports.figures import colors, label_of, to_svg, training_curves
-from capsbench.reports.formats import to_html
+from capsbench.reports.figures import colors, in_order, label_of, to_svg, training_curves
+from capsbench.reports.formats import narrow, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.tables import Comparison, cells
 
@@ -48,12 +48,14 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
 
 def _experiment(comparison: Comparison, interactive: bool) -> dict[str, object]:
     palette = colors(comparison.panels)
+    table = narrow(cells(comparison))
     return {
         "name": comparison.name,
         "title": comparison.title,
         "target": comparison.target,
         "runs": len(comparison.runs),
-        "table": to_html(cells(comparison)),
+        "table": to_html(table),
+        "with_data": "Data" in table,
         "sections": [
             _section(panel, palette, f"{comparison.name}-{number}" if interactive else None)
             for number, panel in enumerate(comparison.panels)
@@ -67,7 +69,7 @@ def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[st
         "title": panel.title,
         "curves": to_svg(training_curves([panel], palette)),
         "plots": curves(panel, palette, name) if name else [],
-        "buttons": [(label, label_of(label, runs), palette[label]) for label, runs in sorted(panel.routers.items())],
+        "buttons": [(label, label_of(label, runs), palette[label]) for label, runs in in_order(panel)],
         "pictures": {router: pictures for router, runs in panel.routers.items() if (pictures := _pictures(runs[0]))},
     }
     if analysed(panel):

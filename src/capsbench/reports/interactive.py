@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from capsbench.reports.comparison import Panel, Run
-from capsbench.reports.figures import CURVES, seeds_per_epoch
+from capsbench.reports.figures import CURVES, in_order, seeds_per_epoch
 
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False}
 
@@ -27,17 +27,22 @@ def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
         palette: a colour for each label.
         name: what the ids of the elements begin with; unique in the page.
     """
+    figures = [_figure(panel, metric, title, palette) for metric, title in CURVES.items()]
+    heights = [height for figure in figures for trace in figure.data for height in trace.y]
+    margin = 0.03 * (max(heights) - min(heights)) or 1.0
+    for figure in figures:
+        figure.update_yaxes(range=[min(heights) - margin, max(heights) + margin])
     return [
-        _figure(panel, metric, title, palette).to_html(
+        figure.to_html(
             full_html=False, include_plotlyjs=False, config=CONFIG, div_id=f"{name}-{number}", default_height="22rem"
         )
-        for number, (metric, title) in enumerate(CURVES.items())
+        for number, figure in enumerate(figures)
     ]
 
 
 def _figure(panel: Panel, metric: str, title: str, palette: Mapping[str, str]) -> go.Figure:
     figure = go.Figure()
-    for label, runs in sorted(panel.routers.items()):
+    for label, runs in in_order(panel):
         figure.add_traces(_traces(label, runs, metric, palette[label]))
     figure.update_layout(
         template="none",
@@ -48,7 +53,8 @@ def _figure(panel: Panel, metric: str, title: str, palette: Mapping[str, str]) -
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         dragmode=False,  # a finger on a figure scrolls the page
-        xaxis={"title": "Epoch", "zeroline": False},
+        hoverlabel={"namelength": -1},
+        xaxis={"title": "Epoch", "zeroline": False, "spikethickness": 1, "spikedash": "dot"},
         yaxis={"title": "Accuracy %", "zeroline": False},
     )
     return figure

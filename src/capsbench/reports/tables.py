@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from capsbench.reports.comparison import Line, Panel, Run, accuracies, load_runs, panels
+from capsbench.reports.comparison import COMPARED_WITH, Line, Panel, Run, accuracies, load_runs, panels
 from capsbench.reports.paper import Number, Target, targets
 
 NOTHING = "–"
-COMPARED_WITH = "fm"
 
 
 @dataclass(frozen=True)
