@@ -50,12 +50,10 @@ def _figure(panel: Panel, metric: str, title: str, palette: Mapping[str, str]) -
         showlegend=False,
         hovermode="x unified",
         margin={"l": 52, "r": 8, "t": 36, "b": 44},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
         dragmode=False,  # a finger on a figure scrolls the page
-        hoverlabel={"namelength": -1},
-        xaxis={"title": "Epoch", "zeroline": False, "spikethickness": 1, "spikedash": "dot"},
-        yaxis={"title": "Accuracy %", "zeroline": False},
+        hoverlabel={"namelength": -1, "font": {"size": 12}},
+        xaxis={"title": "Epoch", "zeroline": False, "spikethickness": 1, "unifiedhovertitle": {"text": "Epoch %{x}"}},
+        yaxis={"title": "Accuracy %", "zeroline": False, "showspikes": False},
     )
     return figure
 
