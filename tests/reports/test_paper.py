@@ -6,6 +6,7 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from capsbench.experiments import Result
@@ -99,7 +100,7 @@ TO_RUN = [
 
 @pytest.mark.parametrize(("experiment", "title", "router"), TO_RUN)
 def test_our_experiments_are_the_papers(
-    add_run: AddRun, tmp_path: Path, experiment: str, title: str, router: str
+    add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str, title: str, router: str
 ) -> None:
     """What conf/experiment makes of a run may stand beside the paper's number."""
     overrides = [f"experiment={experiment}", f"router={router}"]
@@ -107,6 +108,8 @@ def test_our_experiments_are_the_papers(
         overrides.append(f"data={DATA[title]}")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", overrides, return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # and so again after the test
+    HydraConfig.instance().set_config(config)
     with open_dict(config):
         choices = config.pop("hydra").runtime.choices
     settings: Any = OmegaConf.to_container(config, resolve=True)

@@ -181,5 +181,5 @@ def _describe(result: Result) -> dict[str, str]:
     """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
     flat = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
     named = {str(key): str(value) for key, value in flat.items()}
-    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._" not in key}
+    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._partial_" not in key}
     return settings | dict(result.choices)

@@ -75,9 +75,9 @@ def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[st
     if analysed(panel):
         section |= {
             "equivariance": to_html(equivariance_table(panel)),
-            "equivariance_figure": to_svg(equivariance_figure(panel)),
+            "equivariance_figure": to_svg(equivariance_figure(panel, palette)),
             "invariance": to_html(invariance_table(panel)),
-            "invariance_figure": to_svg(invariance_figure(panel)),
+            "invariance_figure": to_svg(invariance_figure(panel, palette)),
         }
     return section
 
