@@ -1,5 +1,6 @@
 """Finished runs, read from their folders and compared: one row per router, mean and deviation over seeds."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from capsbench.experiments import RESULT_FILE, Result
 from capsbench.reports.paper import Target, official
 
 PERCENT = 100
+ACCURACIES = ("train/accuracy", "test/accuracy")
 COMPARED_WITH = "fm"
 """The router that the others are compared with."""
 
@@ -22,8 +24,16 @@ class Run:
     folder: Path
 
     def curves(self) -> pd.DataFrame:
-        """The metrics of each epoch, counted from 1."""
-        return pd.DataFrame(list(self.result.history)).set_index("epoch")
+        """Accuracy in training and test after each epoch, counted from 1; NaN where it was not measured.
+
+        An epoch that a limit on steps cut short has no test of its own: the run's last, of the same weights, is its.
+        """
+        frame = pd.DataFrame(list(self.result.history)).set_index("epoch").reindex(columns=list(ACCURACIES))
+        last = frame.index[-1]
+        for name in ACCURACIES:
+            if pd.isna(frame.loc[last, name]):
+                frame.loc[last, name] = self.result.metrics.get(name, math.nan)
+        return frame
 
 
 @dataclass(frozen=True)

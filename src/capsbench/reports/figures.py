@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from capsbench.reports.comparison import COMPARED_WITH, PERCENT, Line, Panel, Run
+from capsbench.reports.comparison import ACCURACIES, COMPARED_WITH, PERCENT, Line, Panel, Run
 
-CURVES = {"train/accuracy": "Training accuracy", "test/accuracy": "Test accuracy"}
+CURVES = dict(zip(ACCURACIES, ("Training accuracy", "Test accuracy"), strict=True))
 
 
 def colors(panels: list[Panel]) -> dict[str, str]:

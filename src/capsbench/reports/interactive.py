@@ -29,9 +29,10 @@ def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
     """
     figures = [_figure(panel, metric, title, palette) for metric, title in CURVES.items()]
     heights = [height for figure in figures for trace in figure.data for height in trace.y]
-    margin = 0.03 * (max(heights) - min(heights)) or 1.0
+    low, high = min(heights, default=0.0), max(heights, default=100.0)
+    margin = 0.03 * (high - low) or 1.0
     for figure in figures:
-        figure.update_yaxes(range=[min(heights) - margin, max(heights) + margin])
+        figure.update_yaxes(range=[low - margin, high + margin])
     return [
         figure.to_html(
             full_html=False, include_plotlyjs=False, config=CONFIG, div_id=f"{name}-{number}", default_height="22rem"
