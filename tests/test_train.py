@@ -135,9 +135,12 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["router=fmm"], "there is no router=fmm; did you mean fm? There are: dynamic, em, fm"),
+        (
+            ["router=fmm"],
+            "there is no router=fmm; did you mean fm? There are: dynamic, dynamic1, dynamic2, em, em1, em2, fm",
+        ),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
-        (["data=fashion"], "There are: affnist, arrays, cifar10, digits"),
+        (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
         (["rooter=fm"], "there is no setting rooter; did you mean router?"),
         (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
         (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
@@ -155,7 +158,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
             ["data=image_folder", "data.path=nowhere", "decoder=conv"],
             "did you mean deconv? There are: deconv, dense, none",
         ),
-        (["decoder=deconv", "decoder.loss_weight=-1"], "decoder.loss_weight must be at least 0, got -1"),
+        (["decoder=deconv", "decoder.loss_weight=-1.0"], "decoder.loss_weight must be at least 0, got -1.0"),
         (["output_dir=/proc/nowhere"], "cannot use /proc/nowhere"),
         (["-m", "output_dir=/proc/nowhere", "seed=1,2"], "cannot use /proc/nowhere"),
         (["router=[fm"], "cannot read the override router=[fm"),
@@ -203,7 +206,7 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "benchmark"]
-    assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
+    assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 
 
 @pytest.mark.parametrize("command", [["-m", "capsbench.train"], ["-m", "capsbench.cli", "train"]])
