@@ -1,6 +1,8 @@
 """A sweep as a whole: which runs it asks for, and what became of them."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,18 +67,15 @@ def _planned(loader: ConfigLoader, job: list[str]) -> Planned:
     return Planned(identity, identity.folder(config.output_dir), " ".join(others))
 
 
-class _as_job:
+@contextmanager
+def _as_job(config: DictConfig) -> Iterator[None]:
     """For a while, let `${hydra:…}` see a job's configuration."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-
-    def __enter__(self) -> None:
-        self.before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(self.config.copy())
-
-    def __exit__(self, *_: object) -> None:
-        HydraConfig.instance().cfg = self.before
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config.copy())
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 class SweepSummary(Callback):
