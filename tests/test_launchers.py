@@ -20,8 +20,8 @@ from capsbench.train import CONF, app
 
 SPEEDS = {"train/images_per_second", "inference/ms_per_batch"}
 RUNS = (
-    *("data=digits", "data.subset=64", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
     *("--config-dir", "conf", "router=fm,dynamic,broken"),
+    *("data=digits", "data.subset=64", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
 )
 BROKEN = "_target_: capsbench.routing.DynamicRouting\n_partial_: true\niterations: 0"
 

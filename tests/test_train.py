@@ -207,7 +207,7 @@ def test_a_decoder_without_labels(capsbench: Run) -> None:
 def test_an_unknown_command(capsbench: Run) -> None:
     assert (
         fails(capsbench, "trian")
-        == "error: there is no command trian; there are: train, report, analyze, data, benchmark"
+        == "error: there is no command trian; there are: train, report, analyze, data, dashboard, benchmark"
     )
 
 
@@ -225,7 +225,7 @@ def test_completion_knows_commands_groups_and_options(
             capsbench("-sc", "query=bash")
         return capsys.readouterr().out.split()
 
-    assert complete("capsbench ") == ["train", "report", "analyze", "data", "benchmark"]
+    assert complete("capsbench ") == ["train", "report", "analyze", "data", "dashboard", "benchmark"]
     assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
 
 
