@@ -1,11 +1,39 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SEEDS ?= 1,2,3
+TARGETS := fig4 fig5 table1 table2 table3 table4 table5 table6
 
-.PHONY: demo test lint types format setup
+# SMOKE=1: every code path of a target in seconds, on a few stand-in digits where the data is not there.
+ifdef SMOKE
+OUT := outputs/smoke
+FLAGS := trainer=smoke trainer.max_epochs=1 trainer.max_steps=-1 data.batch_size=8 data.eval_batch_size=8 \
+         data.absent=stand_in seed=1 output_dir=$(OUT)
+BENCHMARK := repetitions=1 batch_size=2 output_dir=$(OUT)
+else
+OUT := outputs
+FLAGS := seed=$(SEEDS)
+BENCHMARK :=
+endif
+
+.PHONY: demo paper $(TARGETS) test lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	$(BIN)/capsbench train -m experiment=demo router=fm,dynamic,em seed=1,2
 	$(BIN)/capsbench report experiment=demo
+
+paper: $(TARGETS)  ## every table and figure; SEEDS=1,2,3; SMOKE=1 tries them out
+
+fig4 fig5 table2 table3 table5 table6: .venv/installed
+	$(BIN)/capsbench train -m experiment=$@ $(FLAGS)
+	$(if $(SMOKE),,$(BIN)/capsbench report experiment=$@)
+
+table1: .venv/installed  ## milliseconds per batch
+	$(BIN)/capsbench benchmark table1 $(BENCHMARK)
+
+table4: table3  ## reconstructions and equivariance of table 3's models
+	$(BIN)/capsbench analyze reconstructions run=$(OUT)/table3
+	$(BIN)/capsbench analyze equivariance run=$(OUT)/table3 $(if $(SMOKE),examples=200 curve_examples=50 curve_steps=3)
+	$(if $(SMOKE),,$(BIN)/capsbench report experiment=table3)
 
 test: .venv/installed
 	$(BIN)/pytest

@@ -20,7 +20,18 @@ ALLOWED = {
 }
 PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
-KNOW_HYDRA = {"analyze.py", "assemble.py", "train.py", "report.py", "benchmark.py", "data_command.py", "errors.py"}
+KNOW_HYDRA = {
+    "analyze.py",
+    "single_run.py",
+    "sweep.py",
+    "status.py",
+    "assemble.py",
+    "train.py",
+    "report.py",
+    "benchmark.py",
+    "data_command.py",
+    "errors.py",
+}
 
 
 def imports(path: Path) -> set[str]:

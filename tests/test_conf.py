@@ -6,10 +6,11 @@ from typing import Any
 import hydra
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from capsbench import data
+from capsbench import data, sweep
 from capsbench.assemble import build_data, build_module
 from capsbench.experiments import Identity
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
@@ -92,6 +93,66 @@ def test_decoders_are_an_axis(arch: str, router: str, decoder: str) -> None:
     drawn = module.decoder(capsules.poses, torch.tensor([[1, 2], [3, 4]]))
     assert drawn.shape == (2, 2, 1, 36, 36)
     assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
+def grid(experiment: str) -> list[sweep.Planned]:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return sweep.plan(GlobalHydra.instance().config_loader(), [f"experiment={experiment}"])
+
+
+@pytest.mark.parametrize(
+    ("experiment", "data_sets", "routers", "arch", "epochs", "steps"),
+    [
+        ("fig4", {"svhn", "fashion_mnist", "cifar10"}, {"fm", "dynamic"}, "capsnet", 50, -1),
+        ("fig5", {"svhn", "fashion_mnist", "cifar10"}, {"fm", "dynamic"}, "capsnet", 100, -1),
+        ("table2", {"svhn", "fashion_mnist", "cifar10"}, {"fm"}, "resnet_capsnet", -1, 64_000),
+        ("table3", {"affnist"}, {"fm", "dynamic", "em"}, "resnet_capsnet_small", -1, 40_000),
+        ("table5", {"multi_mnist"}, {"fm"}, "resnet_capsnet_small", -1, 40_000),
+        (
+            *("table6", {"small_norb"}, {"fm", "dynamic1", "dynamic2", "dynamic", "em1", "em2", "em"}),
+            *("resnet_capsnet_small", 120, -1),
+        ),
+    ],
+)
+def test_the_papers_grids(
+    experiment: str, data_sets: set[str], routers: set[str], arch: str, epochs: int, steps: int
+) -> None:
+    runs = [run.identity for run in grid(experiment)]
+    assert len(runs) == len(data_sets) * len(routers) * 3
+    assert {run.data for run in runs} == data_sets
+    assert {run.router for run in runs} == routers
+    assert {run.arch for run in runs} == {arch}
+    assert {run.seed for run in runs} == {1, 2, 3}
+    for run in runs:
+        assert (run.settings["trainer"]["max_epochs"], run.settings["trainer"]["max_steps"]) == (epochs, steps)
+        assert run.settings["data"]["batch_size"] == (64 if run.data == "small_norb" else 128)
+
+
+def test_augmentation_is_each_sets_own() -> None:
+    def augmentation(experiment: str) -> dict[str, tuple[int, bool]]:
+        settings = {run.identity.data: run.identity.settings["data"] for run in grid(experiment)}
+        return {name: (data["crop_padding"], data["flip"]) for name, data in settings.items()}
+
+    assert set(augmentation("fig4").values()) == {(0, False)}
+    assert augmentation("fig5") == {"svhn": (4, False), "fashion_mnist": (4, False), "cifar10": (4, True)}
+    assert augmentation("table2") == {"svhn": (4, False), "fashion_mnist": (4, True), "cifar10": (4, True)}
+
+
+def test_table_6_halves_its_rate_every_20_epochs() -> None:
+    config = compose("experiment=table6").optim
+    assert config.optimizer.lr == 0.01
+    assert (config.scheduler.step_size, config.scheduler.gamma, config.scheduler_interval) == (20, 0.5, "epoch")
+
+
+def test_the_command_line_goes_before_an_experiments_sweep() -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        runs = sweep.plan(GlobalHydra.instance().config_loader(), ["experiment=table2", "data=svhn", "seed=4"])
+    assert [(run.identity.data, run.identity.router, run.identity.seed) for run in runs] == [("svhn", "fm", 4)]
+
+
+@pytest.mark.parametrize("name", ["dynamic1", "dynamic2", "em1", "em2"])
+def test_routers_with_their_iterations(name: str) -> None:
+    assert compose(f"router={name}").router.iterations == int(name[-1])
 
 
 @pytest.mark.parametrize(

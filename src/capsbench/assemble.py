@@ -69,7 +69,9 @@ def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
     if not checkpoint.is_file():
         raise ValueError(f"{folder} has lost its weights, there is no {checkpoint}; delete the folder and train again")
     try:
-        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        kept = {name: value for name, value in weights.items() if not name.startswith("metrics.")}
+        module.load_state_dict(kept | {k: v for k, v in module.state_dict().items() if k.startswith("metrics.")})
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"{checkpoint} is of another architecture than {folder / CONFIG_FILE} describes; were files moved between "

@@ -14,14 +14,19 @@ from rich.console import Console
 from rich.table import Table
 
 from capsbench.benchmarks.data import benchmark_data
+from capsbench.benchmarks.table1 import benchmark_table1
 from capsbench.errors import one_line, plain_exit
 from capsbench.experiments.result import describe_device, git_commit, versions
 
-BENCHMARKS: dict[str, Callable[[int], dict[str, dict[str, float]]]] = {"data": benchmark_data}
+BENCHMARKS: dict[str, Callable[[DictConfig], dict[str, dict[str, float]]]] = {
+    "data": lambda config: benchmark_data(config.repetitions),
+    "table1": lambda config: benchmark_table1(config.repetitions, config.batch_size),
+}
 
 HELP = """Measure how fast things are; each way in turn, several times.
 
   capsbench benchmark data        images per second of data loading, against the usual way
+  capsbench benchmark table1      milliseconds per batch of CapsNet with each router, as in the paper's table 1
 
 == The configuration ==
 $CONFIG
@@ -32,6 +37,7 @@ ConfigStore.instance().store(
         "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
         "name": "data",
         "repetitions": 5,
+        "batch_size": 128,
         "output_dir": "outputs",
         "hydra": {
             "output_subdir": None,
@@ -48,14 +54,18 @@ def app(config: DictConfig) -> None:
     """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json."""
     if config.name not in BENCHMARKS:
         raise ValueError(f"there is no benchmark {config.name}; there are: {', '.join(BENCHMARKS)}")
-    if config.repetitions < 1:
-        raise ValueError(f"repetitions must be at least 1, got {config.repetitions}")
-    measured = BENCHMARKS[config.name](config.repetitions)
+    for name in ("repetitions", "batch_size"):
+        if config[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {config[name]}")
+    measured = BENCHMARKS[config.name](config)
     record: dict[str, Any] = {
         "benchmark": config.name,
         "repetitions": config.repetitions,
+        "batch_size": config.batch_size,
         "measured": measured,
-        "device": describe_device(torch.device("cpu")),
+        "devices": [
+            describe_device(torch.device(kind)) for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
+        ],
         "versions": versions(),
         "git_commit": git_commit(),
     }
@@ -68,7 +78,7 @@ def app(config: DictConfig) -> None:
         table.add_row(name, *(f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in spread.values()))
     console = Console()
     console.print(table)
-    console.print(f"{record['device']}; written to {path}", soft_wrap=True)
+    console.print(f"{'; '.join(record['devices'])}; written to {path}", soft_wrap=True)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import sys
 
 COMMANDS = {
     "train": "train a capsule network, or with -m a sweep of them",
+    "status": "how far a sweep is: which runs are done, running, interrupted, failed, missing",
     "report": "compare the finished runs of an experiment",
     "analyze": "pictures, equivariance and invariance of trained runs",
     "data": "list, fetch, check and show data sets",

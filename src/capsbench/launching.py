@@ -5,19 +5,21 @@ import os
 import torch
 
 
-def gpus_per_run(wanted: float | int | None = None) -> float:
+def gpus_per_run(wanted: float | int | None = None, devices: int | str = 1) -> float:
     """GPUs that a run asks Ray for.
 
     Args:
-        wanted: 0.25 lets four runs share a GPU; None: one, or none where this machine has none.
+        wanted: 0.25 lets four runs share a GPU; None: one for each device, or none where this machine has none.
+        devices: of the run's trainer.
 
     Raises:
-        ValueError: it is no number from 0 to 1; a run uses one device.
+        ValueError: it is no number of at least 0.
     """
     if wanted is None:
-        return float(torch.cuda.is_available())
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 <= wanted <= 1:
-        raise ValueError(f"gpus_per_run must be a number from 0 to 1, such as 0.25, got {wanted}")
+        asked = devices if isinstance(devices, int) and devices > 0 else 1
+        return float(asked if torch.cuda.is_available() else 0)
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or wanted < 0:
+        raise ValueError(f"gpus_per_run must be a number of at least 0, such as 0.25, got {wanted}")
     return wanted
 
 

@@ -1,74 +1,86 @@
 """`capsbench train`: a Hydra app that trains one run, or a sweep of them."""
 
 import logging
+import math
 import sys
-import traceback
-import warnings
 from pathlib import Path
 from typing import Any
 
 import hydra
-import lightning
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from capsbench.assemble import build_data, build_module
-from capsbench.errors import one_line, plain_exit
-from capsbench.experiments import CONFIG_FILE, RESULT_FILE, Identity, Result, train_and_test
+from capsbench.errors import describe, one_line, plain_exit
+from capsbench.experiments import (
+    CONFIG_FILE,
+    FAILURE_FILE,
+    RESULT_FILE,
+    RESUME,
+    Identity,
+    Result,
+    TakenError,
+    taken,
+)
+from capsbench.single_run import num_devices, run
+from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
 
 CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).parents[2] / "conf") if path.is_dir())
 """In the wheel the configuration is inside the package, in a checkout at its root."""
 
-FAILURE_FILE = "error.txt"
-
-HARMLESS = (
-    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
-    ".*smaller than the logging interval.*",  # metrics are logged per epoch
-    "Checkpoint directory .* exists and is not empty.*",
-    "Experiment logs directory .* exists and is not empty.*",  # the run's folder; an unfinished run starts over
-    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
-)
-"""Warnings that would tell a user nothing."""
+OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 @plain_exit
 def app(config: DictConfig) -> float:
-    """Train one run, unless it is finished; return its test accuracy."""
+    """Train one run, unless it is finished, failed before or another process is at it; return its test accuracy."""
     check_types(config)
     resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     identity = Identity.of(resolved, HydraConfig.get().runtime.choices)
     folder = identity.folder(config.output_dir)
-    if (folder / RESULT_FILE).exists():
-        result = Result.load(folder)
-        log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
-        return _report(result, folder)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
-    log.info("%s: training", folder)
     try:
-        result = _run(config, identity, folder)
-    except Exception:
-        (folder / FAILURE_FILE).write_text(traceback.format_exc())
-        raise
-    except (KeyboardInterrupt, SystemExit):  # Lightning ends a run that was told to stop with SystemExit(0)
-        sys.exit(f"error: {folder} was interrupted; the same command starts it over")
-    (folder / FAILURE_FILE).unlink(missing_ok=True)
-    return _report(result, folder)
+        if not (folder / RESULT_FILE).exists():
+            with taken(folder):
+                if not (folder / RESULT_FILE).exists():
+                    return _report(_train(config, identity, folder), folder)
+    except TakenError as error:
+        log.info("%s, which is left to it", error)
+        return math.nan
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN or not (folder / FAILURE_FILE).exists():
+            raise
+        log.error("failed: %s: %s", folder, describe(error))  # on file too; the sweep goes on
+        return math.nan
+    log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
+    return _report(Result.load(folder), folder)
+
+
+def _train(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    failure = folder / FAILURE_FILE
+    if failure.exists() and not config.retry_failed:
+        cause = failure.read_text().partition("\n")[0]
+        raise RuntimeError(f"{folder} failed before: {cause} (retry_failed=true tries it again)")
+    if failure.exists():
+        (folder / RESUME).unlink(missing_ok=True)  # it may hold what the run failed of
+        failure.unlink()
+    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+    log.info("%s: %s", folder, "resumed" if (folder / RESUME).exists() else "training")
+    try:
+        return run(config, identity, folder)
+    except Interrupted as error:
+        print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
+        sys.exit(128 + error.signal_number)
 
 
 def check_types(config: DictConfig) -> None:
     """Compare what was set with what it replaces.
 
     Raises:
-        ValueError: a switch that is neither true nor false, text where there was a number, several devices.
+        ValueError: a switch that is neither true nor false, text where there was a number, a number out of its range.
     """
     hydra_config = HydraConfig.get()
     chosen = [word for word in hydra_config.overrides.task if word.partition("=")[0] in hydra_config.runtime.choices]
@@ -89,36 +101,9 @@ def check_types(config: DictConfig) -> None:
             raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
         if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
             raise ValueError(f"{key} must be a list such as {default}, got {value}")
-    if config.trainer.devices != 1:
-        raise ValueError(f"trainer.devices must be 1: a run uses one device, got {config.trainer.devices}")
-
-
-def _run(config: DictConfig, identity: Identity, folder: Path) -> Result:
-    for message in HARMLESS:
-        warnings.filterwarnings("ignore", message)
-    lightning.seed_everything(identity.seed, verbose=False)
-    data = build_data(config)
-    module = build_module(config, data)
-    loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_hyperparams(
-                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
-            )
-    try:
-        return train_and_test(
-            identity,
-            folder,
-            data=data,
-            module=module,
-            make_trainer=instantiate(config.trainer, _partial_=True),
-            loggers=loggers,
-            progress_bar=config.trainer.enable_progress_bar,
-        )
-    finally:
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
-                logger.experiment.finish()
+    if config.checkpoint_minutes < 0:
+        raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
+    num_devices(config)
 
 
 def _report(result: Result, folder: Path) -> float:

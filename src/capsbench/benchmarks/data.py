@@ -1,6 +1,5 @@
 """Batches a second: whole batches from memory against the usual way, on the same work."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterable
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from capsbench.benchmarks.spread import spread
 from capsbench.data.base import Batch, ImageDataModule, LabelledImages
 from capsbench.data.multi_mnist import MultiMNIST
 
@@ -105,9 +105,5 @@ def benchmark_data(repetitions: int = 5) -> dict[str, dict[str, float]]:
     ratios = [
         ours / theirs for ours, theirs in zip(rates["whole batches"], rates["one by one, 2 workers"], strict=True)
     ]
-    summary = {name: _spread(values) for name, values in rates.items()}
-    return summary | {"whole batches ÷ one by one": _spread(ratios)}
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    summary = {name: spread(values) for name, values in rates.items()}
+    return summary | {"whole batches ÷ one by one": spread(ratios)}

@@ -12,7 +12,7 @@ from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from capsbench.data.affine import transform_at_random
-from capsbench.data.base import Batch, FileDataModule, LabelledImages
+from capsbench.data.base import Batch, FileDataModule, LabelledImages, stand_in_digits
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.idx import MNIST
@@ -75,10 +75,10 @@ class AffNIST(FileDataModule):
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
         self.test_source = test_source
         self.per_digit = per_digit
-        if test_source == "generated":
+        if test_source == "generated" and not self.is_stand_in:
             self.title, self.stands_in_for = "affNIST (generated)", self.title
 
-    def prepare_data(self) -> None:
+    def fetch(self) -> None:
         """Make sure the files are somewhere; download them if not."""
         self.digits.fetch(self.data_dir)
         if self.test_source == "official":
@@ -101,6 +101,11 @@ class AffNIST(FileDataModule):
     def plain_images(self) -> LabelledImages:
         """MNIST's test digits, 28×28."""
         return self.test_digits
+
+    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+        """A few digits to place, and as many transformed."""
+        train, self.test_digits = stand_in_digits(MNIST.image_shape, self.num_classes)
+        return train, generate(self.test_digits, 1)
 
     def _fetch_official(self) -> Path:
         try:

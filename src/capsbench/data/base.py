@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
+from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -66,6 +68,7 @@ class EpochSampler(Sampler[Where]):
         shuffle: a new order each epoch; else the order of the split.
         device: where the indices are wanted.
         rank, world_size: this process's share.
+        done: says, as an epoch begins, how many of its batches have been seen already: those before an interruption.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class EpochSampler(Sampler[Where]):
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
+        done: Callable[[], int] = lambda: 0,
     ) -> None:
         self.num_examples = num_examples
         self.batch_size = batch_size
@@ -86,6 +90,7 @@ class EpochSampler(Sampler[Where]):
         self.device = device
         self.rank = rank
         self.world_size = world_size
+        self.done = done
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -100,7 +105,7 @@ class EpochSampler(Sampler[Where]):
             order = permutation((self.seed, "order", self.epoch), self.num_examples, self.device)
         else:
             order = torch.arange(self.num_examples, device=self.device)
-        for indices in torch.split(order, self.batch_size):
+        for indices in torch.split(order, self.batch_size)[self.done() :]:
             yield Where(self.epoch, indices[self.rank :: self.world_size])
 
 
@@ -145,6 +150,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """What the set is called in tables."""
     stands_in_for: str | None = None
     """The title of another set, in whose place these images are used where that cannot be had."""
+    is_stand_in: bool = False
+    """Whether these are but a few digits in the place of a set that is not here."""
     file_sets: ClassVar[tuple[FileSet, ...]] = ()
     """The files it is read from."""
     licence: ClassVar[str] = "yours"
@@ -195,7 +202,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """Load the splits, once, onto the device that trains."""
         if self.splits:
             return
-        train, test = self.load()
+        train, test = self._load_or_stand_in()
         splits: dict[SplitName, LabelledImages] = {"train": train, "test": test}
         if self.val_fraction:
             rest, held_out = self._divide(train, test_size=self.val_fraction)
@@ -208,6 +215,9 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             if self.subset < len(splits["train"].labels):
                 splits["train"], _ = self._divide(splits["train"], train_size=self.subset)
         self.splits = {name: split.to(self.device) for name, split in splits.items()}
+
+    def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+        return self.load()
 
     def _divide(self, split: LabelledImages, **sizes: float | int) -> tuple[LabelledImages, LabelledImages]:
         labels = split.labels.tolist()
@@ -288,6 +298,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """The test split in order."""
         return self._loader("test", self.eval_batch_size)
 
+    def _batches_done(self) -> int:
+        """Of the epoch that is being trained: more than none where it is resumed in its middle."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
@@ -304,6 +318,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             device=self.device,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
+            done=self._batches_done if split == "train" else lambda: 0,
         )
         return DataLoader(BatchDataset(partial(self.batch, split)), sampler=sampler, batch_size=None)
 
@@ -313,15 +328,51 @@ class FileDataModule(ImageDataModule):
 
     Args:
         data_dir: where data sets are kept.
+        absent: what to do where the files are not there: "fetch" them, or use a "stand_in": a few digits of the form
+            of the set's images, for trying things out. It is named so, and its runs enter no table.
         **options: see `ImageDataModule`.
+
+    Raises:
+        ValueError: absent is neither of the two.
     """
 
     source: ClassVar[FileSet]
 
-    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", **options: Any) -> None:
+    def __init__(self, *, data_dir: str | os.PathLike[str] = "data", absent: str = "fetch", **options: Any) -> None:
         super().__init__(**options)
+        if absent not in ("fetch", "stand_in"):
+            raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
         self.data_dir = Path(data_dir)
+        missing = any(files.find(self.data_dir) is None for files in self.file_sets)
+        self.is_stand_in = absent == "stand_in" and missing
+        if self.is_stand_in:
+            self.title, self.stands_in_for = f"{self.title} (stand-in)", self.title
 
     def prepare_data(self) -> None:
-        """Make sure the files are somewhere; download them if not."""
+        """Make sure the files are somewhere; download them if not. Nothing for a stand-in."""
+        if not self.is_stand_in:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Make sure the files are somewhere; download them if not.
+
+        Raises:
+            DataError: they cannot be had.
+        """
         self.source.fetch(self.data_dir)
+
+    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+        """Splits in the place of those that `load` reads."""
+        return stand_in_digits(self.image_shape, self.num_classes)
+
+    def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+        return self.stand_in() if self.is_stand_in else self.load()
+
+
+def stand_in_digits(shape: tuple[int, int, int], num_classes: int) -> tuple[LabelledImages, LabelledImages]:
+    """512 and 256 of scikit-learn's digits, enlarged to (channels, height, width), in so many classes."""
+    pixels, labels = load_digits(return_X_y=True)
+    small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
+    images = F.interpolate(small, size=shape[1:], mode="bilinear").round().to(torch.uint8).repeat(1, shape[0], 1, 1)
+    whole = LabelledImages(images, torch.from_numpy(labels).long() % num_classes)
+    return whole.take(range(512)), whole.take(range(512, 768))

@@ -39,7 +39,7 @@ class CIFAR10(FileDataModule):
     licence = "not stated"
     origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
-    def prepare_data(self) -> None:
+    def fetch(self) -> None:
         """Make sure the extracted batches are somewhere; download and extract the archive if not."""
         self._extracted()
 

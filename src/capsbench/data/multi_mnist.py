@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from capsbench.data.base import Batch, FileDataModule, LabelledImages, SplitName, Where
+from capsbench.data.base import Batch, FileDataModule, LabelledImages, SplitName, Where, stand_in_digits
 from capsbench.data.files import FileSet
 from capsbench.data.idx import MNIST
 from capsbench.data.randomness import Draw
@@ -53,6 +53,10 @@ class MultiMNIST(FileDataModule):
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """The digits that images are made of."""
         return MNIST(data_dir=self.data_dir).load()
+
+    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+        """A few digits to merge."""
+        return stand_in_digits(MNIST.image_shape, self.num_classes)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the digits, and sort them by class."""

@@ -14,7 +14,7 @@ from filelock import FileLock
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from capsbench.data.base import FileDataModule, LabelledImages, SplitName
+from capsbench.data.base import FileDataModule, LabelledImages, SplitName, stand_in_digits
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.randomness import Draw
@@ -170,7 +170,7 @@ class SmallNORB(FileDataModule):
         """(instance, elevation, azimuth, lighting) of each image, in the order of `splits`; empty before `setup`."""
         return {name: split.info for name, split in self.splits.items() if isinstance(split, Views)}
 
-    def prepare_data(self) -> None:
+    def fetch(self) -> None:
         """Make sure the files, or the caches made of them, are somewhere; download the files if not."""
         if not all(self._cache_path(split).is_file() for split in STEMS):
             self.source.fetch(self.data_dir)
@@ -186,6 +186,14 @@ class SmallNORB(FileDataModule):
             return train, test
         column, values = FAMILIAR[self.viewpoints]
         return _select(train, column, values), _select(test, column, set(INFO[column]) - set(values))
+
+    def stand_in(self) -> tuple[Views, Views]:
+        """A few digits for toys, seen from nowhere in particular."""
+        train, test = stand_in_digits((1, SIZE, SIZE), self.num_classes)
+        unknown = torch.zeros(1, len(INFO), dtype=torch.int64)
+        return Views.of(train, unknown.repeat(len(train.labels), 1)), Views.of(
+            test, unknown.repeat(len(test.labels), 1)
+        )
 
     def _load_split(self, split: SplitName) -> Views:
         path = self._cache_path(split)

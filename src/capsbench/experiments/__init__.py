@@ -1,7 +1,20 @@
-"""A run's identity, its folder, and what it leaves behind."""
+"""A run's identity, its folder and state, and what it leaves behind."""
 
 from capsbench.experiments.identity import Identity
-from capsbench.experiments.result import RESULT_FILE, Result
-from capsbench.experiments.run import CHECKPOINT, CONFIG_FILE, train_and_test
+from capsbench.experiments.result import Result
+from capsbench.experiments.run import CHECKPOINT, RESUME, train_and_test
+from capsbench.experiments.state import CONFIG_FILE, FAILURE_FILE, RESULT_FILE, State, TakenError, taken
 
-__all__ = ["CHECKPOINT", "CONFIG_FILE", "RESULT_FILE", "Identity", "Result", "train_and_test"]
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG_FILE",
+    "FAILURE_FILE",
+    "RESULT_FILE",
+    "RESUME",
+    "Identity",
+    "Result",
+    "State",
+    "TakenError",
+    "taken",
+    "train_and_test",
+]

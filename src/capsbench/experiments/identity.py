@@ -10,12 +10,16 @@ from typing import Any
 
 NO_EFFECT_ON_NUMBERS = (
     "output_dir",
+    "checkpoint_minutes",
+    "retry_failed",
     "data_dir",
     "data.data_dir",
     "logger",
     "gpus_per_run",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.strategy",
+    "trainer.sync_batchnorm",
     "trainer.enable_model_summary",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",

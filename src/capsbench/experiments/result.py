@@ -1,10 +1,8 @@
 """The result of a finished run: one JSON file, written last and whole."""
 
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,7 +11,7 @@ from typing import Any
 
 import torch
 
-RESULT_FILE = "result.json"
+from capsbench.experiments.state import RESULT_FILE, write_whole
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,7 @@ class Result:
 
     def save(self, folder: Path) -> None:
         """Write result.json so that it is either not there or whole, whenever the process dies."""
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=RESULT_FILE, suffix=".tmp", delete=False) as file:
-            json.dump(asdict(self), file, indent=2, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, folder / RESULT_FILE)
+        write_whole(folder / RESULT_FILE, json.dumps(asdict(self), indent=2, allow_nan=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Result":

@@ -1,14 +1,14 @@
 """One run: train, test, measure, write the result."""
 
 import math
-import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
@@ -17,11 +17,22 @@ from capsbench.analysis import write_pictures
 from capsbench.data import ImageDataModule
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result, describe_device, git_commit, versions
+from capsbench.experiments.state import PROGRESS_FILE, ReportProgress
 from capsbench.routing import NonFiniteError
-from capsbench.training import ClassificationModule, FiniteGuard, History, Throughput, inference_ms
+from capsbench.training import (
+    ClassificationModule,
+    FiniteGuard,
+    History,
+    MidEpochCheckpoint,
+    StopOnSignal,
+    Throughput,
+    inference_ms,
+)
 
-CONFIG_FILE = "config.yaml"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+"""Weights and optimizer after the last epoch."""
+RESUME = Path("checkpoints", "resume.ckpt")
+"""What an unfinished run goes on from."""
 PICTURES = "pictures"
 INFERENCE_BATCH = 128
 LIMITS = (
@@ -45,11 +56,16 @@ def train_and_test(
     make_trainer: TrainerFactory,
     loggers: list[Logger],
     progress_bar: bool = True,
+    checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, test the last epoch's weights, write `result.json` and return it.
 
+    Where the folder holds a checkpoint of an interrupted training, go on from there: on a CPU to the same weights and
+    metrics, bit for bit, as without the interruption.
+
     Raises:
         NonFiniteError: NaN in training, or in what was measured at its end.
+        Interrupted: a signal said to stop.
 
     Args:
         identity: of the run.
@@ -58,28 +74,32 @@ def train_and_test(
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
         progress_bar: show one on the terminal.
+        checkpoint_every: the time between two checkpoints.
     """
     channels_last(module)
     throughput, history = Throughput(), History()
+    resume = folder / RESUME
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
             FiniteGuard(),
             throughput,
             history,
-            ModelCheckpoint(folder / CHECKPOINT.parent, filename=CHECKPOINT.stem, enable_version_counter=False),
+            ReportProgress(folder),
+            MidEpochCheckpoint(resume, checkpoint_every),
+            StopOnSignal(resume),
             *([RichProgressBar()] if progress_bar else []),
         ],
         enable_progress_bar=progress_bar,
     )
-    start = time.perf_counter()
-    trainer.fit(module, datamodule=data)
-    wall_time = time.perf_counter() - start
+    trainer.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None, weights_only=False)
+    wall_time = throughput.seconds
+    trainer.save_checkpoint(folder / CHECKPOINT)
     device = trainer.strategy.root_device
     trained = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
     module.to(device)  # the trainer has moved it to the CPU
-    if module.decoder is not None:
+    if module.decoder is not None and trainer.is_global_zero:
         log_pictures(loggers, write_pictures(module, data, folder / PICTURES))
     for logger in loggers:
         logger.finalize("success")
@@ -97,6 +117,7 @@ def train_and_test(
     unmeasured = [name for name, value in metrics.items() if not math.isfinite(value)]
     if unmeasured:
         raise NonFiniteError(f"{', '.join(unmeasured)} came out as NaN or infinite after {trainer.global_step} steps")
+    smoke = is_smoke(identity) or data.is_stand_in
     result = Result(
         experiment=identity.experiment,
         data=identity.data,
@@ -113,17 +134,20 @@ def train_and_test(
         steps=trainer.global_step,
         wall_time_s=wall_time,
         versions=versions(),
-        device=describe_device(device),
+        device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         git_commit=git_commit(),
-        smoke=is_smoke(identity),
+        smoke=smoke,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
         train_examples=data.num_examples("train"),
         test_examples=data.num_examples("test"),
-        full=not (is_smoke(identity) or data.is_cut),
+        full=not (smoke or data.is_cut),
     )
     log_summary(loggers, result)
-    result.save(folder)
+    if trainer.is_global_zero:
+        result.save(folder)
+        for leftover in (resume, folder / PROGRESS_FILE):
+            leftover.unlink(missing_ok=True)
     return result
 
 

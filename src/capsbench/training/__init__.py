@@ -4,6 +4,7 @@ from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
+from capsbench.training.resume import Interrupted, MidEpochCheckpoint, StopOnSignal
 from capsbench.training.speed import Throughput, inference_ms
 
 __all__ = [
@@ -11,8 +12,11 @@ __all__ = [
     "CrossEntropyLoss",
     "FiniteGuard",
     "History",
+    "Interrupted",
     "MarginLoss",
+    "MidEpochCheckpoint",
     "SpreadLoss",
+    "StopOnSignal",
     "Throughput",
     "inference_ms",
 ]

@@ -9,7 +9,7 @@ class History(lightning.Callback):
     """Gathers what each epoch measured; it is saved in checkpoints, so a resumed run has all of it.
 
     Attributes:
-        epochs: for each epoch its number, from 1, and the metrics that were measured in it.
+        epochs: for each epoch its number, from 1, the optimizer steps done by its end, and what was measured in it.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,13 @@ class History(lightning.Callback):
             for name, value in trainer.callback_metrics.items()
             if evaluated or name.startswith("train/")
         }
-        self.epochs.append({"epoch": trainer.current_epoch + 1, **metrics})
+        self.epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        for logger in trainer.loggers:  # which begin anew with each session
+            for row in self.epochs:
+                metrics = {name: value for name, value in row.items() if name not in ("epoch", "step")}
+                logger.log_metrics({**metrics, "epoch": row["epoch"] - 1}, int(row["step"]) - 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": self.epochs}

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
@@ -65,12 +66,14 @@ class ClassificationModule(lightning.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
-        self.accuracy = nn.ModuleDict(
-            {
-                f"{split}_accuracy": MultilabelExactMatch(num_classes, validate_args=False)
-                for split in ("train", "val", "test")
-            }
-        )
+        metrics: dict[str, Metric] = {}
+        for split in ("train", "val", "test"):
+            metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
+            for name in ("loss",) if decoder is None else ("loss", "reconstruction"):
+                metrics[f"{split}_{name}"] = MeanMetric(nan_strategy="disable")
+        for metric in metrics.values():
+            metric.persistent(True)  # so that an epoch's metrics survive an interruption in its middle
+        self.metrics = nn.ModuleDict(metrics)
 
     def forward(self, images: Tensor) -> Capsules:
         """Images to class capsules.
@@ -129,16 +132,17 @@ class ClassificationModule(lightning.LightningModule):
                 error = reconstruction_error(self.decoder(capsules.poses, labels), batch.targets)
             else:
                 error = unordered_reconstruction_error(self.decoder(capsules.poses, predicted), batch.targets)
-            self._log(f"{split}/reconstruction", error, len(labels))
+            self._measure(split, "reconstruction", error.detach(), len(labels))
             loss = loss + self.reconstruction_weight * error
-        accuracy = self.accuracy[f"{split}_accuracy"]
-        accuracy(multi_hot(predicted, activations.shape[1]), multi_hot(labels, activations.shape[1]))
-        self._log(f"{split}/loss", loss, len(labels))
-        self._log(f"{split}/accuracy", accuracy, len(labels))
+        classes = activations.shape[1]
+        self._measure(split, "accuracy", multi_hot(predicted, classes), multi_hot(labels, classes))
+        self._measure(split, "loss", loss.detach(), len(labels))
         return loss
 
-    def _log(self, name: str, value: Any, batch_size: int) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size)
+    def _measure(self, split: SplitName, name: str, *arguments: Any) -> None:
+        metric = self.metrics[f"{split}_{name}"]
+        metric.update(*arguments)  # type: ignore[operator]
+        self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
 
     @property
     def progress(self) -> float:

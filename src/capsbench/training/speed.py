@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Throughput(lightning.Callback):
     """Measures training speed: images per second of an epoch, evaluation left out; the median over epochs.
 
-    Each epoch counts from its start to the end of its last training step, making batches included. The first, which
-    warms up, is left out where there are others.
+    Each epoch counts from its start, or from where it is resumed, to the end of its last training step, making batches
+    included. The first, which warms up, is left out where there are others. Saved in checkpoints.
     """
 
     def __init__(self) -> None:
@@ -21,6 +21,8 @@ class Throughput(lightning.Callback):
         self._last_step = 0.0
         self._images = 0
         self._rates: list[float] = []
+        self._begun = 0.0
+        self._seconds_before = 0.0
 
     @property
     def images_per_second(self) -> float:
@@ -28,10 +30,17 @@ class Throughput(lightning.Callback):
         rates = self._rates[1:] or self._rates
         return statistics.median(rates) if rates else float("nan")
 
+    @property
+    def seconds(self) -> float:
+        """Of training and the evaluations during it so far, in all sessions."""
+        return self._seconds_before + time.perf_counter() - self._begun
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._begun = time.perf_counter()
+        self._restart(pl_module)
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        _synchronize(pl_module.device)
-        self._start = time.perf_counter()
-        self._images = 0
+        self._restart(pl_module)
 
     def on_train_batch_end(
         self,
@@ -49,6 +58,17 @@ class Throughput(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._images:
             self._rates.append(self._images / (self._last_step - self._start))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": self._rates, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rates, self._seconds_before = list(state_dict["rates"]), state_dict["seconds"]
+
+    def _restart(self, pl_module: lightning.LightningModule) -> None:
+        _synchronize(pl_module.device)
+        self._start = time.perf_counter()
+        self._images = 0
 
 
 def inference_ms(model: nn.Module, images: Tensor, repetitions: int = 10, warm_up: int = 2) -> float:

@@ -1,0 +1,144 @@
+"""One run from its configuration, in this process or over several devices."""
+
+import logging
+import sys
+import traceback
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from capsbench.assemble import build_data, build_module
+from capsbench.errors import describe
+from capsbench.experiments import FAILURE_FILE, Identity, Result, train_and_test
+from capsbench.experiments.state import write_whole
+from capsbench.training import Interrupted
+
+log = logging.getLogger(__name__)
+
+HARMLESS = (
+    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
+    ".*smaller than the logging interval.*",  # metrics are logged per epoch
+    "Checkpoint directory .* exists and is not empty.*",
+    "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
+    "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
+    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
+    "Using `DistributedSampler` with the dataloaders.*",  # ours divide batches so that no example is seen twice
+)
+"""Warnings that would tell a user nothing."""
+
+
+def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    """Train and test what a configuration describes; an error is left in the folder, too.
+
+    Args:
+        config: resolved, or resolvable here.
+        identity, folder: of the run.
+
+    Raises:
+        Interrupted: a signal said to stop.
+    """
+    try:
+        devices = num_devices(config)
+        if devices == 1:
+            return _run_here(config, identity, folder)
+        return _run_on_several(config, identity, folder, devices)
+    except Interrupted:
+        raise
+    except Exception as error:
+        if not (folder / FAILURE_FILE).exists():  # else a rank has told more
+            write_whole(folder / FAILURE_FILE, f"{describe(error)}\n\n{traceback.format_exc()}")
+        raise
+
+
+def num_devices(config: DictConfig) -> int:
+    """How many devices, and so processes, a run is to use.
+
+    Raises:
+        ValueError: trainer.devices is neither a positive number nor auto.
+    """
+    devices = config.trainer.devices
+    if devices in ("auto", -1):
+        return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+        raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")
+    if devices > 1 and config.trainer.get("strategy") is None:
+        raise ValueError(f"trainer.devices={devices} needs trainer=ddp, which divides a run over several devices")
+    return devices
+
+
+def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+    lightning.seed_everything(identity.seed, verbose=False)
+    data = build_data(config)
+    module = build_module(config, data)
+    loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_hyperparams(
+                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
+            )
+    try:
+        return train_and_test(
+            identity,
+            folder,
+            data=data,
+            module=module,
+            make_trainer=instantiate(config.trainer, _partial_=True),
+            loggers=loggers,
+            progress_bar=config.trainer.enable_progress_bar,
+            checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
+        )
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
+                logger.experiment.finish()
+
+
+def _run_on_several(config: DictConfig, identity: Identity, folder: Path, devices: int) -> Result:
+    """Start a process per device with PyTorch's elastic launcher, and wait for them."""
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    resolved.trainer.devices = devices
+    if resolved.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        resolved.trainer.sync_batchnorm = False
+        log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=identity.digest,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        elastic_launch(launch, _rank)(resolved, identity, folder)
+    except SignalException as error:
+        raise Interrupted(int(error.sigval)) from error
+    except ChildFailedError as error:
+        failure = folder / FAILURE_FILE
+        cause = failure.read_text().partition("\n")[0] if failure.exists() else str(error)
+        raise RuntimeError(cause) from error
+    return Result.load(folder)
+
+
+def _rank(config: DictConfig, identity: Identity, folder: Path) -> None:
+    """What each process does."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        _run_here(config, identity, folder)
+    except Interrupted as error:
+        sys.exit(128 + error.signal_number)
+    except Exception as error:
+        write_whole(folder / FAILURE_FILE, f"{describe(error)}\n\n{traceback.format_exc()}")
+        raise

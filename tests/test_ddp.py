@@ -1,0 +1,64 @@
+"""One run over two processes."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from capsbench import cli
+from capsbench.experiments import Result
+
+Command = Callable[..., None]
+
+
+@pytest.fixture
+def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
+        cli.main()
+
+    return run
+
+
+DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+RUN = (
+    "data.eval_batch_size=64",
+    *("train", "arch=capsnet_light", "data.subset=64", "data.batch_size=32", "trainer.max_epochs=1"),
+    "trainer.enable_progress_bar=false",
+)
+
+
+def test_two_processes_train_as_one_does(capsbench: Command) -> None:
+    """To tolerance: gradients are averaged over the halves of a batch, so sums are taken in another order.
+
+    `capsnet_light` has no batch norm, which on CPUs each process would do on its own half.
+    """
+    capsbench(*RUN, "output_dir=one")
+    capsbench(*RUN, *DDP, "output_dir=two")
+    results, weights = [], []
+    for place in ("one", "two"):
+        (path,) = Path(place).rglob("result.json")
+        results.append(Result.load(path.parent))
+        weights.append(torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"])
+    one, two = results
+    assert one.identity == two.identity
+    assert (one.steps, one.epochs) == (two.steps, two.epochs) == (2, 1)
+    assert two.device.endswith("× 2")
+    for name in ("train/loss", "test/loss"):
+        assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-3)
+    assert two.metrics["test/accuracy"] == pytest.approx(one.metrics["test/accuracy"], abs=0.01)
+    for name, tensor in weights[0].items():
+        if not name.startswith("metrics."):
+            assert torch.allclose(tensor, weights[1][name], rtol=1e-3, atol=1e-4), name
+
+
+def test_a_failure_in_a_process_is_told(capsbench: Command) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("train", "trainer=ddp", *DDP[1:], "router=dynamic", "router.iterations=0", "data.subset=64")
+    assert error.value.code == "error: router.iterations must be an integer of at least 1, got 0"
+    (failure,) = Path("outputs").rglob("error.txt")
+    assert "Traceback" in failure.read_text()

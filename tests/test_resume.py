@@ -1,0 +1,267 @@
+"""Runs that are interrupted, killed, fail, or meet another process at the same grid."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import pytest
+import torch
+
+from capsbench import cli
+from capsbench.data import Digits
+from capsbench.experiments import Result, State
+
+RUN = (
+    *(
+        "train",
+        "trainer.max_epochs=2",
+        "data.subset=200",
+        "data.batch_size=32",
+        "data.crop_padding=2",
+        "decoder=deconv",
+    ),
+    *("optim=adam_cosine", "trainer.enable_progress_bar=false", "checkpoint_minutes=0"),
+)
+STEPS = 14  # in two epochs of seven
+
+Command = Callable[..., None]
+
+
+@pytest.fixture
+def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
+        cli.main()
+
+    return run
+
+
+def only_result(root: Path | str = "outputs") -> Result:
+    (path,) = Path(root).rglob("result.json")
+    return Result.load(path.parent)
+
+
+def what_counts(root: Path | str) -> tuple[Any, ...]:
+    """Everything a run ends with, but for speeds."""
+    result = only_result(root)
+    metrics = {name: value for name, value in result.metrics.items() if "per_" not in name}
+    (checkpoint,) = Path(root).rglob("last.ckpt")
+    state = torch.load(checkpoint, weights_only=False)
+    weights = {name: tensor for name, tensor in state["state_dict"].items() if not name.startswith("metrics.")}
+    moments = [value for entry in state["optimizer_states"][0]["state"].values() for value in entry.values()]
+    return metrics, list(result.history), result.epochs, result.steps, weights, moments
+
+
+def assert_same(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
+    assert first[:4] == second[:4]
+    assert all(first[4][name].equal(tensor) for name, tensor in second[4].items())
+    assert all(a.equal(b) for a, b in zip(first[5], second[5], strict=True))
+
+
+def signal_at(monkeypatch: pytest.MonkeyPatch, batch: int, number: signal.Signals) -> None:
+    """Send this process a signal while it makes its so-and-so-many-th training batch."""
+    made = iter(range(1_000_000))
+    original = Digits.train_images
+
+    def train_images(self: Digits, images: torch.Tensor, draw: Any) -> torch.Tensor:
+        if next(made) == batch:
+            os.kill(os.getpid(), number)
+        return original(self, images, draw)
+
+    monkeypatch.setattr(Digits, "train_images", train_images)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    root = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["capsbench", *RUN])
+        cli.main()
+    return what_counts(root)
+
+
+@pytest.mark.parametrize(
+    ("batch", "number"),
+    [(batch, signal.SIGTERM) for batch in (0, 3, 6, 7, 13)] + [(5, signal.SIGINT)],
+)
+def test_resumed_is_as_if_never_interrupted(
+    capsbench: Command,
+    uninterrupted: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    batch: int,
+    number: signal.Signals,
+) -> None:
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        signal_at(patch, batch, number)
+        with pytest.raises(SystemExit) as stopped:
+            capsbench(*RUN)
+    assert stopped.value.code == 128 + number
+    assert f"interrupted by {number.name}; the same command continues it" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+    assert not list(Path("outputs").rglob("result.json"))
+    (config,) = Path("outputs").rglob("config.yaml")
+    assert State.of(config.parent).name == "interrupted"
+    capsbench(*RUN)
+    assert "resumed" in capsys.readouterr().out
+    assert_same(what_counts("outputs"), uninterrupted)
+    assert not list(Path("outputs").rglob("resume.ckpt"))
+
+
+def test_interrupted_twice_and_the_log_is_whole(
+    capsbench: Command, uninterrupted: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for batch in (8, 2):
+        with monkeypatch.context() as patch:
+            signal_at(patch, batch, signal.SIGTERM)
+            with pytest.raises(SystemExit):
+                capsbench(*RUN)
+    capsbench(*RUN)
+    assert_same(what_counts("outputs"), uninterrupted)
+    (path,) = Path("outputs").rglob("metrics.csv")
+    logged = pd.read_csv(path).groupby("epoch").last()
+    assert logged["train/loss"].dropna().tolist() == pytest.approx([row["train/loss"] for row in only_result().history])
+
+
+def test_interrupted_while_it_evaluates(
+    capsbench: Command, uninterrupted: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Digits.test_images
+    calls = iter(range(1_000_000))
+
+    def test_images(self: Digits, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 32 and next(calls) == 1:  # the sanity check before training is the first
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Digits, "test_images", test_images)
+        with pytest.raises(SystemExit):
+            capsbench(*RUN)
+    capsbench(*RUN)
+    assert_same(what_counts("outputs"), uninterrupted)
+
+
+def test_killed_at_any_moment(uninterrupted: tuple[Any, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsbench.cli", *RUN]
+    for seconds in (0.3, 1.0):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("resume.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert_same(what_counts(tmp_path), uninterrupted)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("train", "-m", "trainer=smoke", "seed=1,2")
+    first, second = sorted(path.parent for path in Path("outputs").rglob("result.json"))
+    (first / "result.json").unlink()
+    with filelock.FileLock(first / "run.lock"):
+        capsbench("train", "-m", "trainer=smoke", "seed=1,2")
+        assert State.of(first).name == "running"
+    printed = capsys.readouterr().out
+    assert f"{first} is being trained by another process, which is left to it" in printed
+    assert f"{second}: finished before, skipped" in printed
+    assert "1 of 2 runs are being trained by another process" in printed
+    assert State.of(first).name == "interrupted"
+
+
+def test_two_sweeps_share_a_grid(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsbench.cli", "train", "-m", "trainer=smoke", "data.subset=64", "seed=1,2,3"]
+    sweeps = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    printed = "".join(sweep.communicate(timeout=300)[0] for sweep in sweeps)
+    assert all(sweep.returncode == 0 for sweep in sweeps), printed
+    assert printed.count(": training\n") == 3
+    assert len(list(tmp_path.rglob("result.json"))) == 3
+
+
+def fails(capsbench: Command, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as error:
+        capsbench(*arguments)
+    assert isinstance(error.value.code, str)
+    return error.value.code
+
+
+FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
+
+
+def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
+    capsbench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cause = "router.iterations must be an integer of at least 1, got 0"
+    said = fails(capsbench, *FAILING)
+    assert said == "error: 1 of 2 runs failed; retry_failed=true tries them again"
+    (failed,) = Path("outputs").rglob("error.txt")
+    assert f"failed: {failed.parent}: {cause}\n" in capsys.readouterr().err
+    assert failed.read_text().startswith(cause)
+    assert "Traceback" in failed.read_text()
+    assert only_result().settings["router"]["iterations"] == 1
+    assert State.of(failed.parent) == State("failed", cause=cause)
+
+
+def test_a_failed_run_is_tried_again_only_when_asked(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Digits, "train_images", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+        assert "out of memory" in fails(capsbench, "train", "trainer=smoke")
+    assert "failed before: out of memory (retry_failed=true tries it again)" in fails(
+        capsbench, "train", "trainer=smoke"
+    )
+    capsbench("train", "trainer=smoke", "retry_failed=true")
+    assert only_result().smoke
+    assert not list(Path("outputs").rglob("error.txt"))
+
+
+def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsbench, *FAILING)
+    capsys.readouterr()
+    capsbench("status", "trainer=smoke", "router=dynamic,fm", "seed=1,2", "--json")
+    (folder,) = (path.parent for path in Path("outputs").rglob("error.txt"))
+    runs = json.loads(capsys.readouterr().out)
+    assert [(run["router"], run["seed"]) for run in runs] == [("dynamic", 1), ("dynamic", 2), ("fm", 1), ("fm", 2)]
+    assert {run["state"] for run in runs} == {"missing"}
+    capsbench("status", *FAILING[2:], "--json")
+    failed, done = json.loads(capsys.readouterr().out)
+    assert (failed["state"], failed["folder"], failed["others"]) == (
+        *("failed", str(folder)),
+        "trainer=smoke router.iterations=0",
+    )
+    assert (done["state"], set(done["metrics"]) >= {"test/accuracy"}) == ("done", True)
+    capsbench("status", *FAILING[2:])
+    printed = capsys.readouterr().out
+    assert "2 runs, 1 done, 1 failed" in printed
+    assert "%" in printed
+
+
+def test_status_of_a_run_that_was_interrupted(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        signal_at(patch, 8, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            capsbench(*RUN)
+    capsys.readouterr()
+    capsbench("status", *RUN[1:], "--json")
+    (run,) = json.loads(capsys.readouterr().out)
+    assert run["state"] == "interrupted"
+    assert run["progress"]["steps"] == STEPS
