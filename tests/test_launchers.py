@@ -1,8 +1,10 @@
 """Sweeps through every launcher: real processes, and the results of a serial sweep."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +90,24 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, module: st
 
 def without_speeds(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in SPEEDS}
+
+
+def test_a_preempted_job_goes_back_into_the_queue_and_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsbench.train", "-m", "hydra/launcher=submitit_local", "checkpoint_minutes=0"]
+    command += ["trainer.max_epochs=3", "data.subset=320", "data.batch_size=16", "trainer.enable_progress_bar=false"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("resume.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (log,) = tmp_path.rglob("*_log.out")
+    controller = log.parent.name  # submitit numbers local jobs by the process that looks after them
+    (job,) = Path("/proc", controller, "task", controller, "children").read_text().split()
+    os.kill(int(job), signal.SIGUSR2)  # as Slurm tells of a preemption
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    said = log.read_text()
+    assert said.index(": training") < said.index("Requeued job") < said.index(": resumed")
+    assert len(list(tmp_path.rglob("result.json"))) == 1
 
 
 @pytest.mark.parametrize("preset", ["local", "ray", "slurm"])
