@@ -110,6 +110,20 @@ def test_a_preempted_job_goes_back_into_the_queue_and_on(tmp_path: Path) -> None
     assert len(list(tmp_path.rglob("result.json"))) == 1
 
 
+def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
+    for name, script in (("srun", "exit 0"), ("sbatch", f'cp "$1" {tmp_path}/asked; echo no queue here >&2; exit 1')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    command = [sys.executable, "-m", "capsbench.train", "-m", "launcher=slurm", "seed=1,2", "gpus_per_run=1"]
+    command += ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1] == "error: no queue here"
+    asked = {line.removeprefix("#SBATCH --") for line in (tmp_path / "asked").read_text().splitlines()}
+    assert {"array=0-1%2", "gpus-per-node=1", "partition=gpu", "requeue", "signal=USR2@120", "time=600"} <= asked
+    assert f"output={tmp_path}/outputs/slurm/%A_%a/%A_%a_0_log.out" in asked
+
+
 @pytest.mark.parametrize("preset", ["local", "ray", "slurm"])
 def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Plugins.instance()  # they enter themselves into the store
