@@ -16,7 +16,17 @@ ALLOWED = {
     "benchmarks": {"benchmarks", "data", "models", "capsules", "routing"},
     "analysis": {"analysis", "training", "data", "models", "capsules", "routing"},
     "experiments": {"experiments", "analysis", "training", "data", "models", "capsules", "routing"},
-    "reports": {"reports", "experiments", "analysis", "training", "data", "models", "capsules", "routing"},
+    "reports": {
+        "reports",
+        "benchmarks",
+        "experiments",
+        "analysis",
+        "training",
+        "data",
+        "models",
+        "capsules",
+        "routing",
+    },
 }
 PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}

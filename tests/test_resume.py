@@ -250,6 +250,8 @@ def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureF
     capsbench("status", *FAILING[2:])
     printed = capsys.readouterr().out
     assert "2 runs, 1 done, 1 failed" in printed
+    assert "iterations=0" in printed
+    assert "trainer=smoke" not in printed  # all have it
     assert "%" in printed
 
 

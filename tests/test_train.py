@@ -189,7 +189,7 @@ def test_an_unknown_command(capsbench: Run) -> None:
 
 
 def test_a_report_on_nothing(capsbench: Run) -> None:
-    assert "experiment must be given" in fails(capsbench, "report")
+    assert "no finished runs in outputs; make some with: capsbench train" in fails(capsbench, "report")
     assert "no finished runs in outputs/demo" in fails(capsbench, "report", "experiment=demo")
 
 

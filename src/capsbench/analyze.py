@@ -19,6 +19,7 @@ from capsbench.errors import one_line, plain_exit
 from capsbench.experiments.run import PICTURES
 from capsbench.reports.comparison import Run, panels
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_figure, equivariance_table, invariance_figure
+from capsbench.reports.figures import colors
 
 HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
 
@@ -100,8 +101,9 @@ def equivariance(folders: list[Path], config: DictConfig) -> None:
         console.print(panel.title)
         console.print(equivariance_table(panel).to_string(index=False), soft_wrap=True)
         suffix = f"-{number + 1}" if number else ""
-        for kind, figure in (("equivariance", equivariance_figure(panel)), ("invariance", invariance_figure(panel))):
-            figure.savefig(root / f"{kind}{suffix}.png", dpi=120)
+        palette = colors([panel])
+        for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
+            draw(panel, palette).savefig(root / f"{kind}{suffix}.png", dpi=120)
             console.print(str(root / f"{kind}{suffix}.png"), soft_wrap=True)
 
 

@@ -17,6 +17,8 @@ from capsbench.benchmarks.data import benchmark_data
 from capsbench.benchmarks.table1 import benchmark_table1
 from capsbench.errors import one_line, plain_exit
 from capsbench.experiments.result import describe_device, git_commit, versions
+from capsbench.reports.formats import to_rich
+from capsbench.reports.table1 import table1, write_table1
 
 BENCHMARKS: dict[str, Callable[[DictConfig], dict[str, dict[str, float]]]] = {
     "data": lambda config: benchmark_data(config.repetitions),
@@ -73,6 +75,9 @@ def app(config: DictConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False))
 
+    if config.name == "table1":
+        write_table1(measured, path.parent)
+        Console().print(to_rich(table1(measured), title="Table 1: milliseconds per batch"))
     table = Table("", "median", "least", "most", title=f"{config.name}, {config.repetitions} repetitions")
     for name, spread in measured.items():
         table.add_row(name, *(f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in spread.values()))

@@ -46,17 +46,18 @@ def main() -> None:
 
 
 def _matrix(runs: list[tuple[Planned, State]]) -> Table:
-    """Data, architecture and router down, seeds across."""
+    """Data, architecture and router down, with what else differs; seeds across."""
     counts: Counter[str] = Counter(state.name for _, state in runs)
     summary = ", ".join(f"{counts[name]} {name}" for name in COLORS if counts[name])
     table = Table(title=f"{runs[0][0].identity.experiment}: {len(runs)} runs, {summary}", title_justify="left")
     seeds = sorted({run.identity.seed for run, _ in runs})
     for column in ("Data", "Architecture", "Router", *(f"Seed {seed}" for seed in seeds)):
         table.add_column(column, overflow="fold")
+    common = set.intersection(*(set(run.others.split()) for run, _ in runs))
     rows: dict[tuple[str, ...], dict[int, State]] = {}
     for run, state in runs:
         identity = run.identity
-        others = " ".join(word for word in run.others.split() if not word.startswith("hydra."))
+        others = " ".join(word for word in run.others.split() if word not in common)
         router = f"{identity.router} ({others})" if others else identity.router
         rows.setdefault((identity.data, identity.arch, router), {})[identity.seed] = state
     for names, by_seed in rows.items():

@@ -17,7 +17,7 @@ from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
 
 COLUMNS = 10
-SEARCHED = 4096
+SEARCHED = 2048
 """Test examples among which right and wrong predictions are looked for."""
 TOUR_STEPS = 11
 TOUR_REACH = 2.0

@@ -1,5 +1,6 @@
 """Finished runs, read from their folders and compared: one row per router, mean and deviation over seeds."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.experiments import RESULT_FILE, Result
+from capsbench.reports.paper import Target, official
 
 PERCENT = 100
+ACCURACIES = ("train/accuracy", "test/accuracy")
+COMPARED_WITH = "fm"
+"""The router that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,40 @@ class Run:
     folder: Path
 
     def curves(self) -> pd.DataFrame:
-        """The metrics of each epoch, counted from 1."""
-        return pd.DataFrame(list(self.result.history)).set_index("epoch")
+        """Accuracy in training and test after each epoch, counted from 1; NaN where it was not measured.
+
+        An epoch that a limit on steps cut short has no test of its own: the run's last, of the same weights, is its.
+        """
+        frame = pd.DataFrame(list(self.result.history)).set_index("epoch").reindex(columns=list(ACCURACIES))
+        last = frame.index[-1]
+        for name in ACCURACIES:
+            if pd.isna(frame.loc[last, name]):
+                frame.loc[last, name] = self.result.metrics.get(name, math.nan)
+        return frame
+
+
+@dataclass(frozen=True)
+class Line:
+    """Runs that differ in nothing but the seed: a row of a table, a curve of a figure.
+
+    Attributes:
+        router: the name of the choice.
+        title: of the router, for readers.
+        differences: what sets these runs apart, from the paper's where it has them, else from the panel's other runs.
+        as_in_paper: whether the paper's number may stand beside them.
+        runs: one per seed.
+    """
+
+    router: str
+    title: str
+    differences: tuple[str, ...]
+    as_in_paper: bool
+    runs: list[Run]
+
+    @property
+    def label(self) -> str:
+        """The router, and in brackets what sets the runs apart."""
+        return self.title + (f" [{', '.join(self.differences)}]" if self.differences else "")
 
 
 @dataclass(frozen=True)
@@ -29,13 +66,20 @@ class Panel:
 
     Attributes:
         title: "data / architecture"; with the number of training images where the set was cut.
-        routers: the runs of each router; where more than the seed differs, the label says what.
-        table: one row per router, ready for a reader.
+        data: the title of the set that these runs are about.
+        stand_in: the title of the set that was used in its place, if one was.
+        lines: one per router, or per way of running it; the best first.
     """
 
     title: str
-    routers: Mapping[str, list[Run]]
-    table: pd.DataFrame
+    data: str
+    stand_in: str | None
+    lines: list[Line]
+
+    @property
+    def routers(self) -> Mapping[str, list[Run]]:
+        """The runs of each line, by its label."""
+        return {line.label: line.runs for line in self.lines}
 
 
 def load_runs(root: Path) -> list[Run]:
@@ -53,18 +97,60 @@ def load_runs(root: Path) -> list[Run]:
     return whole
 
 
-def panels(runs: list[Run]) -> list[Panel]:
-    """Sort runs into panels, the best router first in each."""
-    frame = pd.DataFrame({"title": [_title(run.result) for run in runs]})
-    frame["router"] = [run.result.router for run in runs]
-    frame["label"] = frame["router"]
-    for _, group in frame.groupby("title"):
-        frame.loc[group.index, "label"] += [_suffix(text) for text in _differences([runs[i] for i in group.index])]
-    found = []
-    for title, group in frame.groupby("title"):
-        routers = {str(label): [runs[i] for i in rows.index] for label, rows in group.groupby("label")}
-        found.append(Panel(str(title), routers, _table(routers)))
-    return found
+def panels(runs: list[Run], target: Target | None = None) -> list[Panel]:
+    """Sort runs into panels, told from the paper's runs where `target` has them, else from one another.
+
+    Panels are in the order of the paper's data sets, then by title.
+    """
+    by_title: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: _title(run.result)):
+        by_title.setdefault(_title(run.result), []).append(run)
+    found = [_panel(title, group, target) for title, group in by_title.items()]
+    order = target.data if target else ()
+    return sorted(found, key=lambda panel: order.index(panel.data) if panel.data in order else len(order))
+
+
+def _panel(title: str, runs: list[Run], target: Target | None) -> Panel:
+    result = runs[0].result
+    stand_in = result.data_title if result.stands_in_for else None
+    return Panel(title, official(result), stand_in, _lines(runs, target))
+
+
+def _lines(runs: list[Run], target: Target | None) -> list[Line]:
+    """The runs of a panel by router and by what sets them apart, the best first."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
+    for run, words in zip(runs, _told(runs, target), strict=True):
+        grouped.setdefault((run.result.router, words), []).append(run)
+    lines = [
+        Line(
+            router=router,
+            title=target.routers.get(router, router) if target else router,
+            differences=words,
+            as_in_paper=target is not None and target.repeats(found[0].result),
+            runs=found,
+        )
+        for (router, words), found in grouped.items()
+    ]
+    return sorted(lines, key=lambda line: (-accuracies(line.runs).mean(), line.label))
+
+
+def _told(runs: list[Run], target: Target | None) -> list[tuple[str, ...]]:
+    """What sets each run apart: from the paper's, and from others of its kind in what the paper leaves open."""
+    if target is None:
+        return _differences(runs)
+    told = [target.deviations(run.result) for run in runs]
+    kinds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for number, run in enumerate(runs):
+        kinds.setdefault((run.result.router, told[number]), []).append(number)
+    for numbers in kinds.values():
+        for number, words in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
+            told[number] += words
+    return told
+
+
+def accuracies(runs: list[Run]) -> pd.Series:
+    """Test accuracy of each run after its last epoch, in percent."""
+    return PERCENT * pd.Series([run.result.metrics["test/accuracy"] for run in runs], dtype=float)
 
 
 def _title(result: Result) -> str:
@@ -72,8 +158,8 @@ def _title(result: Result) -> str:
     return f"{result.data_title}{part} / {result.arch}"
 
 
-def _differences(runs: list[Run]) -> list[str]:
-    """What tells each run from the others beside router and seed: "loss=spread, router.iterations=1", or nothing.
+def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
+    """What tells each run from the others beside router and seed: "loss=spread", "router.iterations=1", or nothing.
 
     A part of the configuration that was chosen by name is told by that name, and by single settings only where they
     differ under one name; so what routers have of their own is told only where one router was run in several ways.
@@ -92,7 +178,7 @@ def _differences(runs: list[Run]) -> list[str]:
         for words, settings in zip(told, described, strict=True):
             if key in settings and (key == part or len(by_name[settings.get(part)]) > 1):
                 words.append(f"{key}={settings[key]}")
-    return [", ".join(words) for words in told]
+    return [tuple(words) for words in told]
 
 
 def unfinished(root: Path) -> list[Path]:
@@ -105,29 +191,5 @@ def _describe(result: Result) -> dict[str, str]:
     """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
     flat = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
     named = {str(key): str(value) for key, value in flat.items()}
-    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._" not in key}
+    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._partial_" not in key}
     return settings | dict(result.choices)
-
-
-def _suffix(text: str) -> str:
-    return f" ({text})" if text else ""
-
-
-def _table(routers: Mapping[str, list[Run]]) -> pd.DataFrame:
-    """One row per router: accuracy in percent with its deviation over seeds (ddof 1), size and speed."""
-    rows = []
-    for label, runs in routers.items():
-        metrics = pd.DataFrame([dict(run.result.metrics) for run in runs])
-        accuracy = PERCENT * metrics["test/accuracy"]
-        rows.append(
-            {
-                "mean": accuracy.mean(),
-                "Router": label,
-                "Test accuracy %": f"{accuracy.mean():.2f}" + (f" ± {accuracy.std():.2f}" if len(runs) > 1 else ""),
-                "Seeds": str(len(runs)),
-                "Parameters": f"{runs[0].result.parameters:,}",
-                "Training images/s": f"{metrics['train/images_per_second'].mean():,.0f}",
-                "Inference ms/batch": f"{metrics['inference/ms_per_batch'].mean():.1f}",
-            }
-        )
-    return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True).drop(columns="mean")

@@ -1,15 +1,16 @@
 """Equivariance and invariance of analysed runs, routers side by side."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capsbench.reports.comparison import PERCENT, Panel, Run
+from capsbench.reports.figures import in_order
 
 EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
@@ -31,7 +32,7 @@ PREDICTORS = {
 def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     """What `capsbench analyze equivariance` left in the folders of a panel's runs, by router, where it was run."""
     found = {}
-    for router, runs in panel.routers.items():
+    for router, runs in in_order(panel):
         read = [json.loads((run.folder / EQUIVARIANCE_FILE).read_text()) for run in runs if is_analysed(run)]
         if read:
             found[router] = read
@@ -78,8 +79,11 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def equivariance_figure(panel: Panel) -> Figure:
-    """R² from the winning pose, one map per class, as bars for each parameter; the other predictors as marks."""
+def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
+    """R² from the winning pose, one map per class, as bars for each parameter; the other predictors as marks.
+
+    `palette` has a colour for each label.
+    """
     routers = analysed(panel)
     figure = Figure(figsize=(11, 4), layout="constrained")
     ax = figure.subplots()
@@ -95,7 +99,7 @@ def equivariance_figure(panel: Panel) -> Figure:
                     for end in ("low", "high")
                 )
                 errors = np.maximum([values - low, high - values], 0)
-                ax.bar(x, values.clip(0), 0.9 * width, yerr=errors, color=_color(number), label=router, capsize=2)
+                ax.bar(x, values.clip(0), 0.9 * width, yerr=errors, color=palette[router], label=router, capsize=2)
             else:
                 label = PREDICTORS[predictor] if number == 0 else None
                 ax.plot(x, values.clip(0), marks[predictor], color="0.25", markersize=4, linestyle="none", label=label)
@@ -106,15 +110,18 @@ def equivariance_figure(panel: Panel) -> Figure:
     return figure
 
 
-def invariance_figure(panel: Panel) -> Figure:
-    """Accuracy, and change of the winning activation, along each parameter alone; mean over seeds."""
+def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
+    """Accuracy, and change of the winning activation, along each parameter alone; mean over seeds.
+
+    `palette` has a colour for each label.
+    """
     figure = Figure(figsize=(15, 5), layout="constrained")
     grid = figure.subplots(2, len(UNITS), sharey="row", sharex="col", squeeze=False)
-    for number, (router, seeds) in enumerate(analysed(panel).items()):
+    for router, seeds in analysed(panel).items():
         for (above, below), (parameter, title) in zip(grid.T, UNITS.items(), strict=True):
             curves = [s["invariance"][parameter] for s in seeds]
-            _line(above, curves, "accuracy", router, number)
-            _line(below, curves, "activation_change", router, number)
+            _line(above, curves, "accuracy", router, palette[router])
+            _line(below, curves, "activation_change", router, palette[router])
             below.set_xlabel(title)
     grid[0, 0].set_ylabel("Accuracy %")
     grid[1, 0].set_ylabel("Winning activation, change %")
@@ -122,17 +129,12 @@ def invariance_figure(panel: Panel) -> Figure:
     return figure
 
 
-def _line(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, number: int) -> None:
+def _line(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:
     means = PERCENT * np.mean([curve[name] for curve in curves], axis=0)
-    ax.plot(curves[0]["values"], means, color=_color(number), label=f"{router} (n={len(curves)})")
+    ax.plot(curves[0]["values"], means, color=color, label=f"{router} (n={len(curves)})")
     ax.grid(alpha=0.3)
 
 
 def _value(measured: dict[str, Any], predictor: str, parameter: str, end: str) -> float:
     found = measured["equivariance"][predictor].get(parameter)
     return float("nan") if found is None else float(found[end])
-
-
-def _color(number: int) -> Any:
-    colors = matplotlib.color_sequences["tab10"]
-    return colors[number % len(colors)]

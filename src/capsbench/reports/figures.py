@@ -1,38 +1,84 @@
-"""Figures of a comparison."""
+"""Figures of a comparison: accuracy per epoch, as figures 4 and 5 of the paper show it."""
 
 import io
+from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from capsbench.reports.comparison import PERCENT, Panel
+from capsbench.reports.comparison import ACCURACIES, COMPARED_WITH, PERCENT, Line, Panel, Run
 
-CURVES = {"train/accuracy": "Training accuracy", "test/accuracy": "Test accuracy"}
+CURVES = dict(zip(ACCURACIES, ("Training accuracy", "Test accuracy"), strict=True))
 
 
-def training_curves(panel: Panel) -> Figure:
-    """Accuracy per epoch: for each router the mean over seeds, and a band from the lowest seed to the highest."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    colors = matplotlib.color_sequences["tab10"]
-    for number, (router, runs) in enumerate(sorted(panel.routers.items())):
-        color = colors[number % len(colors)]
-        curves = [run.curves() * PERCENT for run in runs]
+def colors(panels: list[Panel]) -> dict[str, str]:
+    """A colour (#rrggbb) for each label, the same in all these panels."""
+    palette = matplotlib.color_sequences["tab10"]
+    labels = dict.fromkeys(line.label for line in _fm_first([line for panel in panels for line in panel.lines]))
+    return {label: to_hex(palette[number % len(palette)]) for number, label in enumerate(labels)}
+
+
+def in_order(panel: Panel) -> list[tuple[str, list[Run]]]:
+    """A panel's labels and runs in the order of legends: FM first, then by name."""
+    return [(line.label, line.runs) for line in _fm_first(panel.lines)]
+
+
+def _fm_first(lines: list[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: (line.router != COMPARED_WITH, line.label.lower()))
+
+
+def seeds_per_epoch(runs: list[Run], metric: str) -> pd.DataFrame:
+    """A metric of each run (a column) at each epoch that all of them have measured it in (the index), in percent."""
+    return PERCENT * pd.concat([run.curves()[metric] for run in runs], axis=1).dropna()
+
+
+def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
+    """Accuracy per epoch, training beside test, a row for each panel.
+
+    The line is the mean over seeds, the band reaches from the lowest seed to the highest.
+    """
+    figure = Figure(figsize=(10, 0.6 + 3.4 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
+    for panel, axes in zip(panels, grid, strict=True):
         for ax, (metric, title) in zip(axes, CURVES.items(), strict=True):
-            seeds = pd.concat([curve[metric] for curve in curves], axis=1).dropna()
-            ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=color, alpha=0.2, linewidth=0)
-            ax.plot(seeds.index, seeds.mean(axis=1), color=color, label=f"{router} (n={len(runs)})")
-            ax.set(title=title, xlabel="Epoch")
+            for label, runs in in_order(panel):
+                seeds = seeds_per_epoch(runs, metric)
+                band = seeds.min(axis=1), seeds.max(axis=1)
+                ax.fill_between(seeds.index, *band, color=palette[label], alpha=0.2, linewidth=0)
+                ax.plot(seeds.index, seeds.mean(axis=1), color=palette[label], label=label_of(label, runs))
+            ax.set(title=f"{panel.title}: {title.lower()}" if len(panels) > 1 else title, xlabel="Epoch")
             ax.grid(alpha=0.3)
-    axes[0].set_ylabel("Accuracy %")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        axes[0].set_ylabel("Accuracy %")
+    found = [ax.get_legend_handles_labels() for ax in grid[:, 0]]
+    by_label = {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
+    figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=3)
     return figure
 
 
+def label_of(label: str, runs: list[Run]) -> str:
+    """A line's name with its number of seeds."""
+    return f"{label} (n={len(runs)})"
+
+
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element."""
+    """The figure as an <svg> element, its background left to the page."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
+    _save_svg(figure, buffer, transparent=True)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def write_curves(panels: list[Panel], folder: Path) -> None:
+    """Write curves.svg and curves.png into a folder."""
+    figure = training_curves(panels, colors(panels))
+    _save_svg(figure, folder / "curves.svg")
+    figure.savefig(folder / "curves.png", dpi=150)
+
+
+def _save_svg(figure: Figure, target: Path | io.StringIO, *, transparent: bool = False) -> None:
+    """Without date and random ids: the same figure is the same file, and a published one changes with its numbers."""
+    with matplotlib.rc_context({"svg.hashsalt": "capsbench"}):
+        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=transparent)

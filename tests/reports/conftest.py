@@ -1,0 +1,107 @@
+"""Results made up for reports, whose numbers are therefore known."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsbench.experiments import Result
+from capsbench.reports.paper import targets
+
+AddRun = Callable[..., Path]
+
+
+@pytest.fixture
+def add_run() -> AddRun:
+    """Write a run of no paper's experiment: add_run(root, router, seed, accuracy, iterations=3, loss="margin", …)."""
+    return write_run
+
+
+@pytest.fixture
+def add_paper_run() -> AddRun:
+    """Write a run as the paper made it, but for the changes: add_paper_run(outputs, "table3", "fm", 1, 0.93, …)."""
+    return write_paper_run
+
+
+def write_run(
+    root: Path,
+    router: str,
+    seed: int,
+    accuracy: float,
+    *,
+    iterations: int = 3,
+    loss: str = "margin",
+    settings: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    epochs = changes.get("epochs", 1)
+    smoke = changes.get("smoke", False)
+    result = Result(
+        experiment=root.name,
+        data="digits",
+        arch="capsnet",
+        router=router,
+        seed=seed,
+        identity="x",
+        settings=settings
+        or {"seed": seed, "data": {"seed": seed}, "router": {"iterations": iterations}, "loss": {f"{loss}_m": 1}},
+        choices={"loss": loss, "router": router},
+        metrics={"test/accuracy": accuracy, "train/images_per_second": 1000.0, "inference/ms_per_batch": 5.0},
+        history=[
+            {
+                "epoch": epoch,
+                "train/accuracy": 0.5 + (accuracy - 0.48) * (1 - math.exp(-4 * epoch / epochs)),
+                "test/accuracy": accuracy * (1 - 0.3 * math.exp(-4 * epoch / epochs)) if epoch < epochs else accuracy,
+            }
+            for epoch in range(1, epochs + 1)
+        ],
+        parameters=12345,
+        epochs=epochs,
+        steps=10 * epochs,
+        wall_time_s=90.0,
+        versions={"torch": "2"},
+        device="cpu",
+        git_commit=None,
+        smoke=smoke,
+        data_title="digits",
+        stands_in_for=None,
+        train_examples=1437,
+        test_examples=360,
+        full=not smoke,
+    )
+    result = dataclasses.replace(result, **changes)
+    folder = root / result.data / router / f"{seed}-{iterations}-{loss}-{len(list(root.rglob('result.json')))}"
+    folder.mkdir(parents=True)
+    result.save(folder)
+    return folder
+
+
+def write_paper_run(
+    outputs: Path, experiment: str, router: str, seed: int, accuracy: float, *, data: str | None = None, **changes: Any
+) -> Path:
+    target = targets()[experiment]
+    title = data or target.data[0]
+    protocol = target.protocol | target.data_protocols.get(title, {}) | target.router_protocols.get(router, {})
+    protocol |= changes.pop("settings", {})
+    settings: dict[str, Any] = {"seed": seed}
+    for key, value in protocol.items():
+        *parts, last = key.split(".")
+        node = settings
+        for part in parts:
+            node = node.setdefault(part, {})
+        if parts:
+            node[last] = value
+    choices = {key: value for key, value in protocol.items() if key in ("decoder", "loss")} | {"router": router}
+    told: dict[str, Any] = {
+        "data": title.lower(),
+        "data_title": title,
+        "arch": protocol["arch"],
+        "choices": choices,
+        "epochs": protocol.get("epochs", 5),
+        "steps": protocol.get("steps", 1000),
+        "train_examples": 60_000,
+    }
+    return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)

@@ -1,0 +1,111 @@
+"""The page: whole, asking nothing of anybody, and alive in a browser."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from capsbench.reports.html import write_page
+from capsbench.reports.tables import Comparison
+
+AddRun = Callable[..., Path]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+class Tags(HTMLParser):
+    """Every element with its attributes; what stands in a script or style is not markup."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def attributes(self, *names: str) -> list[str]:
+        return [value or "" for _, found in self.found for name, value in found.items() if name in names]
+
+
+@pytest.fixture
+def outputs(add_run: AddRun, add_paper_run: AddRun, tmp_path: Path) -> Path:
+    for seed in (1, 2):
+        add_run(tmp_path / "demo", "fm", seed, 0.9 + seed / 100, epochs=3)
+        add_run(tmp_path / "demo", "em", seed, 0.8 + seed / 100, epochs=3)
+        add_paper_run(tmp_path, "table3", "fm", seed, 0.9 + seed / 100)
+    return tmp_path
+
+
+def page(outputs: Path, *names: str, interactive: bool = True) -> str:
+    path = outputs / "page.html"
+    write_page(path, "<all>", [Comparison.of(outputs / name) for name in names], interactive=interactive)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_the_page_asks_for_nothing(outputs: Path, interactive: bool) -> None:
+    tags = Tags(page(outputs, "demo", "table3", interactive=interactive))
+    assert POLICY in tags.attributes("content")
+    assert all(link.startswith(("#", "data:")) for link in tags.attributes("src", "href", "xlink:href", "srcset"))
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in tags.found}
+    assert "@import" not in "".join(style for style in tags.attributes("style"))
+
+
+def test_a_static_page_is_small_and_has_no_script(outputs: Path) -> None:
+    html = page(outputs, "demo", "table3", interactive=False)
+    assert "<script" not in html
+    assert html.count("<svg") == 2
+    assert len(html.encode()) < 2**20
+
+
+def test_the_page_shows_every_experiment(outputs: Path) -> None:
+    html = page(outputs, "table3", "demo")
+    assert "&lt;all&gt;" in html
+    assert {"#demo", "#table3"} <= set(Tags(html).attributes("href"))
+    assert "<td>93.85 ± 0.29</td>" in html
+    assert "<span>(1 of 3 seeds missing)</span>" in html
+    assert 'data-label="em"' in html
+
+
+def browse(path: Path, profile: Path, *options: str) -> str:
+    """The page's elements as the browser has them after its scripts ran."""
+    assert CHROMIUM
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=8000", *options, "--dump-dom", path.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, tmp_path: Path) -> None:
+    html = page(outputs, "demo")
+    watch = """<script>
+      const blocked = [];
+      document.addEventListener("securitypolicyviolation", violation => blocked.push(violation.blockedURI));
+    </script><meta name="viewport" """
+    click = """<script>
+      const fm = [...document.querySelectorAll(".buttons button")].find(button => button.dataset.label === "fm");
+      fm.click();
+      const narrow = document.documentElement.scrollWidth <= innerWidth;
+      document.body.dataset.seen = JSON.stringify([...document.querySelectorAll(".js-plotly-plot")].map(
+        plot => plot.data.filter(line => line.visible !== false).map(line => line.legendgroup)));
+      document.body.dataset.fits = narrow;
+      document.body.dataset.blocked = JSON.stringify(blocked);
+      fetch("https://example.org/").catch(() => document.body.dataset.fetched = "refused");
+    </script></body>"""
+    changed = tmp_path / "clicked.html"
+    changed.write_text(html.replace('<meta name="viewport"', watch).replace("</body>", click))
+    dom = browse(changed, tmp_path / "profile", "--window-size=500,900")
+    tags = Tags(dom)
+    plots = [found for _, found in tags.found if "js-plotly-plot" in (found.get("class") or "").split()]
+    lines = [found for _, found in tags.found if "scatterlayer" in (found.get("class") or "").split()]
+    assert len(plots) == 2, "training and test accuracy"
+    assert len(lines) == 2
+    assert tags.attributes("data-seen") == ['[["em","em"],["em","em"]]'], "a band and a line in either figure"
+    assert tags.attributes("data-blocked") == ["[]"], "plotly wants nothing that the page's policy forbids"
+    assert tags.attributes("data-fetched") == ["refused"]
+    assert tags.attributes("data-fits") == ["true"], "nothing is wider than a narrow window"

@@ -1,0 +1,91 @@
+"""Results that are committed, and the README's tables made from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capsbench.reports import publish as publishing
+from capsbench.reports.publish import experiments, filled, publish, write_report
+from capsbench.reports.tables import Comparison
+
+AddRun = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "outputs" / "published"
+README = "# Title\n\n<!-- table: table3 -->\nold\n<!-- end -->\n\ntext\n"
+
+
+@pytest.fixture
+def outputs(add_paper_run: AddRun, tmp_path: Path) -> Path:
+    for seed, accuracy in ((1, 0.93), (2, 0.94), (3, 0.935)):
+        folder = add_paper_run(tmp_path, "table3", "fm", seed, accuracy)
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"large")
+    return tmp_path
+
+
+def test_the_report_beside_the_runs(outputs: Path) -> None:
+    write_report(outputs / "table3")
+    files = {path.name for path in (outputs / "table3" / "report").iterdir()}
+    assert files == {"table.md", "table.tex", "table.csv", "curves.svg", "curves.png"}
+    assert (outputs / "table3" / "report.html").is_file()
+
+
+def test_what_is_small_is_published_with_the_report_on_it(outputs: Path) -> None:
+    root = outputs / "table3"
+    published = publish(Comparison.of(root), root, outputs)
+    assert published == outputs / "published" / "table3"
+    assert len(list(published.rglob("result.json"))) == 3
+    assert not list(published.rglob("*.ckpt"))
+    write_report(root)
+    for name in ("table.md", "table.tex", "table.csv", "curves.svg"):
+        assert (published / "report" / name).read_bytes() == (root / "report" / name).read_bytes()
+    assert "<script" not in (published / "report.html").read_text()
+    assert experiments(outputs) == ["table3"], "what is published is no experiment of its own"
+
+
+def test_runs_of_several_machines_come_together(outputs: Path, add_paper_run: AddRun, tmp_path: Path) -> None:
+    root = outputs / "table3"
+    publish(Comparison.of(root), root, outputs)
+    elsewhere = tmp_path / "elsewhere"
+    add_paper_run(elsewhere, "table3", "em", 1, 0.8)
+    publish(Comparison.of(elsewhere / "table3"), elsewhere / "table3", outputs)
+    assert len(list((outputs / "published").rglob("result.json"))) == 4
+
+
+def test_a_large_file_is_not_published(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"a published file has at most"):
+        publish(Comparison.of(outputs / "table3"), outputs / "table3", outputs)
+
+
+def test_a_readme_is_filled_and_filled_again(outputs: Path) -> None:
+    publish(Comparison.of(outputs / "table3"), outputs / "table3", outputs)
+    once = filled(README, outputs / "published")
+    assert once.startswith("# Title\n\n<!-- table: table3 -->\n\n| Router")
+    assert " 93.50 ± 0.50 |" in once
+    assert once.endswith("|\n\n<!-- end -->\n\ntext\n")
+    assert filled(once, outputs / "published") == once
+    result = next((outputs / "published").rglob("result.json"))
+    content = json.loads(result.read_text())
+    content["metrics"]["test/accuracy"] = 0.5
+    result.write_text(json.dumps(content))
+    assert filled(once, outputs / "published") != once, "the table follows the results"
+
+
+def test_a_marker_for_what_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"table3 is not there; publish it first: capsbench report experiment=table3"):
+        filled(README, tmp_path)
+
+
+def test_our_readme_tells_what_is_published() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert filled(readme, PUBLISHED) == readme, "run: capsbench report readme=README.md"
+
+
+@pytest.mark.parametrize("folder", sorted(PUBLISHED.glob("*/")), ids=lambda folder: folder.name)
+def test_published_tables_are_what_their_results_give(folder: Path, tmp_path: Path) -> None:
+    publishing.write_table(Comparison.of(folder), tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_text() == (folder / "report" / path.name).read_text()
