@@ -203,7 +203,7 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "dashboard", "benchmark"]
-    assert complete("capsbench train router=") == ["router=dynamic", "router=em", "router=fm"]
+    assert {"router=dynamic", "router=em", "router=fm"} <= set(complete("capsbench train router="))
 
 
 @pytest.mark.parametrize("command", [["-m", "capsbench.train"], ["-m", "capsbench.cli", "train"]])
