@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from capsbench import data, sweep
 from capsbench.assemble import build_data, build_module
+from capsbench.experiments import Identity
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
 from capsbench.train import CONF
 
@@ -175,7 +176,27 @@ def test_data_sets(name: str, kind: type[data.ImageDataModule], standardized: bo
 
 
 def test_every_choice_composes() -> None:
-    for group in ("arch", "data", "decoder", "experiment", "logger", "loss", "optim", "router", "trainer"):
+    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    assert {"arch", "data", "experiment", "launcher", "logger", "router", "trainer"} <= set(groups)
+    for group in groups:
         for path in Path(CONF, group).glob("*.yaml"):
             config = compose(f"{group}={path.stem}")
-            assert group == "experiment" or OmegaConf.select(config, group) is not None
+            assert group in ("experiment", "launcher") or OmegaConf.select(config, group) is not None
+
+
+@pytest.mark.parametrize(
+    ("preset", "launcher"),
+    [
+        ("serial", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
+        ("local", "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
+        ("ray", "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"),
+        ("slurm", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"),
+    ],
+)
+def test_launchers_leave_the_run_the_same(preset: str, launcher: str) -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", [f"launcher={preset}"], return_hydra_config=True)
+    assert config.hydra.launcher._target_ == launcher
+    choices = config.hydra.runtime.choices
+    digest = Identity.of(OmegaConf.to_container(compose(f"launcher={preset}"), resolve=True), choices).digest
+    assert digest == Identity.of(OmegaConf.to_container(compose(), resolve=True), choices).digest

@@ -187,7 +187,7 @@ def test_a_decoder_without_labels(capsbench: Run) -> None:
 def test_an_unknown_command(capsbench: Run) -> None:
     assert (
         fails(capsbench, "trian")
-        == "error: there is no command trian; there are: train, status, report, analyze, data, benchmark"
+        == "error: there is no command trian; there are: train, status, report, analyze, data, dashboard, benchmark"
     )
 
 
@@ -205,7 +205,7 @@ def test_completion_knows_commands_groups_and_options(
             capsbench("-sc", "query=bash")
         return capsys.readouterr().out.split()
 
-    assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "benchmark"]
+    assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "dashboard", "benchmark"]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 
 

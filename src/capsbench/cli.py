@@ -10,9 +10,10 @@ COMMANDS = {
     "report": "compare the finished runs of an experiment",
     "analyze": "pictures, equivariance and invariance of trained runs",
     "data": "list, fetch, check and show data sets",
+    "dashboard": "compare runs on Weights & Biases: a workspace and a report",
     "benchmark": "measure how fast things are",
 }
-USAGE = "usage: capsbench COMMAND [OVERRIDES]\n\n" + "\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items())
+USAGE = "usage: capsbench COMMAND [OVERRIDES]\n\n" + "\n".join(f"  {name:9} {what}" for name, what in COMMANDS.items())
 
 
 def main() -> None:

@@ -22,6 +22,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Hydra's launchers that come in packages of their own, with the extra that installs each."""
+
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 
@@ -73,6 +76,8 @@ def describe(error: BaseException) -> str:
         return f"{error.full_key} must be given: {error.full_key}=…"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and name in EXTRAS:
+            return missing_extra(f"the launcher {name}", EXTRAS[name])
         return f"there is no {group}={name}; {_choice(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override}: {error.message.splitlines()[0]}"
@@ -83,6 +88,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
     return f"{type(error).__name__}: {_joined(error)}"
+
+
+def missing_extra(what: str, extra: str) -> str:
+    """What to do where an optional package is not installed."""
+    return f"{what} needs a package that is not installed: pip install 'capsbench[{extra}]'"
 
 
 def _describe_key(error: OmegaConfBaseException) -> str | None:

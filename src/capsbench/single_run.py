@@ -81,7 +81,8 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
-    loggers = [instantiate(logger, save_dir=str(folder)) for logger in config.logger.values()]
+    # Absolute, since wandb's own process stays in the directory that it was started in.
+    loggers = [instantiate(logger, save_dir=str(folder.absolute())) for logger in config.logger.values()]
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_hyperparams(

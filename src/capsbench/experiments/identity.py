@@ -15,6 +15,7 @@ NO_EFFECT_ON_NUMBERS = (
     "data_dir",
     "data.data_dir",
     "logger",
+    "gpus_per_run",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",

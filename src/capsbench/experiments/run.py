@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from capsbench.analysis import write_pictures
@@ -142,6 +143,7 @@ def train_and_test(
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
     )
+    log_summary(loggers, result)
     if trainer.is_global_zero:
         result.save(folder)
         for leftover in (resume, folder / PROGRESS_FILE):
@@ -155,6 +157,21 @@ def log_pictures(loggers: list[Logger], pictures: list[Path]) -> None:
         if isinstance(logger, WandbLogger):
             for picture in pictures:
                 logger.log_image(f"pictures/{picture.stem}", [str(picture)])
+
+
+@rank_zero_only
+def log_summary(loggers: list[Logger], result: Result) -> None:
+    """Hand what a run came to, beside its epochs, to the loggers that keep a summary; the dashboard plots it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(
+                {
+                    **result.metrics,
+                    "parameters": result.parameters,
+                    "wall_time_s": result.wall_time_s,
+                    "smoke": result.smoke,
+                }
+            )
 
 
 def is_smoke(identity: Identity) -> bool:
