@@ -123,6 +123,8 @@ def test_wandb_stays_offline(capsbench: Run) -> None:
     outputs = capsbench("train", "-m", "trainer=smoke", "logger=wandb", "seed=1,2")
     runs = list(outputs.rglob("offline-run-*/*.wandb"))
     assert len(runs) == 2
+    digests = {Result.load(path.parent).identity for path in outputs.rglob("result.json")}
+    assert {run.name for run in runs} == {f"run-adhoc-{digest}.wandb" for digest in digests}
     assert len(list(outputs.rglob("metrics.csv"))) == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -81,13 +81,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
-    # Absolute, since wandb's own process stays in the directory that it was started in.
-    loggers = [instantiate(logger, save_dir=str(folder.absolute())) for logger in config.logger.values()]
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_hyperparams(
-                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
-            )
+    loggers = _loggers(config, identity, folder)
     try:
         return train_and_test(
             identity,
@@ -103,6 +97,22 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
                 logger.experiment.finish()
+
+
+def _loggers(config: DictConfig, identity: Identity, folder: Path) -> list[Logger]:
+    loggers = []
+    for settings in config.logger.values():
+        # Absolute, since wandb's own process stays in the directory that it was started in.
+        make = instantiate(settings, save_dir=str(folder.absolute()), _partial_=True)
+        if issubclass(make.func, WandbLogger) and settings.get("id") is None:
+            make.keywords["id"] = f"{identity.experiment}-{identity.digest}"  # sessions of one run are one run there
+        logger = make()
+        if isinstance(logger, WandbLogger):
+            logger.log_hyperparams(
+                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
+            )
+        loggers.append(logger)
+    return loggers
 
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: Path, devices: int) -> Result:
