@@ -26,9 +26,8 @@ def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 RUN = (
-    "data.eval_batch_size=64",
-    *("train", "arch=capsnet_light", "data.subset=64", "data.batch_size=32", "trainer.max_epochs=1"),
-    "trainer.enable_progress_bar=false",
+    *("train", "arch=capsnet_light", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
+    *("data.subset=64", "data.batch_size=32", "data.eval_batch_size=64"),
 )
 
 

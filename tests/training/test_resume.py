@@ -1,0 +1,23 @@
+"""What signals do while a run trains; whole runs are in tests/test_resume.py."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from capsbench.training import Interrupted, StopOnSignal
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stop = StopOnSignal(tmp_path / "resume.ckpt")
+    stop._receive(signal.SIGINT, None)
+    assert ended == []
+    stop._receive(signal.SIGINT, None)
+    assert ended == [130]
+
+
+def test_an_interruption_names_its_signal() -> None:
+    assert str(Interrupted(signal.SIGTERM)) == "interrupted by SIGTERM"
