@@ -145,6 +145,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
         (["rooter=fm"], "there is no setting rooter; did you mean router?"),
         (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
+        (["router.implementation=fast"], "router.implementation must be auto or plain or fused, got 'fast'"),
         (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
         (["data.flip=no"], "data.flip must be true or false, got no"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),

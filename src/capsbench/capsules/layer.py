@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from capsbench.capsules.normalization import VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
-from capsbench.routing import Capsules, Router
+from capsbench.routing import Capsules, FactoredVotes, Router
 
 RouterFactory = Callable[..., Router]
 """Makes one router per capsule layer. A router class is one, and so is `functools.partial` of it."""
@@ -17,7 +18,7 @@ RouterFactory = Callable[..., Router]
 class CapsuleLayer(nn.Module):
     """Transform, vote normalisation and router as one: child capsules to parent capsules.
 
-    Owning all three, it is the place where a fused implementation can stand in for them.
+    Owning all three, it chooses whether votes are formed at all, by `router.implementation`.
 
     Args:
         transform: child poses (batch, child, d) to votes (batch, child, parent, k).
@@ -48,9 +49,25 @@ class CapsuleLayer(nn.Module):
 
     def forward(self, children: Capsules) -> Capsules:
         """Child capsules (batch, n, d) to parent capsules (batch, J, k)."""
-        votes = self.vote_norm(self.transform(children.poses))
+        if self._takes_factors:
+            votes: FactoredVotes | Tensor = self._factored_votes(children.poses)
+        else:
+            votes = self.vote_norm(self.transform(children.poses))
         parents: Capsules = self.router(votes, children.activations)
         return parents
+
+    @property
+    def _takes_factors(self) -> bool:
+        if self.router.implementation == "plain" or not self.router.takes_factors:
+            return False
+        return not isinstance(self.vote_norm, VoteNorm) or self.vote_norm.can_fold
+
+    def _factored_votes(self, poses: Tensor) -> FactoredVotes:
+        with torch.autocast(poses.device.type, enabled=False):  # like the router's own arithmetic
+            dtype = torch.promote_types(poses.dtype, self.transform.weight.dtype)
+            votes = self.transform.factor(poses).to(torch.promote_types(dtype, torch.float32))
+            votes.never_whole = self.router.implementation == "fused"
+            return self.vote_norm.fold(votes) if isinstance(self.vote_norm, VoteNorm) else votes
 
 
 def build_router(factory: RouterFactory, *, num_parents: int, feeds_capsules: bool) -> Router:

@@ -2,8 +2,11 @@
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from capsbench.routing import FactoredVotes
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
@@ -57,3 +60,67 @@ class VoteNorm(nn.Module):
             return normed.permute(0, 2, 3, 1)
         flat: Tensor = self.norm(votes.flatten(1))
         return flat.view_as(votes)
+
+    @property
+    def can_fold(self) -> bool:
+        """Whether `fold` does what `forward` does: not in training over several devices, whose statistics it lacks."""
+        return not (self.training and isinstance(self.norm, nn.SyncBatchNorm))
+
+    def fold(self, votes: FactoredVotes) -> FactoredVotes:
+        """Normalise votes by their factors: the scale goes into the weights, the shift is the weight of a constant 1.
+
+        Raises:
+            ValueError: one vote alone in a training batch, which has no variance.
+        """
+        mean, variance = self._batch_statistics(votes) if self.training else self._running_statistics()
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        shift = self.norm.bias - mean * scale
+
+        batch, num_children, num_parents, _ = votes.shape
+        rows, columns = votes.weight.shape[3:]
+        each = (1, 1, 1) if self.kind == "shared" else (num_children, num_parents, 1)
+        one = votes.children.new_ones(batch, num_children, rows, 1)
+        weight_of_one = shift.view(*each, rows, columns).expand(num_children, num_parents, 1, rows, columns)
+        return FactoredVotes(
+            torch.cat([votes.children, one], dim=-1),
+            torch.cat([votes.weight * scale.view(*each, rows, columns), weight_of_one], dim=2),
+            votes.never_whole,
+        )
+
+    def _running_statistics(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        return mean, variance
+
+    def _batch_statistics(self, votes: FactoredVotes) -> tuple[Tensor, Tensor]:
+        """Mean and variance of a training batch, which also enter the running statistics.
+
+        No vote is formed for them: a vote is linear in its child, so that means and covariances of each child tell all.
+        Nor do they lose digits as a float32 sum over all votes does.
+        """
+        children, weight = votes.children, votes.weight
+        batch, num_children, num_parents, _ = votes.shape
+        count = batch * num_children * num_parents if self.kind == "shared" else batch
+        if count < 2:
+            raise ValueError("batch norm of votes needs more than one example in a training batch, got 1")
+        mean_child = children.mean(dim=0)
+        centred = children - mean_child
+        covariance = torch.einsum("bixy,bixw->ixyw", centred, centred) / batch
+        mean = torch.einsum("ixy,ijyxz->ijxz", mean_child, weight)
+        variance = (torch.einsum("ixyw,ijwxz->ijyxz", covariance, weight) * weight).sum(dim=2)
+        if self.kind == "shared":  # the variance over all pairs: its mean within a pair, and that of the pairs' means
+            shared_mean = mean.mean(dim=(0, 1))
+            variance = (variance + (mean - shared_mean).square()).mean(dim=(0, 1))
+            mean = shared_mean
+        mean, variance = mean.flatten(), variance.flatten()
+
+        running_mean, running_variance = self._running_statistics()
+        momentum = self.norm.momentum
+        assert momentum is not None
+        assert self.norm.num_batches_tracked is not None
+        with torch.no_grad():
+            self.norm.num_batches_tracked.add_(1)
+            running_mean.lerp_(mean, momentum)
+            running_variance.lerp_(variance * (count / (count - 1)), momentum)
+        return mean, variance

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsbench.routing import FactoredVotes
+
 WeightInit = Literal["pair", "kernel"]
 
 
@@ -52,6 +54,10 @@ class FullTransform(nn.Module):
         """Poses of the children to their votes."""
         return torch.einsum("bid,ijdk->bijk", poses, self.weight)
 
+    def factor(self, poses: Float[Tensor, "batch child d"]) -> FactoredVotes:
+        """Poses of the children to the factors of their votes."""
+        return FactoredVotes(poses.unsqueeze(2), self.weight.unsqueeze(3))
+
     def extra_repr(self) -> str:
         return "children={}, parents={}, child_dim={}, pose_dim={}".format(*self.weight.shape)
 
@@ -85,9 +91,16 @@ class MatrixTransform(nn.Module):
 
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
         """Poses of the children to their votes."""
+        return torch.einsum("bixy,ijyz->bijxz", self._matrices(poses), self.weight).flatten(-2)
+
+    def factor(self, poses: Float[Tensor, "batch child k"]) -> FactoredVotes:
+        """Poses of the children to the factors of their votes; the weights are the same for each row."""
         side = self.weight.shape[-1]
-        matrices = poses.reshape(*poses.shape[:-1], side, side)
-        return torch.einsum("bixy,ijyz->bijxz", matrices, self.weight).flatten(-2)
+        return FactoredVotes(self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1))
+
+    def _matrices(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child side side"]:
+        side = self.weight.shape[-1]
+        return poses.reshape(*poses.shape[:-1], side, side)
 
     def extra_repr(self) -> str:
         children, parents, *_ = self.weight.shape

@@ -3,6 +3,7 @@
 from capsbench.routing.base import Capsules, NonFiniteError, Router
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
+from capsbench.routing.factored import FactoredVotes, sum_over_children
 from capsbench.routing.fm import FMAgreement
 from capsbench.routing.vectors import l2_normalize, squash, squashed_norm
 
@@ -11,9 +12,11 @@ __all__ = [
     "DynamicRouting",
     "EMRouting",
     "FMAgreement",
+    "FactoredVotes",
     "NonFiniteError",
     "Router",
     "l2_normalize",
     "squash",
     "squashed_norm",
+    "sum_over_children",
 ]

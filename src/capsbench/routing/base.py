@@ -1,11 +1,15 @@
 """What a router takes and returns."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from capsbench.routing.factored import FactoredVotes
+
+Implementation = Literal["auto", "plain", "fused"]
 
 
 class Capsules(NamedTuple):
@@ -24,16 +28,43 @@ class Router(nn.Module, ABC):
 
     A subclass implements `route`; this class checks the input and keeps the arithmetic in float32 (float64 input stays
     float64) even under autocast, because sums over thousands of votes lose too much in 16 bits.
+
+    Args:
+        implementation: of the capsule layer around the router. "plain" forms all votes, normalises them, routes them;
+            "fused" never holds all votes (`FactoredVotes`), to the same results; "auto" takes what is faster.
+
+    Raises:
+        ValueError: implementation is none of these, or it is "fused" and the router cannot.
     """
 
     default_vote_gain: ClassVar[float] = 1.0
     """The gain that batch-normalised votes start with when the layer is not told one (`CapsuleLayer.vote_gain`)."""
 
-    def forward(self, votes: Tensor, activations: Tensor | None = None) -> Capsules:
+    takes_factors: ClassVar[bool] = False
+    """Whether `route` looks at votes through `sum_over_children` only, so that they can be factored. A subclass that
+    overrides `route` says so anew."""
+
+    def __init__(self, implementation: Implementation = "auto") -> None:
+        super().__init__()
+        if implementation not in get_args(Implementation):
+            raise ValueError(
+                f"router.implementation must be {' or '.join(get_args(Implementation))}, got {implementation!r}"
+            )
+        if implementation == "fused" and not self.takes_factors:
+            raise ValueError(f"{type(self).__name__} has no fused implementation; take router.implementation=plain")
+        self.implementation = implementation
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "route" in vars(cls) and "takes_factors" not in vars(cls):
+            cls.takes_factors = False
+
+    def forward(self, votes: Tensor | FactoredVotes, activations: Tensor | None = None) -> Capsules:
         """Route votes to parents.
 
         Args:
-            votes: (batch, child, parent, dim), what each child predicts for each parent's pose.
+            votes: (batch, child, parent, dim), what each child predicts for each parent's pose; or their factors, if
+                the router takes them.
             activations: (batch, child), how active each child is; routers that do not weigh children ignore it.
 
         Returns:
@@ -45,28 +76,30 @@ class Router(nn.Module, ABC):
                 would stall the device at every layer, and `capsbench.training.FiniteGuard` watches the run instead.
         """
         _check_shapes(votes, activations)
-        with torch.autocast(votes.device.type, enabled=False):
-            dtype = torch.promote_types(votes.dtype, torch.float32)
-            parents = self.route(votes.to(dtype), None if activations is None else activations.to(dtype))
-        if votes.device.type == "cpu" and not torch.compiler.is_compiling():
+        some = votes if isinstance(votes, Tensor) else votes.weight
+        with torch.autocast(some.device.type, enabled=False):
+            dtype = torch.promote_types(some.dtype, torch.float32)
+            votes = votes.to(dtype)
+            parents = self.route(votes, None if activations is None else activations.to(dtype))
+        if some.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents
 
     @abstractmethod
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"],
+        votes: Any,
         activations: Float[Tensor, "batch child"] | None,
     ) -> Capsules:
-        """The routing algorithm itself, on checked input."""
+        """The routing algorithm itself, on checked input: votes (batch, child, parent, dim), or their factors."""
 
 
-def _check_shapes(votes: Tensor, activations: Tensor | None) -> None:
-    if votes.ndim != 4 or 0 in votes.shape[1:]:
+def _check_shapes(votes: Tensor | FactoredVotes, activations: Tensor | None) -> None:
+    if len(votes.shape) != 4 or 0 in votes.shape[1:]:
         raise ValueError(
             f"votes must have the shape (batch, child, parent, dim) with no empty axis, got {tuple(votes.shape)}"
         )
-    if not votes.is_floating_point():
+    if isinstance(votes, Tensor) and not votes.is_floating_point():
         raise ValueError(f"votes must be floating point, got {votes.dtype}")
     if activations is not None and activations.shape != votes.shape[:2]:
         raise ValueError(
@@ -74,12 +107,14 @@ def _check_shapes(votes: Tensor, activations: Tensor | None) -> None:
         )
 
 
-def _check_finite(parents: Capsules, votes: Tensor) -> None:
+def _check_finite(parents: Capsules, votes: Tensor | FactoredVotes) -> None:
     # Summing is the cheapest look at every element: NaN and infinity both survive it.
     if torch.isfinite(parents.poses.sum() + parents.activations.sum()):
         return
     if all(torch.isfinite(part).all() for part in parents):
         return
+    if not isinstance(votes, Tensor):
+        votes = votes.whole
     bad = int((~torch.isfinite(votes)).sum())
     cause = (
         f"{bad} of {votes.numel()} votes are NaN or infinite"

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.vectors import squash, squashed_norm
+from capsbench.routing.base import Capsules, Implementation, Router, check_iterations
+from capsbench.routing.factored import FactoredVotes, sum_over_children
+from capsbench.routing.vectors import softmax_over_parents, squash, squashed_norm, weighted_sum
 
 
 class DynamicRouting(Router):
@@ -17,6 +18,7 @@ class DynamicRouting(Router):
     Args:
         iterations: how often coupling coefficients are computed, at least 1.
         detach: let the gradient flow through the last iteration only (a common variant; off in the paper's code).
+        implementation: see `Router`.
 
     Raises:
         ValueError: iterations below 1.
@@ -26,31 +28,35 @@ class DynamicRouting(Router):
     """Votes of unit variance saturate squash before anything has agreed, and dynamic routing then learns nothing for a
     long time; a quarter of that trains."""
 
-    def __init__(self, iterations: int = 3, detach: bool = False) -> None:
-        super().__init__()
+    takes_factors = True
+
+    def __init__(self, iterations: int = 3, detach: bool = False, implementation: Implementation = "auto") -> None:
+        super().__init__(implementation)
         self.iterations = check_iterations(iterations)
         self.detach = detach
 
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"],
+        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
         activations: Float[Tensor, "batch child"] | None = None,
     ) -> Capsules:
-        seen = votes.detach() if self.detach else votes
-        logits = votes.new_zeros(votes.shape[:-1])
-
+        s = votes.sum(dim=1) / votes.shape[2]  # zero logits: every coupling coefficient is 1/J
+        parents_so_far = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
-            parents = squash(weighted_sum(logits.softmax(dim=-1), seen))
-            logits = logits + torch.einsum("bijk,bjk->bij", seen, parents)
-        s = weighted_sum(logits.softmax(dim=-1), votes)
+            parents_so_far = parents_so_far + squash(s.detach() if self.detach else s)
+            (s,) = sum_over_children(self._weighted_sum, votes, None, parents_so_far)
         return Capsules(squash(s), activations=squashed_norm(s))
+
+    def _weighted_sum(
+        self,
+        votes: Float[Tensor, "batch child parent dim"],
+        activations: None,
+        parents_so_far: Float[Tensor, "batch parent dim"],
+    ) -> tuple[Float[Tensor, "batch parent dim"]]:
+        """Votes weighted by coupling coefficients, of logits that add up a vote's products with all parents so far."""
+        seen = votes.detach() if self.detach else votes
+        logits = (seen * parents_so_far.unsqueeze(1)).sum(dim=-1)
+        return (weighted_sum(softmax_over_parents(logits), votes),)
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, detach={self.detach}"
-
-
-def weighted_sum(
-    coupling: Float[Tensor, "batch child parent"], votes: Float[Tensor, "batch child parent dim"]
-) -> Float[Tensor, "batch parent dim"]:
-    """Sum votes over children, each weighted by its coupling coefficient."""
-    return torch.einsum("bij,bijk->bjk", coupling, votes)

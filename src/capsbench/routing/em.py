@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.base import Capsules, Router, check_iterations
+from capsbench.routing.base import Capsules, Implementation, Router, check_iterations
+from capsbench.routing.factored import FactoredVotes, sum_over_children
+from capsbench.routing.vectors import softmax_over_parents, weighted_sum
 
 EPS = 1e-9
 FINAL_INVERSE_TEMPERATURE = 0.01
@@ -22,6 +24,7 @@ class EMRouting(Router):
     Args:
         num_parents: the number of parent capsules J.
         iterations: EM steps, at least 1.
+        implementation: see `Router`.
 
     Attributes:
         beta_a: (num_parents,), learned; what a parent is worth before it pays for its children.
@@ -32,8 +35,10 @@ class EMRouting(Router):
             another number of parents.
     """
 
-    def __init__(self, num_parents: int, iterations: int = 3) -> None:
-        super().__init__()
+    takes_factors = True
+
+    def __init__(self, num_parents: int, iterations: int = 3, implementation: Implementation = "auto") -> None:
+        super().__init__(implementation)
         if num_parents < 1:
             raise ValueError(f"num_parents must be at least 1, got {num_parents}")
         self.iterations = check_iterations(iterations)
@@ -48,7 +53,7 @@ class EMRouting(Router):
 
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"],
+        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
         activations: Float[Tensor, "batch child"] | None,
     ) -> Capsules:
         if activations is None:
@@ -57,27 +62,25 @@ class EMRouting(Router):
         if num_parents != len(self.beta_a):
             raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
 
-        assignment = votes.new_full(votes.shape[:-1], 1 / num_parents)
-        mean, variance, parent_activations = self._m_step(votes, activations, assignment, iteration=0)
-        for iteration in range(1, self.iterations):
-            assignment = _e_step(votes, mean, variance, parent_activations)
-            mean, variance, parent_activations = self._m_step(votes, activations, assignment, iteration)
+        parents: tuple[Tensor, ...] = ()
+        for iteration in range(self.iterations):
+            parents = self._m_step(votes, activations, parents, iteration)
+        mean, _, parent_activations = parents
         return Capsules(mean, parent_activations)
 
     def _m_step(
         self,
-        votes: Float[Tensor, "batch child parent dim"],
+        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
         activations: Float[Tensor, "batch child"],
-        assignment: Float[Tensor, "batch child parent"],
+        parents: tuple[Tensor, ...],
         iteration: int,
     ) -> tuple[Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent"]]:
         """Fit each parent's Gaussian to the votes of its children: mean, variance, and how well that pays."""
         num_children, num_parents = votes.shape[1:3]
-        weights = assignment * activations.unsqueeze(-1)
-        mass = weights.sum(dim=1)
-        share = (weights / (mass + EPS).unsqueeze(1)).unsqueeze(-1)
-        mean = (share * votes).sum(dim=1)
-        variance = (share * (votes - mean.unsqueeze(1)).square()).sum(dim=1) + EPS
+        mass, total = sum_over_children(_mass_and_total, votes, activations, *parents)
+        mean = total / (mass + EPS).unsqueeze(-1)
+        (spread,) = sum_over_children(_spread, votes, activations, mean, *parents)
+        variance = spread / (mass + EPS).unsqueeze(-1) + EPS
 
         cost_per_child = (self.beta_v.unsqueeze(-1) + 0.5 * variance.log()).sum(dim=-1)
         cost = cost_per_child * mass * (COST_SCALE * num_parents / num_children)
@@ -88,14 +91,38 @@ class EMRouting(Router):
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
 
 
-def _e_step(
+def _mass_and_total(
+    votes: Float[Tensor, "batch child parent dim"], activations: Float[Tensor, "batch child"], *parents: Tensor
+) -> tuple[Float[Tensor, "batch parent"], Float[Tensor, "batch parent dim"]]:
+    """How much of the children each parent gets, and their votes, weighted by that."""
+    weights = _assignment(votes, *parents) * activations.unsqueeze(-1)
+    return weights.sum(dim=1), weighted_sum(weights, votes)
+
+
+def _spread(
     votes: Float[Tensor, "batch child parent dim"],
+    activations: Float[Tensor, "batch child"],
     mean: Float[Tensor, "batch parent dim"],
-    variance: Float[Tensor, "batch parent dim"],
-    parent_activations: Float[Tensor, "batch parent"],
+    *parents: Tensor,
+) -> tuple[Float[Tensor, "batch parent dim"]]:
+    """The squared distances of votes from their mean, weighted likewise."""
+    weights = _assignment(votes, *parents) * activations.unsqueeze(-1)
+    return (weighted_sum(weights, (votes - mean.unsqueeze(1)).square()),)
+
+
+def _assignment(
+    votes: Float[Tensor, "batch child parent dim"],
+    mean: Float[Tensor, "batch parent dim"] | None = None,
+    variance: Float[Tensor, "batch parent dim"] | None = None,
+    parent_activations: Float[Tensor, "batch parent"] | None = None,
 ) -> Float[Tensor, "batch child parent"]:
-    """Reassign each child to parents by the posterior of its vote, in log space so that nothing under- or overflows."""
-    distance = ((votes - mean.unsqueeze(1)).square() / (2 * variance.unsqueeze(1))).sum(dim=-1)
+    """The E-step: each child's posterior over parents, in log space so that nothing under- or overflows.
+
+    Before there are parents, all are as likely.
+    """
+    if mean is None or variance is None or parent_activations is None:
+        return votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
+    distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
     log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
     log_posterior = (parent_activations + EPS).log() - log_volume
-    return (log_posterior.unsqueeze(1) - distance).softmax(dim=-1)
+    return softmax_over_parents(log_posterior.unsqueeze(1) - distance)
