@@ -1,7 +1,7 @@
 """What a router takes and returns."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from capsbench.routing.factored import FactoredVotes
 
-Implementation = Literal["auto", "plain", "fused"]
+IMPLEMENTATIONS = ("auto", "plain", "fused")
 
 
 class Capsules(NamedTuple):
@@ -44,12 +44,10 @@ class Router(nn.Module, ABC):
     """Whether `route` looks at votes through `sum_over_children` only, so that they can be factored. A subclass that
     overrides `route` says so anew."""
 
-    def __init__(self, implementation: Implementation = "auto") -> None:
+    def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
-        if implementation not in get_args(Implementation):
-            raise ValueError(
-                f"router.implementation must be {' or '.join(get_args(Implementation))}, got {implementation!r}"
-            )
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(f"router.implementation must be {' or '.join(IMPLEMENTATIONS)}, got {implementation!r}")
         if implementation == "fused" and not self.takes_factors:
             raise ValueError(f"{type(self).__name__} has no fused implementation; take router.implementation=plain")
         self.implementation = implementation

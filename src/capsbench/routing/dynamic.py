@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.base import Capsules, Implementation, Router, check_iterations
+from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.factored import FactoredVotes, sum_over_children
 from capsbench.routing.vectors import softmax_over_parents, squash, squashed_norm, weighted_sum
 
@@ -30,7 +30,7 @@ class DynamicRouting(Router):
 
     takes_factors = True
 
-    def __init__(self, iterations: int = 3, detach: bool = False, implementation: Implementation = "auto") -> None:
+    def __init__(self, iterations: int = 3, detach: bool = False, implementation: str = "auto") -> None:
         super().__init__(implementation)
         self.iterations = check_iterations(iterations)
         self.detach = detach

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.base import Capsules, Implementation, Router, check_iterations
+from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.factored import FactoredVotes, sum_over_children
 from capsbench.routing.vectors import softmax_over_parents, weighted_sum
 
@@ -37,7 +37,7 @@ class EMRouting(Router):
 
     takes_factors = True
 
-    def __init__(self, num_parents: int, iterations: int = 3, implementation: Implementation = "auto") -> None:
+    def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
         super().__init__(implementation)
         if num_parents < 1:
             raise ValueError(f"num_parents must be at least 1, got {num_parents}")

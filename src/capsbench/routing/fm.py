@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.base import Capsules, Implementation, Router
+from capsbench.routing.base import Capsules, Router
 from capsbench.routing.factored import FactoredVotes, sum_over_children
 from capsbench.routing.vectors import l2_normalize
 
@@ -37,7 +37,7 @@ class FMAgreement(Router):
         scale: float = 0.5,
         normalize_votes: bool = True,
         normalize_pose: bool = True,
-        implementation: Implementation = "auto",
+        implementation: str = "auto",
     ) -> None:
         super().__init__(implementation)
         if not scale > 0:
