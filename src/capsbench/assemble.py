@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsbench.data import ImageDataModule
 from capsbench.experiments import CHECKPOINT, CONFIG_FILE, RESULT_FILE, Result
-from capsbench.training import ClassificationModule
+from capsbench.training import ClassificationModule, compile_networks, use_channels_last
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -24,16 +24,22 @@ def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationMod
         image_shape=data.image_shape, num_classes=data.num_classes, router=instantiate(config.router)
     )
     make_decoder = instantiate(config.decoder.network)
-    return ClassificationModule(
+    decoder = make_decoder and make_decoder(data.image_shape, data.num_classes, model.pose_dim)
+    module = ClassificationModule(
         model,
         instantiate(config.loss),
         instantiate(config.optim.optimizer),
         scheduler=instantiate(config.optim.scheduler),
         scheduler_interval=config.optim.scheduler_interval,
         num_classes=data.num_classes,
-        decoder=make_decoder and make_decoder(data.image_shape, data.num_classes, model.pose_dim),
+        decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,
     )
+    if config.channels_last:
+        use_channels_last(module)
+    if config.compile is not None:
+        compile_networks(config.compile, model, decoder)
+    return module
 
 
 class TrainedRun(NamedTuple):

@@ -1,5 +1,6 @@
 """Training: the LightningModule, losses, and callbacks."""
 
+from capsbench.training.faster import compile_networks, use_channels_last
 from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
@@ -18,5 +19,7 @@ __all__ = [
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "compile_networks",
     "inference_ms",
+    "use_channels_last",
 ]

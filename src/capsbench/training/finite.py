@@ -58,15 +58,23 @@ def blame(network: nn.Module, *inputs: Tensor) -> str | None:
         *inputs: what it takes.
     """
     first: list[str] = []
+    running: list[tuple[str, nn.Module]] = []
+
+    def has_bad_weights(module: nn.Module) -> bool:
+        return not all(torch.isfinite(p).all() for p in module.parameters())
 
     def watch(name: str, module: nn.Module) -> None:
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            running.append((name, module))
+
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            running.pop()
             tensors = [output] if isinstance(output, Tensor) else output
             if not first and not all(torch.isfinite(tensor).all() for tensor in tensors):
-                weights_bad = not all(torch.isfinite(p).all() for p in module.parameters())
-                what = "has weights that are" if weights_bad else "is the first whose output is"
+                what = "has weights that are" if has_bad_weights(module) else "is the first whose output is"
                 first.append(f"layer {name} ({type(module).__name__}) {what} not finite")
 
+        handles.append(module.register_forward_pre_hook(enter))
         handles.append(module.register_forward_hook(look))
 
     handles: list[Any] = []
@@ -74,10 +82,16 @@ def blame(network: nn.Module, *inputs: Tensor) -> str | None:
         for name, module in network.named_modules():
             if name:
                 watch(name, module)
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # compiled networks call no hooks
             network(*inputs)
     except NonFiniteError as error:
-        return first[0] if first else str(error)
+        if first:
+            return first[0]
+        for name, module in reversed(running):
+            if has_bad_weights(module):
+                return f"layer {name} ({type(module).__name__}) has weights that are not finite"
+        where = [f"layer {name} ({type(module).__name__})" for name, module in running[-1:]]
+        return ": ".join([*where, str(error)])
     finally:
         for handle in handles:
             handle.remove()
