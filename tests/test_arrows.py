@@ -13,7 +13,7 @@ ALLOWED = {
     "models": {"models", "capsules", "routing"},
     "data": {"data"},
     "training": {"training", "data", "models", "capsules", "routing"},
-    "benchmarks": {"benchmarks", "data", "models", "capsules", "routing"},
+    "benchmarks": {"benchmarks", "training", "data", "models", "capsules", "routing"},
     "analysis": {"analysis", "training", "data", "models", "capsules", "routing"},
     "experiments": {"experiments", "analysis", "training", "data", "models", "capsules", "routing"},
     "reports": {

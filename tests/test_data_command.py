@@ -107,4 +107,4 @@ def test_benchmark_writes_what_it_measured(
 def test_an_unknown_benchmark(capsbench: Run) -> None:
     with pytest.raises(SystemExit) as error:
         capsbench("benchmark", "dta")
-    assert error.value.code == "error: there is no benchmark dta; there are: data, table1"
+    assert error.value.code == "error: there is no benchmark dta; there are: data, layer, scaling, table1, train, paper"

@@ -1,34 +1,64 @@
 """`capsbench benchmark`: measure, print a table, write JSON."""
 
 import json
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from capsbench.assemble import build_data, build_module
 from capsbench.benchmarks.data import benchmark_data
+from capsbench.benchmarks.layer import benchmark_layer
+from capsbench.benchmarks.measure import Measured
+from capsbench.benchmarks.paper import Work, benchmark_paper
+from capsbench.benchmarks.scaling import benchmark_scaling
 from capsbench.benchmarks.table1 import benchmark_table1
+from capsbench.benchmarks.train import benchmark_train
+from capsbench.data import ImageDataModule
 from capsbench.errors import one_line, plain_exit
 from capsbench.experiments.result import describe_device, git_commit, versions
+from capsbench.reports.benchmarks import draw_layer, draw_scaling
 from capsbench.reports.formats import to_rich
 from capsbench.reports.table1 import table1, write_table1
+from capsbench.single_run import HARMLESS
+from capsbench.sweep import plan
+from capsbench.train import CONF
+from capsbench.training import ClassificationModule
 
-BENCHMARKS: dict[str, Callable[[DictConfig], dict[str, dict[str, float]]]] = {
+EXPERIMENTS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+BENCHMARKS: dict[str, Callable[[DictConfig], Measured]] = {
     "data": lambda config: benchmark_data(config.repetitions),
+    "layer": lambda config: benchmark_layer(config.repetitions, config.batch_size, DEVICE),
+    "scaling": lambda config: benchmark_scaling(config.repetitions, DEVICE),
     "table1": lambda config: benchmark_table1(config.repetitions, config.batch_size),
+    "train": lambda config: benchmark_train(config.repetitions, config.steps, config.compile, DEVICE),
+    "paper": lambda config: benchmark_paper(_works(config), config.repetitions, config.steps, DEVICE),
 }
+PICTURES = {"layer": draw_layer, "scaling": draw_scaling}
 
 HELP = """Measure how fast things are; each way in turn, several times.
 
   capsbench benchmark data        images per second of data loading, against the usual way
+  capsbench benchmark layer       capsule layers: time and memory of each router, plain and fused, and the floor
+  capsbench benchmark scaling     the same against the number of children, of parents, of examples
   capsbench benchmark table1      milliseconds per batch of CapsNet with each router, as in the paper's table 1
+  capsbench benchmark train       images per second of training, and what Lightning's loop costs
+  capsbench benchmark paper       the hours that each table and figure takes on this machine
 
 == The configuration ==
 $CONFIG
@@ -40,6 +70,9 @@ ConfigStore.instance().store(
         "name": "data",
         "repetitions": 5,
         "batch_size": 128,
+        "steps": 10,
+        "compile": None,
+        "experiments": list(EXPERIMENTS),
         "output_dir": "outputs",
         "hydra": {
             "output_subdir": None,
@@ -56,14 +89,14 @@ def app(config: DictConfig) -> None:
     """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json."""
     if config.name not in BENCHMARKS:
         raise ValueError(f"there is no benchmark {config.name}; there are: {', '.join(BENCHMARKS)}")
-    for name in ("repetitions", "batch_size"):
-        if config[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {config[name]}")
+    for name in ("repetitions", "batch_size", "steps"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {config[name]}")
+    _quieten()
     measured = BENCHMARKS[config.name](config)
     record: dict[str, Any] = {
         "benchmark": config.name,
-        "repetitions": config.repetitions,
-        "batch_size": config.batch_size,
+        "settings": {key: value for key, value in OmegaConf.to_object(config).items() if key != "output_dir"},  # type: ignore[union-attr]
         "measured": measured,
         "devices": [
             describe_device(torch.device(kind)) for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
@@ -78,12 +111,54 @@ def app(config: DictConfig) -> None:
     if config.name == "table1":
         write_table1(measured, path.parent)
         Console().print(to_rich(table1(measured), title="Table 1: milliseconds per batch"))
+    if config.name in PICTURES:
+        PICTURES[config.name](measured, path.parent)
     table = Table("", "median", "least", "most", title=f"{config.name}, {config.repetitions} repetitions")
     for name, spread in measured.items():
-        table.add_row(name, *(f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in spread.values()))
+        table.add_row(name, *(f"{value:,.0f}" if value > 100 else f"{value:.3g}" for value in spread.values()))
     console = Console()
     console.print(table)
     console.print(f"{'; '.join(record['devices'])}; written to {path}", soft_wrap=True)
+
+
+def _quieten() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+
+
+def _works(config: DictConfig) -> list[Work]:
+    """The paper's runs, those that differ in their seed taken together."""
+    for name in config.experiments:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"there is no experiment {name} in the paper; there are: {', '.join(EXPERIMENTS)}")
+    compile_mode = "null" if config.compile is None else config.compile
+    GlobalHydra.instance().clear()  # of this benchmark's own configuration
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        identities = [
+            run.identity
+            for name in config.experiments
+            for run in plan(loader, [f"experiment={name}", "data.absent=stand_in", f"compile={compile_mode}"])
+        ]
+    works: dict[tuple[str, str, str], Work] = {}
+    for identity in identities:
+        key = (identity.experiment, identity.data, identity.router)
+        settings = OmegaConf.create(dict(identity.settings))
+        trainer = settings.trainer
+        first = Work(
+            *key, 0, partial(_make, settings), trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch
+        )
+        work = works.get(key, first)
+        works[key] = work._replace(count=work.count + 1)
+    return list(works.values())
+
+
+def _make(settings: DictConfig) -> tuple[ClassificationModule, ImageDataModule]:
+    settings.data.data_dir = os.devnull  # no data is there: a few digits of the form of the set's images stand in
+    data = build_data(settings)
+    return build_module(settings, data), data
 
 
 def main() -> None:

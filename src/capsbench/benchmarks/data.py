@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from capsbench.benchmarks.spread import spread
+from capsbench.benchmarks.measure import spread
 from capsbench.data.base import Batch, ImageDataModule, LabelledImages
 from capsbench.data.multi_mnist import MultiMNIST
 
@@ -25,12 +25,14 @@ class RandomPictures(ImageDataModule):
     image_shape = (3, 32, 32)
     num_classes = 10
     title = "random pictures"
+    num_images: int | None = None
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Bytes from a fixed seed."""
+        count = self.num_images or NUM_IMAGES
         generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (NUM_IMAGES, *self.image_shape), generator=generator, dtype=torch.uint8)
-        split = LabelledImages(images, torch.arange(NUM_IMAGES) % self.num_classes)
+        images = torch.randint(0, 256, (count, *self.image_shape), generator=generator, dtype=torch.uint8)
+        split = LabelledImages(images, torch.arange(count) % self.num_classes)
         return split, split
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from capsbench.benchmarks.table1 import ROUTERS, SHAPES
+from capsbench.benchmarks.table1 import NO_ROUTING, ROUTERS, SHAPES
 from capsbench.reports.formats import to_latex, to_markdown
 from capsbench.reports.paper import inference_ms
 
 CHOICES = {"dynamic(1)": "dynamic1", "dynamic(3)": "dynamic", "FM": "fm"}
 """What the paper's numbers are filed under."""
+MISSING = "–"
 DEVICES = {"CPU": "cpu", "CUDA": "gpu"}
 
 
@@ -24,20 +25,20 @@ def table1(measured: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     for data in SHAPES:
         for device, kind in DEVICES.items():
             theirs = inference_ms()[data][kind]
-            for router in ROUTERS:
+            for router in (*ROUTERS, NO_ROUTING):
                 ours = measured.get(f"{data}, {device}, {router}: ms")
                 if ours is None:
                     continue
                 ratio = measured.get(f"{data}, {device}, {router} ÷ FM", {"median": 1.0})["median"]
-                paper = theirs[CHOICES[router]]
+                paper = theirs[CHOICES[router]] if router in CHOICES else None
                 rows.append(
                     {
                         "Data": f"{data}, {device}",
                         "Router": router,
                         "Ours ms": f"{ours['median']:.2f} ({ours['least']:.2f} to {ours['most']:.2f})",
-                        "Paper ms": f"{paper:.2f}",
+                        "Paper ms": MISSING if paper is None else f"{paper:.2f}",
                         "Ours ÷ FM": f"{ratio:.2f}",
-                        "Paper ÷ FM": f"{paper / theirs['fm']:.2f}",
+                        "Paper ÷ FM": MISSING if paper is None else f"{paper / theirs['fm']:.2f}",
                     }
                 )
     return pd.DataFrame(rows)

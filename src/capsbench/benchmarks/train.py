@@ -1,0 +1,144 @@
+"""Images per second of training: each network and router, and what Lightning's loop costs."""
+
+import time
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+
+from capsbench.benchmarks.data import RandomPictures
+from capsbench.benchmarks.measure import Measured, ratio, spread
+from capsbench.capsules import RouterFactory
+from capsbench.models import CapsNet, ResNetCapsNet
+from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
+from capsbench.training import ClassificationModule, MarginLoss, compile_networks, use_channels_last
+
+ROUTERS: dict[str, RouterFactory] = {
+    "FM": FMAgreement,
+    "dynamic(3)": DynamicRouting,
+    "EM(2)": partial(EMRouting, iterations=2),
+}
+NETWORKS: dict[str, tuple[tuple[int, int, int], Any]] = {
+    "resnet_capsnet": ((3, 32, 32), ResNetCapsNet),
+    "resnet_capsnet_small": ((1, 40, 40), partial(ResNetCapsNet, blocks=(1, 1, 1), hidden_capsules=())),
+    "capsnet_light": ((1, 28, 28), partial(CapsNet, filters=64, groups=8)),
+}
+BATCH_SIZE = 128
+LIGHTNING = "ours in Lightning"
+
+
+class Pictures(RandomPictures):
+    """Noise of any shape."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_images: int) -> None:
+        super().__init__(batch_size=BATCH_SIZE)
+        self.image_shape = image_shape
+        self.num_images = num_images
+
+
+class StepTimes(lightning.Callback):
+    """Seconds from the end of the first step to the end of the last."""
+
+    seconds = 0.0
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            _wait()
+            self.seconds = -time.perf_counter()
+        elif trainer.global_step == trainer.max_steps:
+            _wait()
+            self.seconds += time.perf_counter()
+
+
+def benchmark_train(repetitions: int, steps: int, compile_mode: str | None, device: torch.device) -> Measured:
+    """Images per second of training on noise, batch 128, with the data already on the device.
+
+    Args:
+        repetitions: of each way, in turn.
+        steps: that count, of each repetition; one before them does not.
+        compile_mode: also measure networks compiled by torch.compile in this mode.
+        device: to train on.
+
+    Returns:
+        For each "network, router" four ways: as anyone would write it (votes formed, images channel by channel), ours
+        in a bare loop, the same compiled, and ours in Lightning's loop with its metrics; and ratios, turn by turn.
+    """
+    summary: Measured = {}
+    for network, (shape, make) in NETWORKS.items():
+        for router, factory in ROUTERS.items():
+            data = Pictures(shape, (steps + 1) * BATCH_SIZE)
+            data.setup()
+            data.splits = {name: split.to(device) for name, split in data.splits.items()}
+            plain = make(shape, 10, partial(factory, implementation="plain")).to(device)
+            ways = {"plain": partial(_bare, plain, data, fused=False)}
+            ours = make(shape, 10, factory).to(device)
+            use_channels_last(ours)
+            ways["ours"] = partial(_bare, ours, data)
+            if compile_mode is not None:
+                compiled = make(shape, 10, factory).to(device)
+                use_channels_last(compiled)
+                compile_networks(compile_mode, compiled)
+                ways["ours compiled"] = partial(_bare, compiled, data)
+            ways[LIGHTNING] = partial(_in_lightning, ours, data, steps)
+            seconds: dict[str, list[float]] = {way: [] for way in ways}
+            for repetition in range(repetitions + 1):
+                for way, run in ways.items():
+                    taken = run()
+                    if repetition:  # the first warms up, and compiles
+                        seconds[way].append(taken)
+            for way, values in seconds.items():
+                images = steps * BATCH_SIZE
+                summary[f"{network}, {router}, {way}: images/s"] = spread([images / value for value in values])
+                if way != "plain":
+                    summary[f"{network}, {router}, {way}: times as fast as plain"] = ratio(seconds, "plain", way)
+            summary[f"{network}, {router}, Lightning ÷ bare loop, images/s"] = ratio(seconds, "ours", LIGHTNING)
+            summary[f"{network}, {router}, ours: ms per step"] = spread([1000 * s / steps for s in seconds["ours"]])
+    return summary
+
+
+def _bare(model: nn.Module, data: Pictures, fused: bool = True) -> float:
+    """Seconds of all steps but the first, in the plainest of loops."""
+    loss = MarginLoss()
+    optimizer = torch.optim.Adam(model.parameters(), fused=fused)
+    start = 0.0
+    model.train()
+    for step, batch in enumerate(data.train_dataloader()):
+        optimizer.zero_grad()
+        loss(model(batch.images).activations, batch.labels, 0.0).backward()
+        optimizer.step()
+        if step == 0:
+            _wait()
+            start = time.perf_counter()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _in_lightning(model: nn.Module, data: Pictures, steps: int) -> float:
+    """The same in Lightning's loop, with the metrics that a run keeps."""
+    module = ClassificationModule(model, MarginLoss(), partial(torch.optim.Adam, fused=True), num_classes=10)
+    times = StepTimes()
+    quiet_trainer(steps + 1, times).fit(module, train_dataloaders=data.train_dataloader())
+    return times.seconds
+
+
+def quiet_trainer(steps: int, times: StepTimes) -> lightning.Trainer:
+    """A trainer that trains for some steps and does nothing else."""
+    return lightning.Trainer(
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        max_steps=steps,
+        callbacks=[times],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
