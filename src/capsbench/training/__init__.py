@@ -4,7 +4,7 @@ from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
-from capsbench.training.resume import Interrupted, MidEpochCheckpoint, StopOnSignal
+from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.speed import Throughput, inference_ms
 
 __all__ = [
@@ -14,9 +14,10 @@ __all__ = [
     "History",
     "Interrupted",
     "MarginLoss",
-    "MidEpochCheckpoint",
+    "ResumeCheckpoint",
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
     "inference_ms",
+    "write_checkpoint",
 ]
