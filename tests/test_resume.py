@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from capsbench import cli
+from capsbench.assemble import restore
 from capsbench.data import Digits
 from capsbench.experiments import Result, State
 from capsbench.training import ClassificationModule
@@ -201,6 +204,26 @@ def fails(capsbench: Command, *arguments: str) -> str:
         capsbench(*arguments)
     assert isinstance(error.value.code, str)
     return error.value.code
+
+
+def test_data_that_was_moved_is_the_same_data(
+    capsbench: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """CIFAR-10 as JPEG files lies among the data sets; where these are kept makes no other run."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(2):
+                path = tmp_path / "here" / "cifar10-jpeg" / split / name / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    capsbench("train", "trainer=smoke", "data=cifar10_jpeg", "data_dir=here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    capsys.readouterr()
+    capsbench("train", "trainer=smoke", "data=cifar10_jpeg", "data_dir=there")
+    assert "finished before, skipped" in capsys.readouterr().out
+    (folder,) = (path.parent for path in Path("outputs").rglob("result.json"))
+    assert restore(folder, data_dir="there").data.num_classes == 2
 
 
 FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
