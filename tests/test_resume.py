@@ -1,6 +1,7 @@
 """Runs that are interrupted, killed, fail, or meet another process at the same grid."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from capsbench import cli
+from capsbench.assemble import restore
 from capsbench.data import Digits
 from capsbench.experiments import Result, State
+from capsbench.training import ClassificationModule
 
 RUN = (
     *(
@@ -201,6 +206,26 @@ def fails(capsbench: Command, *arguments: str) -> str:
     return error.value.code
 
 
+def test_data_that_was_moved_is_the_same_data(
+    capsbench: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """CIFAR-10 as JPEG files lies among the data sets; where these are kept makes no other run."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(2):
+                path = tmp_path / "here" / "cifar10-jpeg" / split / name / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    capsbench("train", "trainer=smoke", "data=cifar10_jpeg", "data_dir=here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    capsys.readouterr()
+    capsbench("train", "trainer=smoke", "data=cifar10_jpeg", "data_dir=there")
+    assert "finished before, skipped" in capsys.readouterr().out
+    (folder,) = (path.parent for path in Path("outputs").rglob("result.json"))
+    assert restore(folder, data_dir="there").data.num_classes == 2
+
+
 FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
 
 
@@ -267,3 +292,144 @@ def test_status_of_a_run_that_was_interrupted(
     (run,) = json.loads(capsys.readouterr().out)
     assert run["state"] == "interrupted"
     assert run["progress"]["steps"] == STEPS
+
+
+def count_batches(monkeypatch: pytest.MonkeyPatch, at: dict[int, Callable[[], None]] | None = None) -> list[int]:
+    """Let the list that is returned gain a number for each training batch made; do something as a batch is made."""
+    made: list[int] = []
+    original = Digits.train_images
+
+    def train_images(self: Digits, images: torch.Tensor, draw: Any) -> torch.Tensor:
+        made.append(len(made))
+        (at or {}).get(made[-1], lambda: None)()
+        return original(self, images, draw)
+
+    monkeypatch.setattr(Digits, "train_images", train_images)
+    return made
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("out of memory")
+
+
+@pytest.mark.parametrize(("evaluation", "left"), [(1, 8), (2, 1), (3, 0)])
+def test_an_evaluation_that_is_interrupted_costs_no_more_than_itself(
+    capsbench: Command, uninterrupted: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, evaluation: int, left: int
+) -> None:
+    """That of the first or second epoch, after whose last step nothing can be saved, or of the test at the end."""
+    run = (*RUN[:-1], "checkpoint_minutes=60")
+    original = Digits.test_images
+    calls = iter(range(1_000_000))
+
+    def test_images(self: Digits, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 32 and next(calls) == evaluation:  # the sanity check before training is number 0
+            terminate()
+        return original(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Digits, "test_images", test_images)
+        with pytest.raises(SystemExit):
+            capsbench(*run)
+    made = count_batches(monkeypatch)
+    capsbench(*run)
+    assert len(made) == left
+    assert_same(what_counts("outputs"), uninterrupted)
+
+
+ONE_STEP = (*RUN, "trainer.max_epochs=3", "data.batch_size=2000")
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    """What a run ends with whose epochs have one step each."""
+    root = tmp_path_factory.mktemp("one_step")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["capsbench", *ONE_STEP])
+        cli.main()
+    return what_counts(root)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_epochs_of_one_step_are_saved_too(
+    capsbench: Command, one_step: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    run = (*ONE_STEP, "checkpoint_minutes=60")
+    with monkeypatch.context() as patch:
+        count_batches(patch, {step: terminate})
+        with pytest.raises(SystemExit):
+            capsbench(*run)
+    made = count_batches(monkeypatch)
+    capsbench(*run)
+    assert len(made) == 3 - step
+    assert_same(what_counts("outputs"), one_step)
+    (path,) = Path("outputs").rglob("metrics.csv")
+    logged = pd.read_csv(path).groupby("epoch").last()
+    assert logged["train/loss"].dropna().tolist() == pytest.approx([row["train/loss"] for row in only_result().history])
+
+
+def test_a_retry_goes_on_from_the_last_checkpoint(
+    capsbench: Command, one_step: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        count_batches(patch, {2: run_out_of_memory})
+        assert "out of memory" in fails(capsbench, *ONE_STEP)
+    made = count_batches(monkeypatch)
+    capsbench(*ONE_STEP, "retry_failed=true")
+    assert len(made) == 1
+    assert_same(what_counts("outputs"), one_step)
+
+
+def test_a_retry_of_what_failed_after_training_trains_no_more(
+    capsbench: Command, one_step: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("capsbench.experiments.run.write_pictures", lambda *_: run_out_of_memory())
+        assert "out of memory" in fails(capsbench, *ONE_STEP)
+    made = count_batches(monkeypatch)
+    capsbench(*ONE_STEP, "retry_failed=true")
+    assert not made
+    assert_same(what_counts("outputs"), one_step)
+    (path,) = Path("outputs").rglob("metrics.csv")
+    assert len(pd.read_csv(path)["train/loss"].dropna()) == 3
+
+
+def test_a_retry_after_nan_begins_anew(capsbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ClassificationModule.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ClassificationModule,
+            "training_step",
+            lambda self, batch, index: original(self, batch, index) * (math.nan if self.global_step == 10 else 1.0),
+        )
+        assert "the loss is not finite at step 10" in fails(capsbench, *RUN)
+    made = count_batches(monkeypatch)
+    capsbench(*RUN, "retry_failed=true")
+    assert len(made) == STEPS
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage"])
+def test_a_checkpoint_that_cannot_be_read_counts_as_none(
+    capsbench: Command,
+    uninterrupted: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: str,
+) -> None:
+    with monkeypatch.context() as patch:
+        signal_at(patch, 9, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            capsbench(*RUN)
+    (checkpoint,) = Path("outputs").rglob("resume.ckpt")
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "garbage": b"garbage"}[damage])
+    capsys.readouterr()
+    capsbench(*RUN)
+    printed = capsys.readouterr().out
+    assert f"{checkpoint} cannot be read" in printed
+    assert f"{checkpoint.parent.parent}: training\n" in printed
+    assert_same(what_counts("outputs"), uninterrupted)

@@ -151,7 +151,7 @@ def _works(config: DictConfig) -> list[Work]:
             *key, 0, partial(_make, settings), trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch
         )
         work = works.get(key, first)
-        works[key] = work._replace(count=work.count + 1)
+        works[key] = work._replace(runs=work.runs + 1)
     return list(works.values())
 
 

@@ -18,8 +18,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench.assemble import build_data, build_module
 from capsbench.errors import describe
-from capsbench.experiments import FAILURE_FILE, Identity, Result, train_and_test
+from capsbench.experiments import CHECKPOINT, FAILURE_FILE, RESUME, Identity, Result, train_and_test
 from capsbench.experiments.state import write_whole
+from capsbench.routing import NonFiniteError
 from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,10 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
             progress_bar=config.trainer.enable_progress_bar,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
+    except NonFiniteError:
+        for checkpoint in (CHECKPOINT, RESUME):
+            (folder / checkpoint).unlink(missing_ok=True)  # it may lead there again
+        raise
     finally:
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one

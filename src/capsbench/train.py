@@ -17,11 +17,11 @@ from capsbench.experiments import (
     CONFIG_FILE,
     FAILURE_FILE,
     RESULT_FILE,
-    RESUME,
     Identity,
     Result,
     TakenError,
     taken,
+    where_to_go_on,
 )
 from capsbench.single_run import num_devices, run
 from capsbench.training import Interrupted
@@ -64,11 +64,9 @@ def _train(config: DictConfig, identity: Identity, folder: Path) -> Result:
     if failure.exists() and not config.retry_failed:
         cause = failure.read_text().partition("\n")[0]
         raise RuntimeError(f"{folder} failed before: {cause} (retry_failed=true tries it again)")
-    if failure.exists():
-        (folder / RESUME).unlink(missing_ok=True)  # it may hold what the run failed of
-        failure.unlink()
+    failure.unlink(missing_ok=True)
     OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
-    log.info("%s: %s", folder, "resumed" if (folder / RESUME).exists() else "training")
+    log.info("%s: %s", folder, "resumed" if where_to_go_on(folder) else "training")
     try:
         return run(config, identity, folder)
     except Interrupted as error:

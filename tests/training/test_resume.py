@@ -2,17 +2,16 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from capsbench.training import Interrupted, StopOnSignal
 
 
-def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    stop = StopOnSignal(tmp_path / "resume.ckpt")
+    stop = StopOnSignal()
     stop._receive(signal.SIGINT, None)
     assert ended == []
     stop._receive(signal.SIGINT, None)

@@ -1,4 +1,4 @@
-"""Capsule layers alone: milliseconds and memory of each router and implementation, and what no program can do without."""
+"""Capsule layers alone: milliseconds and memory of each router and implementation, and the floor below them."""
 
 from collections.abc import Callable
 from functools import partial

@@ -30,7 +30,7 @@ class Work(NamedTuple):
 
     Attributes:
         experiment, data, router: names of them.
-        count: how many runs.
+        runs: how many.
         make: the network and the data of one; the data may be a few images that stand in.
         epochs, steps: of one run; -1 where the other says it.
         evaluate_every: epochs between evaluations during training.
@@ -39,7 +39,7 @@ class Work(NamedTuple):
     experiment: str
     data: str
     router: str
-    count: int
+    runs: int
     make: Callable[[], tuple[ClassificationModule, ImageDataModule]]
     epochs: int
     steps: int
@@ -79,8 +79,8 @@ def benchmark_paper(works: Sequence[Work], repetitions: int, steps: int, device:
         per_example = batch["median"] / len(images)
         milliseconds = all_steps * step["median"] + evaluations * test_examples * per_example
         summary |= {f"{name}: ms per step": step, f"{name}: ms per batch of evaluation": batch}
-        summary[f"{name}: hours for {work.count} runs"] = spread([work.count * milliseconds / 3.6e6])
-        hours[work.experiment] += work.count * milliseconds / 3.6e6
+        summary[f"{name}: hours for {work.runs} runs"] = spread([work.runs * milliseconds / 3.6e6])
+        hours[work.experiment] += work.runs * milliseconds / 3.6e6
     summary |= {f"{experiment}: hours": spread([value]) for experiment, value in hours.items()}
     summary["all: hours"] = spread([sum(hours.values())])
     return summary

@@ -22,6 +22,7 @@ class ImageFolder(ImageDataModule):
 
     Args:
         path: the folder that holds train/ and test/.
+        data_dir: what the path is relative to, where the folder lies among the data sets.
         title: what the set is called in tables; the folder's name if not given.
         stands_in_for: the title of a set in whose place these images are used.
         **options: see `ImageDataModule`.
@@ -34,12 +35,13 @@ class ImageFolder(ImageDataModule):
         self,
         *,
         path: str | os.PathLike[str],
+        data_dir: str | os.PathLike[str] = "",
         title: str | None = None,
         stands_in_for: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.path = Path(path)
+        self.path = Path(data_dir, path)
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
         self.classes = [folder.name for folder in self._class_folders("train")]

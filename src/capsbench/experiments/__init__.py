@@ -2,7 +2,7 @@
 
 from capsbench.experiments.identity import Identity
 from capsbench.experiments.result import Result
-from capsbench.experiments.run import CHECKPOINT, RESUME, train_and_test
+from capsbench.experiments.run import CHECKPOINT, RESUME, train_and_test, where_to_go_on
 from capsbench.experiments.state import CONFIG_FILE, FAILURE_FILE, RESULT_FILE, State, TakenError, taken
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "TakenError",
     "taken",
     "train_and_test",
+    "where_to_go_on",
 ]

@@ -1,5 +1,6 @@
 """One run: train, test, measure, write the result."""
 
+import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,16 +24,19 @@ from capsbench.training import (
     ClassificationModule,
     FiniteGuard,
     History,
-    MidEpochCheckpoint,
+    ResumeCheckpoint,
     StopOnSignal,
     Throughput,
     inference_ms,
+    write_checkpoint,
 )
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT = Path("checkpoints", "last.ckpt")
-"""Weights and optimizer after the last epoch."""
+"""Weights and optimizer after the last epoch; an unfinished run that has it is to be tested."""
 RESUME = Path("checkpoints", "resume.ckpt")
-"""What an unfinished run goes on from."""
+"""What a run goes on from that is still to be trained."""
 PICTURES = "pictures"
 INFERENCE_BATCH = 128
 LIMITS = (
@@ -60,7 +64,7 @@ def train_and_test(
 ) -> Result:
     """Train to the end, test the last epoch's weights, write `result.json` and return it.
 
-    Where the folder holds a checkpoint of an interrupted training, go on from there: on a CPU to the same weights and
+    Where the folder holds a checkpoint of an interrupted run, go on from there: on a CPU to the same weights and
     metrics, bit for bit, as without the interruption.
 
     Raises:
@@ -78,7 +82,7 @@ def train_and_test(
     """
     channels_last(module)
     throughput, history = Throughput(), History()
-    resume = folder / RESUME
+    stop = StopOnSignal()
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
@@ -86,17 +90,16 @@ def train_and_test(
             throughput,
             history,
             ReportProgress(folder),
-            MidEpochCheckpoint(resume, checkpoint_every),
-            StopOnSignal(resume),
+            stop,
+            ResumeCheckpoint(folder / RESUME, checkpoint_every, stop),
             *([RichProgressBar()] if progress_bar else []),
         ],
         enable_progress_bar=progress_bar,
     )
-    trainer.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None, weights_only=False)
+    trainer.fit(module, datamodule=data, ckpt_path=where_to_go_on(folder), weights_only=False)
     wall_time = throughput.seconds
-    trainer.save_checkpoint(folder / CHECKPOINT)
+    write_checkpoint(trainer, folder / CHECKPOINT)
     device = trainer.strategy.root_device
-    trained = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
     module.to(device)  # the trainer has moved it to the CPU
     if module.decoder is not None and trainer.is_global_zero:
@@ -108,7 +111,7 @@ def train_and_test(
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
     metrics = {
-        **trained,
+        **history.latest,
         **tested,
         "train/images_per_second": throughput.images_per_second,
         "inference/ms_per_batch": latency,
@@ -146,9 +149,23 @@ def train_and_test(
     log_summary(loggers, result)
     if trainer.is_global_zero:
         result.save(folder)
-        for leftover in (resume, folder / PROGRESS_FILE):
+        for leftover in (folder / RESUME, *folder.glob("checkpoints/*.tmp"), folder / PROGRESS_FILE):
             leftover.unlink(missing_ok=True)
     return result
+
+
+def where_to_go_on(folder: Path) -> Path | None:
+    """The checkpoint from which an unfinished run goes on; one that cannot be read is deleted, and the log says so."""
+    for path in (folder / CHECKPOINT, folder / RESUME):
+        if path.is_file():
+            try:
+                torch.load(path, map_location="cpu", weights_only=False)
+            except Exception as error:  # there are many kinds of damage
+                log.warning("%s cannot be read, so the run does not go on from it: %s", path, error)
+                path.unlink()
+            else:
+                return path
+    return None
 
 
 def log_pictures(loggers: list[Logger], pictures: list[Path]) -> None:

@@ -84,12 +84,14 @@ class State:
     @classmethod
     def of(cls, folder: Path) -> "State":
         """The state of the run that lives in a folder."""
-        if (folder / RESULT_FILE).is_file():
-            return cls("done", metrics=json.loads((folder / RESULT_FILE).read_text())["metrics"])
-        if not (folder / CONFIG_FILE).is_file():
-            return cls("missing")
-        if _is_taken(folder):
-            return cls("running", progress=_read_progress(folder))
+        result = folder / RESULT_FILE
+        if not result.is_file():
+            if not (folder / CONFIG_FILE).is_file():
+                return cls("missing")
+            if _is_taken(folder):
+                return cls("running", progress=_read_progress(folder))
+        if result.is_file():  # perhaps only by now
+            return cls("done", metrics=json.loads(result.read_text())["metrics"])
         if (folder / FAILURE_FILE).is_file():
             return cls("failed", cause=(folder / FAILURE_FILE).read_text().partition("\n")[0])
         return cls("interrupted", progress=_read_progress(folder))

@@ -42,11 +42,11 @@ def draw_layer(measured: Mapping[str, Mapping[str, float]], folder: Path) -> Non
         implementations = list(dict.fromkeys(implementation for _, implementation in ways))
         width = 0.8 / len(implementations)
         for number, implementation in enumerate(implementations):
-            values = [ways[router, implementation] for router in routers]
-            medians = [value["median"] for value in values]
+            spreads = [ways[router, implementation] for router in routers]
+            medians = [spread["median"] for spread in spreads]
             errors = [
-                [value["median"] - value["least"] for value in values],
-                [value["most"] - value["median"] for value in values],
+                [spread["median"] - spread["least"] for spread in spreads],
+                [spread["most"] - spread["median"] for spread in spreads],
             ]
             places = [place + number * width for place in range(len(routers))]
             axes.bar(places, medians, width, yerr=errors, label=implementation)

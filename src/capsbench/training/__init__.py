@@ -5,7 +5,7 @@ from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
-from capsbench.training.resume import Interrupted, MidEpochCheckpoint, StopOnSignal
+from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.speed import Throughput, inference_ms
 
 __all__ = [
@@ -15,11 +15,12 @@ __all__ = [
     "History",
     "Interrupted",
     "MarginLoss",
-    "MidEpochCheckpoint",
+    "ResumeCheckpoint",
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
     "compile_networks",
     "inference_ms",
     "use_channels_last",
+    "write_checkpoint",
 ]

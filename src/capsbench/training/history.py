@@ -26,7 +26,13 @@ class History(lightning.Callback):
         }
         self.epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    @property
+    def latest(self) -> dict[str, float | int]:
+        """Of every metric the value measured last."""
+        metrics = {name: value for row in self.epochs for name, value in row.items()}
+        return {name: value for name, value in metrics.items() if name not in ("epoch", "step")}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         for logger in trainer.loggers:  # which begin anew with each session
             for row in self.epochs:
                 metrics = {name: value for name, value in row.items() if name not in ("epoch", "step")}

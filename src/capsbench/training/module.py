@@ -113,6 +113,12 @@ class ClassificationModule(lightning.LightningModule):
         """Loss of a training batch."""
         return self._step("train", batch)
 
+    def on_train_epoch_start(self) -> None:
+        """Let an epoch's metrics begin anew, though a checkpoint from the end of the one before holds that one's."""
+        for name, metric in self.metrics.items():
+            if name.startswith("train_"):
+                metric.reset()  # type: ignore[operator]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on a batch of what is watched during training: the validation or the test split."""
         self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]

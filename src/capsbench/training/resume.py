@@ -1,15 +1,18 @@
-"""Checkpoints in mid-epoch, and stopping on a signal, so that an interrupted run goes on as if it had not been."""
+"""Checkpoints between epochs and within, and stopping on a signal, so that a run goes on as if never interrupted."""
 
 import os
 import signal
 import threading
+import time
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import ModelCheckpoint
+import torch
+from lightning.pytorch.callbacks import Checkpoint
 
 
 class Interrupted(Exception):
@@ -24,40 +27,16 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
-class MidEpochCheckpoint(ModelCheckpoint):
-    """Saves everything a run needs to go on, after a training step and at most every so often; one file, the newest.
-
-    Never after the last step of an epoch: there Lightning would take the epoch for finished and skip its evaluation.
-    From anywhere else it goes on exactly, since the order and the augmentation of batches are computed from the epoch
-    and the step, and metrics are part of the state.
-
-    Args:
-        path: of the checkpoint; ".ckpt" at the end.
-        every: the time between two.
-    """
-
-    def __init__(self, path: Path, every: timedelta) -> None:
-        super().__init__(path.parent, filename=path.stem, train_time_interval=every, enable_version_counter=False)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, *arguments)
-
-
 class StopOnSignal(lightning.Callback):
-    """On SIGTERM or SIGINT: finish the step, save a checkpoint, raise `Interrupted`; on a second one exit at once.
+    """Notes SIGTERM and SIGINT while the run trains and is tested, for `ResumeCheckpoint`; a second one exits at once.
 
-    During an evaluation, and after the last step of an epoch, nothing is saved: the run then goes on from the
-    checkpoint before.
-
-    Args:
-        path: of the checkpoint.
+    Attributes:
+        received: the signal's number, once there was one.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -87,15 +66,6 @@ class StopOnSignal(lightning.Callback):
             signal.signal(number, handler)
         self._before = {}
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        self._stop(trainer, save=not trainer.is_last_batch)
-
-    def on_validation_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        self._stop(trainer, save=False)
-
-    def on_test_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        self._stop(trainer, save=False)
-
     def _install(self) -> None:
         """Take the signals over; after Lightning, which takes SIGTERM as it starts."""
         for number in self._before:
@@ -106,11 +76,104 @@ class StopOnSignal(lightning.Callback):
             os._exit(128 + number)
         self.received = number
 
-    def _stop(self, trainer: lightning.Trainer, save: bool) -> None:
+    def asked(self, trainer: lightning.Trainer) -> bool:
+        """Whether to stop: ranks stop at the same step, whichever of them got the signal."""
         asked = self.received is not None
-        if trainer.world_size > 1:  # ranks stop at the same step, whichever of them got the signal
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Saves everything a run needs to go on, at most every so often and when it is told to stop; one file, the newest.
+
+    From any step of an epoch but the last a run goes on exactly, since the order and the augmentation of batches are
+    computed from the epoch and the step, and metrics are part of the state; so it does from the end of an epoch, after
+    its evaluation. Not from between the two: there Lightning would take the evaluation for done. So the state before
+    an epoch's last step is kept in memory, to be saved where the run is told to stop later than that.
+
+    With `max_steps` Lightning would take an epoch that is over for one to be ended, so nothing is saved there.
+
+    Args:
+        path: of the checkpoint.
+        every: the time between two.
+        stop: says when to stop.
+
+    Raises:
+        Interrupted: from inside `fit` or `test`.
+    """
+
+    def __init__(self, path: Path, every: timedelta, stop: StopOnSignal) -> None:
+        self.path = path
+        self.every = every
+        self.stop = stop
+        self._saved = 0.0
+        self._kept: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if trainer.is_last_batch:
+            self._stop_if_asked(trainer)
+        else:
+            self._save_if_due(trainer, last_step_is_next=batch_idx + 2 == trainer.num_training_batches)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.max_steps == -1:
+            self._save_if_due(trainer, last_step_is_next=trainer.num_training_batches == 1)
+
+    def on_validation_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        self._stop_if_asked(trainer)
+
+    def on_test_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        self._stop_if_asked(trainer)
+
+    def _save_if_due(self, trainer: lightning.Trainer, last_step_is_next: bool) -> None:
+        asked = self.stop.asked(trainer)
+        due = time.monotonic() - self._saved >= self.every.total_seconds()
+        if asked or trainer.strategy.broadcast(due):
+            write_checkpoint(trainer, self.path)
+            self._saved, self._kept = time.monotonic(), None
+        elif last_step_is_next:
+            self._kept = deepcopy(state_of(trainer))
         if asked:
-            if save:
-                trainer.save_checkpoint(self.path)
-            raise Interrupted(self.received or signal.SIGTERM)
+            self._interrupt()
+
+    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
+        if self.stop.asked(trainer):
+            if self._kept is not None:
+                write_checkpoint(trainer, self.path, self._kept)
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        raise Interrupted(self.stop.received or signal.SIGTERM)
+
+
+def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
+    """Everything that a checkpoint holds: the trainer's own tensors, not copies."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint so that the file is either as before or whole, whenever the process dies.
+
+    Lightning's own way moves a file from the directory for temporary ones, which copies it between file systems.
+
+    Args:
+        trainer: called on all ranks; the first writes.
+        path: of the checkpoint.
+        state: what to write; the trainer's present state if not given.
+    """
+    state = state_of(trainer) if state is None else state
+    if trainer.is_global_zero:
+        beside = path.with_name(f"{path.name}.tmp")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, beside)
+        os.replace(beside, path)
+    trainer.strategy.barrier("write_checkpoint")

@@ -21,7 +21,7 @@ class Throughput(lightning.Callback):
         self._last_step = 0.0
         self._images = 0
         self._rates: list[float] = []
-        self._begun = 0.0
+        self._begun: float | None = None
         self._seconds_before = 0.0
 
     @property
@@ -33,7 +33,7 @@ class Throughput(lightning.Callback):
     @property
     def seconds(self) -> float:
         """Of training and the evaluations during it so far, in all sessions."""
-        return self._seconds_before + time.perf_counter() - self._begun
+        return self._seconds_before + (time.perf_counter() - self._begun if self._begun is not None else 0.0)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._begun = time.perf_counter()
