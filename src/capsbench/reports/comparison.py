@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.experiments import RESULT_FILE, Result
-from capsbench.reports.paper import Target, official
+from capsbench.reports.paper import Target, flat, official
 
 PERCENT = 100
 ACCURACIES = ("train/accuracy", "test/accuracy")
@@ -135,13 +135,13 @@ def _lines(runs: list[Run], target: Target | None) -> list[Line]:
 
 
 def _told(runs: list[Run], target: Target | None) -> list[tuple[str, ...]]:
-    """What sets each run apart: from the paper's, and from others of its kind in what the paper leaves open."""
+    """What sets each run apart: from the paper's, and from others apart from it alike in what that does not tell."""
     if target is None:
         return _differences(runs)
     told = [target.deviations(run.result) for run in runs]
-    kinds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for number, run in enumerate(runs):
-        kinds.setdefault((run.result.router, told[number]), []).append(number)
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    for number, words in enumerate(told):
+        kinds.setdefault(words, []).append(number)
     for numbers in kinds.values():
         for number, words in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
             told[number] += words
@@ -189,7 +189,5 @@ def unfinished(root: Path) -> list[Path]:
 
 def _describe(result: Result) -> dict[str, str]:
     """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
-    flat = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
-    named = {str(key): str(value) for key, value in flat.items()}
-    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._partial_" not in key}
-    return settings | dict(result.choices)
+    settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
+    return settings | {part: name for part, name in result.choices.items() if part != "logger"}
