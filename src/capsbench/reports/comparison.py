@@ -16,6 +16,10 @@ COMPARED_WITH = "fm"
 """The router that the others are compared with."""
 
 
+class OnlySmokeError(ValueError):
+    """Where finished runs are wanted, there are none but smoke runs."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run and its metrics per epoch."""
@@ -86,14 +90,15 @@ def load_runs(root: Path) -> list[Run]:
     """The finished runs below a folder, smoke runs left out, in the order of their paths.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none; an OnlySmokeError where there are smoke runs.
     """
     folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
     runs = [Run(Result.load(folder), folder) for folder in folders]
     whole = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
     if not whole:
+        kind = OnlySmokeError if runs else ValueError
         smoke = f" ({len(runs)} smoke runs do not count)" if runs else ""
-        raise ValueError(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
+        raise kind(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
     return whole
 
 

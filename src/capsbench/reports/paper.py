@@ -76,7 +76,8 @@ class Target:
             part for part, known in (("data", data in self.data), ("router", router in self.routers)) if not known
         }
         for key in dict.fromkeys([*wanted, *(key for key in settings if key not in self.open)]):
-            here, there = found.get(key), wanted.get(key)
+            here: Any = found.get(key)
+            there: Any = wanted.get(key)
             part, *below = key.split(".")
             if here == there or (below and part in others):
                 continue
