@@ -1,19 +1,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SEEDS ?= 1,2,3
 TARGETS := fig4 fig5 table1 table2 table3 table4 table5 table6
 
 # SMOKE=1: every code path of a target in seconds, on a few stand-in digits where the data is not there.
-ifdef SMOKE
+ifneq ($(filter-out 0,$(SMOKE)),)
+SEEDS ?= 1
 OUT := outputs/smoke
 FLAGS := trainer=smoke trainer.max_epochs=1 trainer.max_steps=-1 data.batch_size=8 data.eval_batch_size=8 \
-         data.absent=stand_in seed=1 output_dir=$(OUT)
+         data.absent=stand_in output_dir=$(OUT)
 BENCHMARK := repetitions=1 batch_size=2 output_dir=$(OUT)
+ANALYSIS := examples=200 curve_examples=50 curve_steps=3
 else
+SEEDS ?= 1,2,3
 OUT := outputs
-FLAGS := seed=$(SEEDS)
-BENCHMARK :=
 endif
+
+# Steps one after the other. One that fails keeps none after it from its work, unless a signal ended it; the target then
+# fails at its end.
+GO_ON = || { failed=$$?; [ $$failed -lt 128 ] || exit $$failed; }
+TRAIN = $(BIN)/capsbench train -m experiment=$(1) seed=$(SEEDS) $(FLAGS) $(GO_ON)
+REPORT = $(BIN)/capsbench report $(if $(FLAGS),output_dir=$(OUT),experiment=$(1)) $(GO_ON)
+END = exit $${failed:-0}
 
 .PHONY: demo paper $(TARGETS) test lint types format setup
 
@@ -21,19 +28,20 @@ demo: .venv/installed  ## three routers on real digits, a table and outputs/demo
 	$(BIN)/capsbench train -m experiment=demo router=fm,dynamic,em seed=1,2
 	$(BIN)/capsbench report experiment=demo
 
-paper: $(TARGETS)  ## every table and figure; SEEDS=1,2,3; SMOKE=1 tries them out
+paper:  ## every table and figure; SEEDS=1,2,3; SMOKE=1 tries them out
+	$(MAKE) --keep-going $(TARGETS)
 
 fig4 fig5 table2 table3 table5 table6: .venv/installed
-	$(BIN)/capsbench train -m experiment=$@ $(FLAGS)
-	$(if $(SMOKE),,$(BIN)/capsbench report experiment=$@)
+	$(call TRAIN,$@); $(call REPORT,$@); $(END)
 
 table1: .venv/installed  ## milliseconds per batch
 	$(BIN)/capsbench benchmark table1 $(BENCHMARK)
 
-table4: table3  ## reconstructions and equivariance of table 3's models
-	$(BIN)/capsbench analyze reconstructions run=$(OUT)/table3
-	$(BIN)/capsbench analyze equivariance run=$(OUT)/table3 $(if $(SMOKE),examples=200 curve_examples=50 curve_steps=3)
-	$(if $(SMOKE),,$(BIN)/capsbench report experiment=table3)
+table4: .venv/installed  ## reconstructions and equivariance of table 3's models
+	$(call TRAIN,table3); \
+	$(BIN)/capsbench analyze reconstructions run=$(OUT)/table3 $(GO_ON); \
+	$(BIN)/capsbench analyze equivariance run=$(OUT)/table3 $(ANALYSIS) $(GO_ON); \
+	$(call REPORT,table3); $(END)
 
 test: .venv/installed
 	$(BIN)/pytest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from capsbench import cli
+from capsbench import analyze, cli
 
 Command = Callable[..., None]
 
@@ -130,13 +130,84 @@ def test_weights_of_another_architecture(here: Path, capsbench: Command) -> None
     assert "is of another architecture than" in says(capsbench, "reconstructions", f"run={only_run('fm')}")
 
 
+@pytest.mark.parametrize("content", [None, b"", b"garbage"], ids=["truncated", "empty", "garbage"])
+def test_a_damaged_checkpoint_is_named(here: Path, capsbench: Command, content: bytes | None) -> None:
+    checkpoint = only_run("fm") / "checkpoints" / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    said = says(capsbench, "reconstructions", f"run={only_run('fm')}")
+    assert f"{checkpoint} is damaged and cannot be read; delete {only_run('fm')} and train again" in said
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "a: 1", "[1", "data: 1\narch: 2", "\0"])
+def test_a_damaged_configuration_is_named(here: Path, capsbench: Command, content: str) -> None:
+    config = only_run("fm") / "config.yaml"
+    config.write_text(content)
+    assert f"{config} is damaged" in says(capsbench, "reconstructions", f"run={only_run('fm')}")
+
+
+def test_runs_that_an_analysis_does_not_fit_are_named_and_left_out(
+    here: Path, capsbench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(only_run("fm") / "pictures")
+    capsbench("analyze", "reconstructions", "run=outputs")
+    assert f"left out: {only_run('dynamic')}: the run has no decoder" in capsys.readouterr().out
+    assert (only_run("fm") / "pictures" / "reconstructions.png").is_file()
+
+
+def test_a_run_that_is_named_itself_must_fit(here: Path, capsbench: Command) -> None:
+    shutil.rmtree(only_run("fm") / "pictures")
+    said = says(capsbench, "reconstructions", f"run=[{only_run('dynamic')},{only_run('fm')}]")
+    assert f"{only_run('dynamic')}: the run has no decoder" in said
+    assert "(1 of 2 runs were left out)" in said
+    assert (only_run("fm") / "pictures" / "reconstructions.png").is_file(), "the other is done all the same"
+
+
+def test_what_was_measured_before_an_unfit_run_is_compared(
+    here: Path, capsbench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = analyze.measure_equivariance
+    calls = iter((original, unfit))
+    monkeypatch.setattr(analyze, "measure_equivariance", lambda *arguments: next(calls)(*arguments))
+    capsbench("analyze", "equivariance", "run=outputs", "curve_examples=50", "curve_steps=3")
+    printed = capsys.readouterr().out
+    assert "has no single shapes" in printed
+    assert "winning pose, one map per class" in printed
+    assert len(list(here.rglob("equivariance.png"))) == 1
+
+
+def unfit(*_: object) -> None:
+    raise ValueError("CIFAR-10 has no single shapes on black")
+
+
+def test_published_copies_are_no_runs(here: Path, capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("report", "experiment=adhoc", "publish=true")
+    capsys.readouterr()
+    capsbench("analyze", "reconstructions", "run=outputs")
+    assert "published" not in capsys.readouterr().out
+
+
+def test_settings_are_looked_at_before_anything_is_measured(
+    here: Path, capsbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analyze, "measure_equivariance", lambda *_: pytest.fail("measured"))
+    said = says(capsbench, "equivariance", f"run={only_run('fm')}", "curve_steps=4")
+    assert "steps must be an odd number of at least 3, got 4" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["equivarience", "run=x"], "there is no analysis equivarience; there are: reconstructions, equivariance"),
         (["equivariance"], "run must be given: run=…"),
-        (["equivariance", "run=outputs", "examples=3"], "examples must be at least 100 for a regression, got 3"),
-        (["equivariance", "run=outputs", "curve_steps=2"], "steps must be an odd number of at least 3, got 2"),
+        (["equivariance", "run=outputs", "examples=3"], "examples must be a whole number of at least 100, got 3"),
+        (["equivariance", "run=outputs", "examples=abc"], "examples must be a whole number of at least 100, got abc"),
+        (["equivariance", "run=outputs", "curve_examples=0"], "curve_examples must be a whole number of at least 1"),
+        (["equivariance", "run=outputs", "curve_steps=2"], "curve_steps must be a whole number of at least 3, got 2"),
+        (["equivariance", "run=outputs", "curve_steps=true"], "curve_steps must be a whole number of at least 3"),
+        (["reconstructions", "run=outputs", "classes=7"], "classes must be a list of whole numbers such as [7]"),
+        (["reconstructions", "run=outputs", "classes=[a]"], "classes must be a list of whole numbers such as [7]"),
+        (["reconstructions", "run=outputs", "classes=[true]"], "classes must be a list of whole numbers such as [7]"),
         (
             ["reconstructions", "run=outputs/adhoc/digits/resnet_capsnet_small/fm", "classes=[12]"],
             "classes must be one",

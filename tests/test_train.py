@@ -154,6 +154,11 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["trainer.devices=2"], "trainer.devices=2 needs trainer=ddp"),
         (["trainer=ddp", "trainer.devices=0"], "trainer.devices must be a number of at least 1, or auto, got 0"),
         (["checkpoint_minutes=-1"], "checkpoint_minutes must be at least 0, got -1"),
+        (["checkpoint_minutes=null"], "checkpoint_minutes must be at least 0, got None"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs must be at least 1, or -1 for no limit, got 0"),
+        (["trainer.max_steps=0"], "trainer.max_steps must be at least 1, or -1 for no limit, got 0"),
+        (["trainer.max_steps=null"], "trainer.max_steps must be at least 1, or -1 for no limit, got None"),
+        (["-m", "trainer.max_epochs=0", "seed=1,2"], "trainer.max_epochs must be at least 1"),
         (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
         (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
         (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
@@ -169,6 +174,11 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
 )
 def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) -> None:
     assert said in fails(capsbench, "train", *arguments)
+
+
+def test_a_length_of_nothing_is_no_failed_run(capsbench: Run) -> None:
+    fails(capsbench, "train", "trainer.max_epochs=0")
+    assert not list(Path().rglob("error.txt"))
 
 
 def own_images(**arrays: np.ndarray) -> list[str]:

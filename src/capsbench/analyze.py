@@ -10,18 +10,23 @@ from pathlib import Path
 import hydra
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from rich.console import Console
 
 from capsbench.analysis import measure_equivariance, measure_invariance, write_pictures
+from capsbench.analysis.equivariance import FEWEST_EXAMPLES
+from capsbench.analysis.invariance import check_steps
 from capsbench.assemble import TrainedRun, find_runs, restore
-from capsbench.errors import one_line, plain_exit
+from capsbench.data import DataError
+from capsbench.errors import describe, one_line, plain_exit
 from capsbench.experiments.run import PICTURES
 from capsbench.reports.comparison import Run, panels
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_figure, equivariance_table, invariance_figure
 from capsbench.reports.figures import colors
 
 HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
+Runs below a folder that an analysis does not fit (no decoder to draw with, no single shapes) are named and left out.
 
   capsbench analyze reconstructions run=DIR                 inputs and what the decoder draws of them; pose tours
   capsbench analyze reconstructions run=DIR classes=[7,0]   drawn from the poses of these classes
@@ -54,63 +59,109 @@ ConfigStore.instance().store(
 @hydra.main(version_base="1.3", config_path=None, config_name="analyze")
 @plain_exit
 def app(config: DictConfig) -> None:
-    """Do one of ANALYSES on each run."""
-    name = config.name
-    if name not in ANALYSES:
-        raise ValueError(f"there is no analysis {name}; there are: {', '.join(ANALYSES)}")
-    places = config.run if OmegaConf.is_list(config.run) else [config.run]
-    folders = [folder for place in places for folder in find_runs(Path(place))]
-    ANALYSES[name](folders, config)
+    """Do one of ANALYSES on each run, then what it does of all; runs that it does not fit are told and left out.
+
+    Raises:
+        ValueError: it fits none of the runs, or not one that was named itself.
+    """
+    if config.name not in ANALYSES:
+        raise ValueError(f"there is no analysis {config.name}; there are: {', '.join(ANALYSES)}")
+    check_settings(config)
+    analysis, summary = ANALYSES[config.name]
+    places = [Path(str(place)) for place in (config.run if OmegaConf.is_list(config.run) else [config.run])]
+    folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
+    runs: list[Run] = []
+    unfit: dict[Path, str] = {}
+    for folder in folders:
+        try:
+            runs.append(analysis(folder, config))
+        except (ValueError, DataError, InstantiationException, OSError) as error:
+            cause = describe(error)
+            unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
+            if len(folders) > 1:
+                say(f"left out: {unfit[folder]}")
+    if runs:
+        summary(runs)
+    named = [folder for folder in unfit if folder in places]
+    if named or not runs:
+        first = next(iter(named or unfit))
+        others = f" ({len(unfit)} of {len(folders)} runs were left out)" if len(folders) > 1 else ""
+        raise ValueError(f"{unfit[first]}{others}")
 
 
-def reconstructions(folders: list[Path], config: DictConfig) -> None:
-    """Write the pictures of each run."""
+def check_settings(config: DictConfig) -> None:
+    """Make sure that numbers are numbers in their range, before any run is looked into.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for key, least in (("examples", FEWEST_EXAMPLES), ("curve_examples", 1), ("curve_steps", 3)):
+        value = config[key]
+        if not _is_whole(value) or value < least:
+            raise ValueError(f"{key} must be a whole number of at least {least}, got {value}")
+    check_steps(config.curve_steps)
+    classes = config.classes
+    if classes is not None and not (OmegaConf.is_list(classes) and all(map(_is_whole, classes))):
+        raise ValueError(f"classes must be a list of whole numbers such as [7] or, of two digits, [7,0], got {classes}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def reconstructions(folder: Path, config: DictConfig) -> Run:
+    """Write the pictures of a run."""
     classes = None if config.classes is None else list(config.classes)
     place = PICTURES if classes is None else f"{PICTURES}-{'-'.join(map(str, classes))}"
-    for folder in folders:
-        _, data, module = _restore(folder, config)
-        for path in write_pictures(module, data, folder / place, classes):
-            Console().print(str(path), soft_wrap=True)
+    result, data, module = _restore(folder, config)
+    for path in write_pictures(module, data, folder / place, classes):
+        say(str(path))
+    return Run(result, folder)
 
 
-def equivariance(folders: list[Path], config: DictConfig) -> None:
-    """Measure each run, write equivariance.json into its folder, and figures that compare them beside them."""
-    console = Console()
-    runs = []
-    for folder in folders:
-        result, data, module = _restore(folder, config)
-        measured = {
-            "equivariance": {
-                predictor: {parameter: r2._asdict() for parameter, r2 in by_parameter.items()}
-                for predictor, by_parameter in measure_equivariance(module, data, config.examples).items()
-            },
-            "invariance": {
-                parameter: asdict(curve)
-                for parameter, curve in measure_invariance(
-                    module, data, config.curve_examples, config.curve_steps
-                ).items()
-            },
-            "examples": config.examples,
-            "curve_examples": config.curve_examples,
-        }
-        (folder / EQUIVARIANCE_FILE).write_text(json.dumps(measured, indent=2))
-        runs.append(Run(result, folder))
-        console.print(f"{folder}: {EQUIVARIANCE_FILE}", soft_wrap=True)
-    root = Path(os.path.commonpath(folders))
+def equivariance(folder: Path, config: DictConfig) -> Run:
+    """Measure a run, write equivariance.json into its folder."""
+    result, data, module = _restore(folder, config)
+    measured = {
+        "equivariance": {
+            predictor: {parameter: r2._asdict() for parameter, r2 in by_parameter.items()}
+            for predictor, by_parameter in measure_equivariance(module, data, config.examples).items()
+        },
+        "invariance": {
+            parameter: asdict(curve)
+            for parameter, curve in measure_invariance(module, data, config.curve_examples, config.curve_steps).items()
+        },
+        "examples": config.examples,
+        "curve_examples": config.curve_examples,
+    }
+    (folder / EQUIVARIANCE_FILE).write_text(json.dumps(measured, indent=2))
+    say(f"{folder}: {EQUIVARIANCE_FILE}")
+    return Run(result, folder)
+
+
+def compare_equivariance(runs: list[Run]) -> None:
+    """Print the table of what was measured, and write figures that compare the runs beside them."""
+    root = Path(os.path.commonpath([run.folder for run in runs]))
     for number, panel in enumerate(panels(runs)):
-        console.print(panel.title)
-        console.print(equivariance_table(panel).to_string(index=False), soft_wrap=True)
+        say(panel.title)
+        say(equivariance_table(panel).to_string(index=False))
         suffix = f"-{number + 1}" if number else ""
         palette = colors([panel])
         for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
             draw(panel, palette).savefig(root / f"{kind}{suffix}.png", dpi=120)
-            console.print(str(root / f"{kind}{suffix}.png"), soft_wrap=True)
+            say(str(root / f"{kind}{suffix}.png"))
 
 
-ANALYSES: dict[str, Callable[[list[Path], DictConfig], None]] = {
-    "reconstructions": reconstructions,
-    "equivariance": equivariance,
+ANALYSES: dict[str, tuple[Callable[[Path, DictConfig], Run], Callable[[list[Run]], None]]] = {
+    "reconstructions": (reconstructions, lambda runs: None),
+    "equivariance": (equivariance, compare_equivariance),
 }
+"""What is done of each run, and then of all."""
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    Console(markup=False, highlight=False).print(line, soft_wrap=True)
 
 
 def _restore(folder: Path, config: DictConfig) -> TrainedRun:

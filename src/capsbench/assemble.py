@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.data import ImageDataModule
 from capsbench.experiments import CHECKPOINT, CONFIG_FILE, RESULT_FILE, Result
 from capsbench.training import ClassificationModule, compile_networks, use_channels_last
+
+PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
+"""Of a configuration: what a run is built from."""
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -65,27 +69,45 @@ def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
         raise ValueError(f"{folder} is not a run's folder, it has no {CONFIG_FILE}; name one that capsbench train made")
     if not (folder / RESULT_FILE).is_file():
         raise ValueError(f"{folder} is not finished, it has no {RESULT_FILE}; train it to the end first")
-    config = OmegaConf.load(folder / CONFIG_FILE)
-    assert isinstance(config, DictConfig)
+    result = Result.load(folder)
+    config = _read_config(folder / CONFIG_FILE)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
-    data = build_data(config)
-    module = build_module(config, data)
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise ValueError(f"{folder} has lost its weights, there is no {checkpoint}; delete the folder and train again")
     try:
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        kept = {name: value for name, value in weights.items() if not name.startswith("metrics.")}
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a damaged file, whatever its reader stumbles over
+        raise ValueError(f"{checkpoint} is damaged and cannot be read; delete {folder} and train again") from error
+    data = build_data(config)
+    module = build_module(config, data)
+    try:
+        kept = {name: value for name, value in saved["state_dict"].items() if not name.startswith("metrics.")}
         module.load_state_dict(kept | {k: v for k, v in module.state_dict().items() if k.startswith("metrics.")})
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{checkpoint} is of another architecture than {folder / CONFIG_FILE} describes; were files moved between "
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
     data.prepare_data()
     data.setup()
-    return TrainedRun(Result.load(folder), data, module.eval())
+    return TrainedRun(result, data, module.eval())
+
+
+def _read_config(path: Path) -> DictConfig:
+    """The configuration that a run was trained with.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, ValueError):
+        config = None
+    if not isinstance(config, DictConfig) or not all(OmegaConf.is_dict(config.get(part)) for part in PARTS):
+        raise ValueError(f"{path} is damaged, it is no configuration of a run; delete {path.parent} and train again")
+    return config
 
 
 def find_runs(place: Path) -> list[Path]:
@@ -96,7 +118,8 @@ def find_runs(place: Path) -> list[Path]:
     """
     if (place / CONFIG_FILE).is_file():
         return [place]
-    found = sorted(path.parent for path in place.rglob(RESULT_FILE)) if place.is_dir() else []
+    results = sorted(place.rglob(RESULT_FILE)) if place.is_dir() else []
+    found = [path.parent for path in results if (path.parent / CONFIG_FILE).is_file()]  # published ones have no weights
     if not found:
         raise ValueError(f"{place} is no run's folder, and there is no finished run below it; name one of outputs/…")
     return found

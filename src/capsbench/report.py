@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from capsbench.errors import one_line, plain_exit
-from capsbench.reports.comparison import unfinished
+from capsbench.reports.comparison import OnlySmokeError, unfinished
 from capsbench.reports.formats import narrow, to_rich
 from capsbench.reports.html import write_page
 from capsbench.reports.paper import targets
@@ -55,8 +55,15 @@ def app(config: DictConfig) -> None:
         names = in_order(experiments(outputs)) if config.experiment is None else [config.experiment]
         if not names:
             raise ValueError(f"no finished runs in {outputs}; make some with: capsbench train -m experiment=demo")
-        comparisons = [report(outputs / name) for name in names]
-        if config.experiment is None:
+        comparisons = []
+        for name in names:
+            try:
+                comparisons.append(report(outputs / name))
+            except OnlySmokeError:
+                if config.experiment is not None:
+                    raise
+                say(f"left out: {outputs / name} has only smoke runs")
+        if config.experiment is None and comparisons:
             write_page(outputs / PAGE, "CapsBench", comparisons)
             say(f"All of these: {outputs / PAGE}")
         if config.publish:

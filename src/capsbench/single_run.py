@@ -76,6 +76,20 @@ def num_devices(config: DictConfig) -> int:
     return devices
 
 
+def check_lengths(config: DictConfig) -> None:
+    """Make sure that a run trains at all, and that its checkpoints are so far apart as a time can be.
+
+    Raises:
+        ValueError: trainer.max_epochs or trainer.max_steps is 0, or checkpoint_minutes no number of at least 0.
+    """
+    if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
+        raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
+    for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
+        limit = config.trainer.get(key, -1)
+        if limit not in allowed and (limit is None or limit < 1):
+            raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+
+
 def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)

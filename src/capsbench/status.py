@@ -13,9 +13,10 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from capsbench.errors import one_line
-from capsbench.experiments import State
+from capsbench.experiments import RESULT_FILE, Result, State
 from capsbench.sweep import Planned, plan
 from capsbench.train import CONF
 
@@ -38,11 +39,21 @@ def main() -> None:
     if arguments.config_dir:
         overrides = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]", *overrides]
     with one_line(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        runs = [(run, State.of(run.folder)) for run in plan(GlobalHydra.instance().config_loader(), overrides)]
+        runs = [(run, _state(run.folder)) for run in plan(GlobalHydra.instance().config_loader(), overrides)]
         if arguments.json:
             print(json.dumps([_record(run, state) for run, state in runs], indent=2))
         else:
-            Console().print(_matrix(runs))
+            Console(markup=False).print(_matrix(runs))
+
+
+def _state(folder: Path) -> State:
+    """The state of a run; a result that cannot be read is a failure whose cause names the file."""
+    try:
+        if (folder / RESULT_FILE).is_file():
+            Result.load(folder)
+    except ValueError as error:
+        return State("failed", cause=str(error))
+    return State.of(folder)
 
 
 def _matrix(runs: list[tuple[Planned, State]]) -> Table:
@@ -65,8 +76,7 @@ def _matrix(runs: list[tuple[Planned, State]]) -> Table:
     return table
 
 
-def _cell(state: State) -> str:
-    color = COLORS[state.name]
+def _cell(state: State) -> Text:
     detail = ""
     if state.metrics is not None:
         detail = f" {100 * state.metrics['test/accuracy']:.2f} %"
@@ -77,7 +87,7 @@ def _cell(state: State) -> str:
         if state.name == "running" and state.progress.eta_s is not None:
             left = max(0, round(state.progress.eta_s - (time.time() - state.progress.updated)))
             detail += f", {timedelta(seconds=left)} left"
-    return f"[{color}]{state.name}[/]{detail}"
+    return Text.assemble((state.name, COLORS[state.name]), detail)
 
 
 def _record(run: Planned, state: State) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from capsbench.experiments import (
     taken,
     where_to_go_on,
 )
-from capsbench.single_run import num_devices, run
+from capsbench.single_run import check_lengths, num_devices, run
 from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,7 @@ def check_types(config: DictConfig) -> None:
             raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
         if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
             raise ValueError(f"{key} must be a list such as {default}, got {value}")
-    if config.checkpoint_minutes < 0:
-        raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
+    check_lengths(config)
     num_devices(config)
 
 

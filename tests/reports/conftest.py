@@ -94,7 +94,9 @@ def write_paper_run(
             node = node.setdefault(part, {})
         if parts:
             node[last] = value
-    choices = {key: value for key, value in protocol.items() if key in ("decoder", "loss")} | {"router": router}
+    choices = {key: value for key, value in protocol.items() if key in ("decoder", "loss", "optim")} | {
+        "router": router
+    }
     told: dict[str, Any] = {
         "data": title.lower(),
         "data_title": title,

@@ -1,5 +1,6 @@
 """The paper's numbers, and what a run must be to stand beside them."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from capsbench.experiments import Result
+from capsbench.experiments import Identity, Result
 from capsbench.reports.paper import Number, inference_ms, official, targets
 from capsbench.train import CONF
 
@@ -98,31 +99,89 @@ TO_RUN = [
 ]
 
 
+@pytest.fixture
+def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The result of a run as a command line would make it: as_composed("table3", "affNIST", "router=em", …)."""
+
+    def make(experiment: str, title: str, *overrides: str) -> Result:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("train", [f"experiment={experiment}", *overrides], return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # and so again after the test
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            choices = config.pop("hydra").runtime.choices
+        settings: Any = OmegaConf.to_container(config, resolve=True)
+        identity = Identity.of(settings, choices)
+        folder = add_run(
+            *(tmp_path, identity.router, 1, 0.9),
+            settings=identity.settings,
+            choices=identity.choices,
+            arch=identity.arch,
+            data_title=title,
+            epochs=max(config.trainer.max_epochs, 1),
+            steps=config.trainer.max_steps,
+        )
+        return Result.load(folder)
+
+    return make
+
+
 @pytest.mark.parametrize(("experiment", "title", "router"), TO_RUN)
 def test_our_experiments_are_the_papers(
-    add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str, title: str, router: str
+    as_composed: Callable[..., Result], experiment: str, title: str, router: str
 ) -> None:
     """What conf/experiment makes of a run may stand beside the paper's number."""
-    overrides = [f"experiment={experiment}", f"router={router}"]
-    if len(targets()[experiment].data) > 1:
-        overrides.append(f"data={DATA[title]}")
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", overrides, return_hydra_config=True)
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # and so again after the test
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        choices = config.pop("hydra").runtime.choices
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    trainer = settings["trainer"]
-    folder = add_run(
-        *(tmp_path, router, 1, 0.9),
-        settings=settings,
-        choices={key: choices[key] for key in ("decoder", "loss")},
-        arch=choices["arch"],
-        data_title=title,
-        epochs=max(trainer["max_epochs"], 1),
-        steps=trainer["max_steps"],
-    )
-    result = Result.load(folder)
+    result = as_composed(experiment, title, f"router={router}", f"data={DATA[title]}")
     assert official(result) == title
     assert targets()[experiment].deviations(result) == ()
+    assert targets()[experiment].repeats(result)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "title", "overrides", "words"),
+    [
+        (
+            *("table2", "Fashion-MNIST", ["arch.blocks=[1,1,1]", "arch.hidden_capsules=[]"]),
+            ("arch.blocks=[1, 1, 1]", "arch.hidden_capsules=[]"),
+        ),
+        (
+            *("table2", "Fashion-MNIST", ["arch.vote_gain=0.1", "arch.vote_norm=none"]),
+            ("arch.vote_norm=none", "arch.vote_gain=0.1"),
+        ),
+        ("table2", "Fashion-MNIST", ["loss.normalize=true"], ("loss.normalize=True",)),
+        (
+            "table2",
+            "Fashion-MNIST",
+            ["+trainer.gradient_clip_val=0.5", "trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=4"],
+            ("trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=4"),
+        ),
+        ("fig4", "Fashion-MNIST", ["arch.filters=8"], ("arch.filters=8",)),
+        ("fig4", "Fashion-MNIST", ["data.standardized=false"], ("data.standardized=False",)),
+        ("table3", "affNIST", ["decoder.loss_weight=0.0"], ("decoder.loss_weight=0.0",)),
+        ("table3", "affNIST", ["loss.present=0.6"], ("loss.present=0.6",)),
+        ("table3", "affNIST", ["loss=spread"], ("loss=spread",)),
+        ("table3", "affNIST", ["decoder=none"], ("decoder=none",)),
+        ("table3", "affNIST", ["router.scale=1.0"], ("router.scale=1.0",)),
+        ("table3", "affNIST", ["router=dynamic", "router.detach=true"], ("router.detach=True",)),
+        (
+            *("table3", "affNIST", ["optim.optimizer.betas=[0.5,0.9]"]),
+            ("optim.optimizer.betas=[0.5, 0.9]",),
+        ),
+        ("table6", "smallNORB", ["optim.scheduler.step_size=60"], ("optim.scheduler.step_size=60",)),
+        ("table6", "smallNORB", ["data.brightness=0.0"], ("data.brightness=0.0",)),
+        ("table6", "smallNORB", ["data.eval_batch_size=64", "data.absent=fetch"], ()),
+        ("fig4", "CIFAR-10", ["data=cifar10_jpeg"], ()),
+    ],
+)
+def test_any_setting_sets_a_run_apart(
+    as_composed: Callable[..., Result], experiment: str, title: str, overrides: list[str], words: tuple[str, ...]
+) -> None:
+    result = as_composed(experiment, title, *overrides)
+    assert targets()[experiment].deviations(result) == words
+    assert targets()[experiment].repeats(result) == (not words)
+
+
+def test_what_routers_and_data_of_ones_own_have_is_no_deviation(as_composed: Callable[..., Result]) -> None:
+    own = ["~router.detach", "+router.gain=5.0"]
+    result = as_composed("table3", "digits", "router=dynamic", "data=digits", *own)
+    assert targets()["table3"].deviations(dataclasses.replace(result, router="mean")) == ()

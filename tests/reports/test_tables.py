@@ -1,5 +1,6 @@
 """Tables of results whose numbers are known."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,10 +105,29 @@ def test_cut_runs_are_compared_with_fm_cut_alike(add_paper_run: AddRun, tmp_path
 
 
 def test_what_the_paper_leaves_open_is_told_where_it_differs(add_paper_run: AddRun, tmp_path: Path) -> None:
-    for eps in (1e-7, 1e-8):
-        add_paper_run(tmp_path, "table3", "fm", 1, 0.9, settings={"optim.optimizer.eps": eps})
+    for size in (256, 512):
+        add_paper_run(tmp_path, "table3", "fm", 1, 0.9, settings={"data.eval_batch_size": size})
     found = table(tmp_path / "table3")
-    assert [found[f"FM [optim.optimizer.eps={eps}]"]["Paper %"] for eps in (1e-7, 1e-8)] == ["93.85 ± 0.29"] * 2
+    assert [found[f"FM [data.eval_batch_size={size}]"]["Paper %"] for size in (256, 512)] == ["93.85 ± 0.29"] * 2
+
+
+def test_runs_apart_from_the_papers_in_different_ways_are_not_tested_against_each_other(
+    add_paper_run: AddRun, tmp_path: Path
+) -> None:
+    for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
+        add_paper_run(tmp_path, "table3", "fm", seed, fm, settings={"loss": "spread", "loss.end": 0.9})
+        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"loss": "spread", "loss.end": 0.5})
+    found = table(tmp_path / "table3")
+    assert found["Dynamic (3) [loss=spread, loss.end=0.5]"]["p against FM"] == "–"
+
+
+def test_who_logged_it_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for seed, logger in enumerate(("csv", "wandb"), start=1):
+        folder = add_paper_run(tmp_path, "table3", "fm", seed, 0.9)
+        result = json.loads((folder / "result.json").read_text())
+        result["choices"]["logger"] = logger
+        (folder / "result.json").write_text(json.dumps(result))
+    assert table(tmp_path / "table3")["FM"]["n"] == "2"
 
 
 def test_data_in_the_papers_order(add_paper_run: AddRun, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ STRENGTHS = np.logspace(-2, 5, 15)
 LARGEST_MAP = 10
 """Feature maps with more places in a direction are averaged down to so many."""
 RESAMPLED = 1000
+FEWEST_EXAMPLES = 100
+"""For a regression."""
 
 
 class RSquared(NamedTuple):
@@ -78,8 +80,8 @@ def measure_equivariance(
         ValueError: the set has no plain images; there are fewer than 100 examples.
     """
     digits = data.plain_images().images.cpu()[:examples]
-    if len(digits) < 100:
-        raise ValueError(f"examples must be at least 100 for a regression, got {len(digits)}")
+    if len(digits) < FEWEST_EXAMPLES:
+        raise ValueError(f"examples must be at least {FEWEST_EXAMPLES} for a regression, got {len(digits)}")
     draw = Draw(ANALYSIS_SEED, 0, torch.arange(len(digits)))
     images, affine = transform_at_random(digits, draw, data.image_shape[1])
     responses = respond(module, data, images)

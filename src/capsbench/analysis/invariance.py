@@ -52,8 +52,7 @@ def measure_invariance(
     Raises:
         ValueError: the set has no plain images, or steps is not such a number.
     """
-    if steps < 3 or steps % 2 == 0:
-        raise ValueError(f"steps must be an odd number of at least 3, got {steps}")
+    check_steps(steps)
     digits = data.plain_images()
     images, labels = digits.images.cpu()[:examples], digits.labels.cpu()[:examples]
     size = data.image_shape[1]
@@ -75,6 +74,16 @@ def measure_invariance(
             change_area=float(np.trapezoid(np.abs(change), values) / width),
         )
     return curves
+
+
+def check_steps(steps: int) -> None:
+    """Make sure that among so many values the one of no change has as many on either side.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if steps < 3 or steps % 2 == 0:
+        raise ValueError(f"steps must be an odd number of at least 3, got {steps}")
 
 
 def parameter_values(parameter: str, size: int, steps: int) -> list[float]:

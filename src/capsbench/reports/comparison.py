@@ -8,12 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.experiments import RESULT_FILE, Result
-from capsbench.reports.paper import Target, official
+from capsbench.reports.paper import Target, flat, official
 
 PERCENT = 100
 ACCURACIES = ("train/accuracy", "test/accuracy")
 COMPARED_WITH = "fm"
 """The router that the others are compared with."""
+
+
+class OnlySmokeError(ValueError):
+    """Where finished runs are wanted, there are none but smoke runs."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,15 @@ def load_runs(root: Path) -> list[Run]:
     """The finished runs below a folder, smoke runs left out, in the order of their paths.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none; an OnlySmokeError where there are smoke runs.
     """
     folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
     runs = [Run(Result.load(folder), folder) for folder in folders]
     whole = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
     if not whole:
+        kind = OnlySmokeError if runs else ValueError
         smoke = f" ({len(runs)} smoke runs do not count)" if runs else ""
-        raise ValueError(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
+        raise kind(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
     return whole
 
 
@@ -135,13 +140,13 @@ def _lines(runs: list[Run], target: Target | None) -> list[Line]:
 
 
 def _told(runs: list[Run], target: Target | None) -> list[tuple[str, ...]]:
-    """What sets each run apart: from the paper's, and from others of its kind in what the paper leaves open."""
+    """What sets each run apart: from the paper's, and from others apart from it alike in what that does not tell."""
     if target is None:
         return _differences(runs)
     told = [target.deviations(run.result) for run in runs]
-    kinds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for number, run in enumerate(runs):
-        kinds.setdefault((run.result.router, told[number]), []).append(number)
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    for number, words in enumerate(told):
+        kinds.setdefault(words, []).append(number)
     for numbers in kinds.values():
         for number, words in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
             told[number] += words
@@ -189,7 +194,5 @@ def unfinished(root: Path) -> list[Path]:
 
 def _describe(result: Result) -> dict[str, str]:
     """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
-    flat = pd.json_normalize(dict(result.settings)).iloc[0].to_dict()
-    named = {str(key): str(value) for key, value in flat.items()}
-    settings = {key: value for key, value in named.items() if not key.endswith("seed") and "._partial_" not in key}
-    return settings | dict(result.choices)
+    settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
+    return settings | {part: name for part, name in result.choices.items() if part != "logger"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from capsbench.experiments import Result
@@ -42,6 +43,7 @@ class Target:
         data: titles of its data sets, in the paper's order.
         routers: titles of its routers by the name of the choice.
         protocol: what runs must be; `data_protocols` and `router_protocols` say what more on one set, with one router.
+        open: settings that a run may have beside these.
         numbers: the paper's, by (router, data title).
         references: methods of others.
     """
@@ -54,23 +56,37 @@ class Target:
     protocol: Mapping[str, Any]
     data_protocols: Mapping[str, Mapping[str, Any]]
     router_protocols: Mapping[str, Mapping[str, Any]]
+    open: frozenset[str]
     numbers: Mapping[tuple[str, str], Number]
     references: tuple[Reference, ...]
 
     def deviations(self, result: Result) -> tuple[str, ...]:
-        """What sets a run apart from the paper's, in words; nothing if it may stand beside the paper's number."""
+        """What sets a run apart from the paper's, in words; nothing if it may stand beside the paper's number.
+
+        A part that was chosen by another name (loss=spread) is told by that, not by each of its settings; and what is
+        set for a router or for data that the paper does not have differs from nothing.
+        """
         words = [] if result.full else [f"{result.train_examples:,} training images"]
-        more = self.data_protocols.get(official(result), {}), self.router_protocols.get(result.router, {})
-        for key, wanted in {**self.protocol, **more[0], **more[1]}.items():
-            found = _found(result, key)
-            if found == wanted:
+        data, router = official(result), result.router
+        wanted = {**self.protocol, **self.data_protocols.get(data, {}), **self.router_protocols.get(router, {})}
+        settings = flat(result.settings)
+        found = {**settings, **result.choices, "arch": result.arch, "epochs": result.epochs, "steps": result.steps}
+        others = {key for key in wanted if "." not in key and found.get(key) != wanted[key]}
+        others |= {
+            part for part, known in (("data", data in self.data), ("router", router in self.routers)) if not known
+        }
+        for key in dict.fromkeys([*wanted, *(key for key in settings if key not in self.open)]):
+            here: Any = found.get(key)
+            there: Any = wanted.get(key)
+            part, *below = key.split(".")
+            if here == there or (below and part in others):
                 continue
             if key in COUNTS:
-                words.append(f"{found:,} of {wanted:,} {key}" if found < wanted else f"{found:,} {key}")
+                words.append(f"{here:,} of {there:,} {key}" if here < there else f"{here:,} {key}")
             elif key.endswith(CLASS):
-                words.append(f"{key.removesuffix(CLASS)}={str(found).rpartition('.')[2]}")
+                words.append(f"{key.removesuffix(CLASS)}={str(here).rpartition('.')[2]}")
             else:
-                words.append(f"{key}={found}")
+                words.append(f"{key}={here}")
         return tuple(words)
 
     def repeats(self, result: Result) -> bool:
@@ -87,7 +103,13 @@ def official(result: Result) -> str:
 def targets() -> Mapping[str, Target]:
     """The paper's experiments by name, in its order."""
     content = _content()
-    return {name: _target(name, found, content["routers"]) for name, found in content["experiments"].items()}
+    return {name: _target(name, found, content) for name, found in content["experiments"].items()}
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by their dotted names; but for `_partial_`, which says only how an object is made."""
+    (record,) = pd.json_normalize(dict(settings)).to_dict("records")
+    return {str(key): value for key, value in record.items() if not str(key).endswith("._partial_")}
 
 
 def inference_ms() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
@@ -99,8 +121,8 @@ def _content() -> dict[str, Any]:
     return yaml.safe_load(files("capsbench.reports").joinpath("paper.yaml").read_text(encoding="utf-8"))
 
 
-def _target(name: str, found: Mapping[str, Any], routers: Mapping[str, Any]) -> Target:
-    data = found["data"]
+def _target(name: str, found: Mapping[str, Any], content: Mapping[str, Any]) -> Target:
+    data, routers = found["data"], content["routers"]
     return Target(
         name=name,
         title=found["title"],
@@ -110,6 +132,7 @@ def _target(name: str, found: Mapping[str, Any], routers: Mapping[str, Any]) -> 
         protocol=found["protocol"],
         data_protocols={title: one.get("protocol", {}) for title, one in data.items()},
         router_protocols={router: one["protocol"] for router, one in routers.items()},
+        open=frozenset(content["open"]),
         numbers={
             (router, title): Number(*number)
             for title, one in data.items()
@@ -124,14 +147,3 @@ def _target(name: str, found: Mapping[str, Any], routers: Mapping[str, Any]) -> 
             for other in found.get("references", [])
         ),
     )
-
-
-def _found(result: Result, key: str) -> Any:
-    if key in COUNTS:
-        return getattr(result, key)
-    if "." not in key:
-        return {"arch": result.arch, **result.choices}.get(key)
-    node: Any = result.settings
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node

@@ -1,0 +1,67 @@
+"""The targets of the Makefile, with a `capsbench` that only tells what it was asked for."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TARGETS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(folder: Path, *arguments: str, failing: str = "nothing", code: int = 1) -> tuple[int, list[str]]:
+    """Make's exit code, and the commands that it ran; those in which `failing` stands fail with `code`."""
+    shutil.copy(ROOT / "Makefile", folder)
+    installed = folder / ".venv" / "installed"
+    installed.parent.mkdir(exist_ok=True)
+    for path in (folder / "pyproject.toml", folder / "constraints.txt", installed):
+        path.touch()
+    command = folder / "bin" / "capsbench"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\ncase "$*" in *{failing}*) exit {code};; esac\n')
+    command.chmod(0o755)
+    made = subprocess.run(["make", f"BIN={command.parent}", *arguments], cwd=folder, capture_output=True, check=False)
+    return made.returncode, (folder / "asked").read_text().splitlines()
+
+
+def test_a_target_trains_and_reports(tmp_path: Path) -> None:
+    assert make(tmp_path, "fig4") == (
+        0,
+        ["train -m experiment=fig4 seed=1,2,3", "report experiment=fig4"],
+    )
+
+
+def test_a_failed_run_keeps_no_report_and_no_other_target_from_its_work(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "paper", failing="train -m experiment=table3")
+    assert code != 0
+    assert {f"report experiment={name}" for name in TARGETS} <= set(asked)
+    assert {f"train -m experiment={name} seed=1,2,3" for name in TARGETS} <= set(asked)
+    assert {"analyze equivariance run=outputs/table3", "benchmark table1"} <= set(asked)
+
+
+def test_a_signal_ends_a_target_at_once(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "table4", failing="train", code=130)
+    assert code != 0
+    assert asked == ["train -m experiment=table3 seed=1,2,3"]
+
+
+def test_paper_succeeds_where_everything_does(tmp_path: Path) -> None:
+    assert make(tmp_path, "paper")[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "seeds"), [([], "1"), (["SEEDS=4,5"], "4,5")])
+def test_smoke(tmp_path: Path, arguments: list[str], seeds: str) -> None:
+    code, (train, report) = make(tmp_path, "table2", "SMOKE=1", *arguments)
+    assert code == 0
+    assert train.startswith(f"train -m experiment=table2 seed={seeds} trainer=smoke ")
+    assert train.endswith(" output_dir=outputs/smoke")
+    assert report == "report output_dir=outputs/smoke"
+
+
+@pytest.mark.parametrize("off", ["SMOKE=0", "SMOKE="])
+def test_no_smoke(tmp_path: Path, off: str) -> None:
+    _, (train, _) = make(tmp_path, "table2", off)
+    assert train == "train -m experiment=table2 seed=1,2,3"
