@@ -88,6 +88,30 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, module: st
     assert len(list(other.outputs.rglob("error.txt"))) == 1
 
 
+def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    deadly = tmp_path / "conf" / "router" / "broken.yaml"
+    deadly.parent.mkdir(parents=True)
+    deadly.write_text("_target_: os._exit\n_args_: [9]")
+    command = [sys.executable, "-m", "capsbench.cli", "train", "-m", *RUNS[:2], "router=broken,fm,dynamic", *RUNS[3:]]
+    environment = {**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    ended = start("launcher=local")
+    assert ended.returncode == 1
+    said = ended.stderr.splitlines()
+    assert said[-1].startswith("error: a process of the sweep was killed, probably for want of memory")
+    assert "the same command goes on with them" in said[-1]
+    (told,) = (line for line in said if "/broken/" in line)
+    assert told.startswith("interrupted: outputs/")
+    assert told.endswith("was killed, perhaps for want of memory")
+    deadly.write_text(BROKEN.replace("iterations: 0", "iterations: 2"))
+    assert start("launcher=serial").returncode == 0
+
+
 def without_speeds(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in SPEEDS}
 

@@ -169,6 +169,10 @@ def test_killed_at_any_moment(uninterrupted: tuple[Any, ...], tmp_path: Path) ->
         time.sleep(seconds)
         process.kill()
         process.wait()
+        (config,) = tmp_path.rglob("config.yaml")
+        state = State.of(config.parent)
+        assert state.name == "interrupted"
+        assert "was killed" in (state.cause or "")
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert_same(what_counts(tmp_path), uninterrupted)
 
@@ -241,6 +245,22 @@ def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
     assert "Traceback" in failed.read_text()
     assert only_result().settings["router"]["iterations"] == 1
     assert State.of(failed.parent) == State("failed", cause=cause)
+
+
+def test_what_fails_before_it_has_a_folder_is_listed_too(
+    capsbench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fails(capsbench, *FAILING[:-1], "router.iterations=0", "seed=1,-5", "data.batch_size=32,32.5")
+    assert said == "error: 4 of 4 runs failed; retry_failed=true tries them again"
+    printed = capsys.readouterr()
+    assert "data.batch_size=32.5: data.batch_size must be a whole number such as 64, got 32.5" in printed.out
+    listed = [line for line in printed.err.splitlines() if line.startswith(("failed: ", "missing: "))]
+    assert [line.rpartition(": ")[2] for line in listed] == [
+        "router.iterations must be an integer of at least 1, got 0",
+        "it did not begin",
+        *("seed must be an integer from 0 to 4294967295, got -5",) * 2,
+    ]
+    assert "seed=1 data.batch_size=32.5" in listed[1]
 
 
 def test_a_failed_run_is_tried_again_only_when_asked(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from capsbench.errors import describe
 from capsbench.experiments import Identity, State
 
 AXES = ("experiment", "data", "arch", "router", "seed")
@@ -46,6 +47,11 @@ def plan(loader: ConfigLoader, overrides: list[str]) -> list[Planned]:
         loader: of the configuration.
         overrides: as on the command line: `experiment=table3 seed=1,2`.
     """
+    return [_planned(loader, job) for job in _jobs(loader, overrides)]
+
+
+def _jobs(loader: ConfigLoader, overrides: list[str]) -> list[list[str]]:
+    """The overrides of each run."""
     parser = OverridesParser.create(config_loader=loader)
     chosen = [
         override.input_line or "" for override in parser.parse_overrides(overrides) if not override.is_sweep_override()
@@ -53,7 +59,7 @@ def plan(loader: ConfigLoader, overrides: list[str]) -> list[Planned]:
     experiment = loader.load_configuration("train", overrides=chosen, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
     (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*own, *overrides]), max_batch_size=None)
-    return [_planned(loader, job) for job in jobs]
+    return jobs
 
 
 def _planned(loader: ConfigLoader, job: list[str]) -> Planned:
@@ -79,18 +85,61 @@ def _as_job(config: DictConfig) -> Iterator[None]:
 
 
 class SweepSummary(Callback):
-    """At the end of a sweep: name the runs that failed, and end the command with exit code 1 if there are any."""
+    """At the end of a sweep: name the runs that failed, and end the command with exit code 1 if there are any.
+
+    Attributes:
+        begun: the sweep that this process is at: the loader of its configuration and its overrides.
+    """
+
+    begun: ClassVar[tuple[ConfigLoader, list[str]] | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Note what is asked for, should the launcher give up."""
+        SweepSummary.begun = (GlobalHydra.instance().config_loader(), list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Look at the folder of each run of the sweep."""
-        runs = plan(GlobalHydra.instance().config_loader(), list(config.hydra.overrides.task))
-        states = [(run, State.of(run.folder)) for run in runs]
-        elsewhere = [run for run, state in states if state.name == "running"]
+        outcomes = _outcomes()
+        elsewhere = [name for name, state in outcomes if state.name == "running"]
         if elsewhere:
-            print(f"{len(elsewhere)} of {len(runs)} runs are being trained by another process")
-        failed = [(run, state) for run, state in states if state.name == "failed"]
+            print(f"{len(elsewhere)} of {len(outcomes)} runs are being trained by another process")
+        failed = [(name, state) for name, state in outcomes if state.name not in ("done", "running")]
         if failed:
-            sys.stdout.flush()
-            for run, state in failed:
-                print(f"failed: {run.folder}: {state.cause}", file=sys.stderr)
-            sys.exit(f"error: {len(failed)} of {len(runs)} runs failed; retry_failed=true tries them again")
+            _list(failed)
+            sys.exit(f"error: {len(failed)} of {len(outcomes)} runs failed; retry_failed=true tries them again")
+
+
+def tell_of_broken() -> str:
+    """List what a sweep lacks one of whose processes was killed, and say so in one line."""
+    outcomes = _outcomes()
+    lacking = [(name, state) for name, state in outcomes if state.name != "done"]
+    _list(lacking)
+    return (
+        "a process of the sweep was killed, probably for want of memory, and the launcher stopped the others; "
+        f"{len(lacking)} of {len(outcomes)} runs are not finished; the same command goes on with them, "
+        "hydra.launcher.n_jobs=1 with one at a time"
+    )
+
+
+def _outcomes() -> list[tuple[str, State]]:
+    """Each run of the sweep that this process is at: its folder, or its overrides where it has none, and its state."""
+    if SweepSummary.begun is None:
+        return []
+    loader, overrides = SweepSummary.begun
+    return [_outcome(loader, job) for job in _jobs(loader, overrides)]
+
+
+def _outcome(loader: ConfigLoader, job: list[str]) -> tuple[str, State]:
+    try:
+        folder = _planned(loader, job).folder
+    except Exception as error:
+        return " ".join(job), State("failed", cause=describe(error))
+    state = State.of(folder)
+    return (" ".join(job) if state.name == "missing" else str(folder)), state
+
+
+def _list(runs: list[tuple[str, State]]) -> None:
+    sys.stdout.flush()
+    for name, state in runs:
+        cause = state.cause or ("it did not begin" if state.name == "missing" else "it was stopped")
+        print(f"{state.name}: {name}: {cause}", file=sys.stderr)

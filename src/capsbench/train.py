@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from capsbench.experiments import (
     where_to_go_on,
 )
 from capsbench.single_run import check_lengths, num_devices, run
+from capsbench.sweep import tell_of_broken
 from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,20 @@ OmegaConf.register_new_resolver("one_of", lambda value, *options: value in optio
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 @plain_exit
 def app(config: DictConfig) -> float:
-    """Train one run, unless it is finished, failed before or another process is at it; return its test accuracy."""
+    """Train one run, unless it is finished, failed before or another process is at it; return its test accuracy.
+
+    In a sweep an error is NaN and a line in the log, so that Hydra goes on to the sweep's end, which lists what failed.
+    """
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return _accuracy(config)
+    try:
+        return _accuracy(config)
+    except Exception as error:
+        log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), describe(error))
+        return math.nan
+
+
+def _accuracy(config: DictConfig) -> float:
     check_types(config)
     resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     identity = Identity.of(resolved, HydraConfig.get().runtime.choices)
@@ -49,11 +64,6 @@ def app(config: DictConfig) -> float:
                     return _report(_train(config, identity, folder), folder)
     except TakenError as error:
         log.info("%s, which is left to it", error)
-        return math.nan
-    except Exception as error:
-        if HydraConfig.get().mode != RunMode.MULTIRUN or not (folder / FAILURE_FILE).exists():
-            raise
-        log.error("failed: %s: %s", folder, describe(error))  # on file too; the sweep goes on
         return math.nan
     log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
     return _report(Result.load(folder), folder)
@@ -113,7 +123,10 @@ def main() -> None:
     """Run the app; an error is one line."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with one_line():
-        app()
+        try:
+            app()
+        except BrokenExecutor as error:
+            raise RuntimeError(tell_of_broken()) from error
 
 
 if __name__ == "__main__":

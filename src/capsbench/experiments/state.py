@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ CONFIG_FILE = "config.yaml"
 FAILURE_FILE = "error.txt"
 PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"
+SESSION_FILE = "session.json"
+"""Says which process is at the run; it stays behind where the process has no chance to take leave."""
 
 StateName = Literal["done", "running", "interrupted", "failed", "missing"]
 LOCK_PATIENCE = 1.0
@@ -41,9 +44,12 @@ def taken(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_PATIENCE)
     except filelock.Timeout:
         raise TakenError(f"{folder} is being trained by another process") from None
+    session = folder / SESSION_FILE
+    write_whole(session, json.dumps({"pid": os.getpid(), "host": platform.node()}))
     try:
         yield
     finally:
+        session.unlink(missing_ok=True)
         lock.release()
 
 
@@ -72,7 +78,7 @@ class State:
     Attributes:
         name: "done", "running", "interrupted" (begun, and nobody is at it), "failed" or "missing".
         progress: where known, of a run that is running or was interrupted.
-        cause: why it failed, in one line.
+        cause: in one line why it failed, or how it was interrupted where its process was killed.
         metrics: of a run that is done.
     """
 
@@ -94,7 +100,7 @@ class State:
             return cls("done", metrics=json.loads(result.read_text())["metrics"])
         if (folder / FAILURE_FILE).is_file():
             return cls("failed", cause=(folder / FAILURE_FILE).read_text().partition("\n")[0])
-        return cls("interrupted", progress=_read_progress(folder))
+        return cls("interrupted", progress=_read_progress(folder), cause=_how_it_died(folder))
 
 
 def _is_taken(folder: Path) -> bool:
@@ -106,6 +112,14 @@ def _is_taken(folder: Path) -> bool:
         return True
     except OSError:  # not ours to lock: somebody else's folder
         return False
+
+
+def _how_it_died(folder: Path) -> str | None:
+    try:
+        session = json.loads((folder / SESSION_FILE).read_text())
+        return f"its process ({session['pid']} on {session['host']}) was killed, perhaps for want of memory"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _read_progress(folder: Path) -> Progress | None:
