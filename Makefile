@@ -5,24 +5,24 @@ TARGETS := fig4 fig5 table1 table2 table3 table4 table5 table6
 # SMOKE=1: every code path of a target in seconds, on a few stand-in digits where the data is not there.
 ifneq ($(filter-out 0,$(SMOKE)),)
 SEEDS ?= 1
-OUT := outputs/smoke
+RUNS := outputs/smoke
 FLAGS := trainer=smoke trainer.max_epochs=1 trainer.max_steps=-1 data.batch_size=8 data.eval_batch_size=8 \
-         data.absent=stand_in output_dir=$(OUT)
-BENCHMARK := repetitions=1 batch_size=2 output_dir=$(OUT)
+         data.absent=stand_in output_dir=$(RUNS)
+BENCHMARK := repetitions=1 batch_size=2 steps=1 output_dir=$(RUNS)
 ANALYSIS := examples=200 curve_examples=50 curve_steps=3
 else
 SEEDS ?= 1,2,3
-OUT := outputs
+RUNS := outputs
 endif
 
 # Steps one after the other. One that fails keeps none after it from its work, unless a signal ended it; the target then
 # fails at its end.
 GO_ON = || { failed=$$?; [ $$failed -lt 128 ] || exit $$failed; }
 TRAIN = $(BIN)/capsbench train -m experiment=$(1) seed=$(SEEDS) $(FLAGS) $(GO_ON)
-REPORT = $(BIN)/capsbench report $(if $(FLAGS),output_dir=$(OUT),experiment=$(1)) $(GO_ON)
+REPORT = $(BIN)/capsbench report $(if $(FLAGS),output_dir=$(RUNS),experiment=$(1)) $(GO_ON)
 END = exit $${failed:-0}
 
-.PHONY: demo paper $(TARGETS) test lint types format setup
+.PHONY: demo paper $(TARGETS) benchmarks gpu-check wheels test lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	$(BIN)/capsbench train -m experiment=demo router=fm,dynamic,em seed=1,2
@@ -39,9 +39,19 @@ table1: .venv/installed  ## milliseconds per batch
 
 table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 	$(call TRAIN,table3); \
-	$(BIN)/capsbench analyze reconstructions run=$(OUT)/table3 $(GO_ON); \
-	$(BIN)/capsbench analyze equivariance run=$(OUT)/table3 $(ANALYSIS) $(GO_ON); \
+	$(BIN)/capsbench analyze reconstructions run=$(RUNS)/table3 $(GO_ON); \
+	$(BIN)/capsbench analyze equivariance run=$(RUNS)/table3 $(ANALYSIS) $(GO_ON); \
 	$(call REPORT,table3); $(END)
+
+benchmarks: .venv/installed  ## layers, table 1, training, scaling: how fast this machine is
+	for name in layer table1 train scaling; do $(BIN)/capsbench benchmark $$name $(BENCHMARK) || exit; done
+
+gpu-check:  ## kernels, speeds and the next runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check
+	scripts/gpu-check
+
+wheels:  ## what gpu-check needs of a machine without network that has torch and lightning
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
+	    hydra-core omegaconf antlr4-python3-runtime pooch platformdirs plotly beartype
 
 test: .venv/installed
 	$(BIN)/pytest

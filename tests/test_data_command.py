@@ -1,4 +1,4 @@
-"""`capsbench data` and `capsbench benchmark data`, as typed."""
+"""`capsbench data` and `capsbench benchmark`, as typed."""
 
 import json
 import sys
@@ -104,7 +104,29 @@ def test_benchmark_writes_what_it_measured(
     assert "Multi-MNIST" in capsys.readouterr().out
 
 
+def test_hours_of_the_paper(capsbench: Run) -> None:
+    capsbench("benchmark", "paper", "repetitions=1", "steps=1", "targets=[table5]")
+    measured = json.loads(Path("outputs/benchmarks/paper.json").read_text())["measured"]
+    step = measured["table5, multi_mnist, fm: ms per step"]["median"]
+    assert measured["table5: hours"]["median"] >= 3 * 40_000 * step / 3.6e6  # three seeds, 40,000 steps each
+    assert measured["all: hours"] == measured["table5: hours"]
+
+
 def test_an_unknown_benchmark(capsbench: Run) -> None:
     with pytest.raises(SystemExit) as error:
         capsbench("benchmark", "dta")
     assert error.value.code == "error: there is no benchmark dta; there are: data, layer, scaling, table1, train, paper"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["paper", "targets=[fig9]"], "error: there is no target fig9; there are: fig4, fig5,"),
+        (["layer", "repetitions=0"], "error: repetitions must be an integer of at least 1, got 0"),
+        (["train", "steps=many"], "error: steps must be an integer of at least 1, got many"),
+    ],
+)
+def test_bad_benchmark_settings(capsbench: Run, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("benchmark", *arguments)
+    assert str(error.value.code).startswith(said)

@@ -37,7 +37,7 @@ from capsbench.sweep import plan
 from capsbench.train import CONF
 from capsbench.training import ClassificationModule
 
-EXPERIMENTS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
+TARGETS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -72,7 +72,7 @@ ConfigStore.instance().store(
         "batch_size": 128,
         "steps": 10,
         "compile": None,
-        "experiments": list(EXPERIMENTS),
+        "targets": list(TARGETS),
         "output_dir": "outputs",
         "hydra": {
             "output_subdir": None,
@@ -130,16 +130,16 @@ def _quieten() -> None:
 
 def _works(config: DictConfig) -> list[Work]:
     """The paper's runs, those that differ in their seed taken together."""
-    for name in config.experiments:
-        if name not in EXPERIMENTS:
-            raise ValueError(f"there is no experiment {name} in the paper; there are: {', '.join(EXPERIMENTS)}")
+    for name in config.targets:
+        if name not in TARGETS:
+            raise ValueError(f"there is no target {name}; there are: {', '.join(TARGETS)}")
     compile_mode = "null" if config.compile is None else config.compile
     GlobalHydra.instance().clear()  # of this benchmark's own configuration
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         identities = [
             run.identity
-            for name in config.experiments
+            for name in config.targets
             for run in plan(loader, [f"experiment={name}", "data.absent=stand_in", f"compile={compile_mode}"])
         ]
     works: dict[tuple[str, str, str], Work] = {}

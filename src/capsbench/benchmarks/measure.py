@@ -1,12 +1,12 @@
 """Repeated measurements: ways of doing the same thing taken in turn, so that a noisy machine is noisy for all."""
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.benchmark import Timer
 
 Measured = dict[str, dict[str, float]]
 """For each name the median, least and most of what was measured."""
@@ -22,16 +22,22 @@ def interleaved(ways: Mapping[str, Callable[[], object]], repetitions: int) -> d
 
     On a GPU the queue is empty before and after each.
     """
-    timers = {
-        name: Timer("way()", globals={"way": way}, num_threads=torch.get_num_threads()) for name, way in ways.items()
-    }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for repetition in range(repetitions + 1):
-        for name, timer in timers.items():
-            seconds = timer.timeit(1).mean
+        for name, way in ways.items():
+            wait()
+            start = time.perf_counter()
+            way()
+            wait()
             if repetition:
-                times[name].append(1000 * seconds)
+                times[name].append(1000 * (time.perf_counter() - start))
     return times
+
+
+def wait() -> None:
+    """Until the GPU, if there is one, has done what it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def ratio(times: Mapping[str, Sequence[float]], ours: str, theirs: str) -> dict[str, float]:

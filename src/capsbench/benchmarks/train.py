@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from capsbench.benchmarks.data import RandomPictures
-from capsbench.benchmarks.measure import Measured, ratio, spread
+from capsbench.benchmarks.measure import Measured, ratio, spread, wait
 from capsbench.capsules import RouterFactory
 from capsbench.models import CapsNet, ResNetCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
@@ -45,10 +45,10 @@ class StepTimes(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if trainer.global_step == 1:
-            _wait()
+            wait()
             self.seconds = -time.perf_counter()
         elif trainer.global_step == trainer.max_steps:
-            _wait()
+            wait()
             self.seconds += time.perf_counter()
 
 
@@ -109,9 +109,9 @@ def _bare(model: nn.Module, data: Pictures, fused: bool = True) -> float:
         loss(model(batch.images).activations, batch.labels, 0.0).backward()
         optimizer.step()
         if step == 0:
-            _wait()
+            wait()
             start = time.perf_counter()
-    _wait()
+    wait()
     return time.perf_counter() - start
 
 
@@ -137,8 +137,3 @@ def quiet_trainer(steps: int, times: StepTimes) -> lightning.Trainer:
         limit_val_batches=0,
         use_distributed_sampler=False,
     )
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
