@@ -392,6 +392,19 @@ def test_epochs_of_one_step_are_saved_too(
     assert logged["train/loss"].dropna().tolist() == pytest.approx([row["train/loss"] for row in only_result().history])
 
 
+@pytest.mark.parametrize(("setting", "batch"), [("+trainer.accumulate_grad_batches=2", 2), ("trainer.max_steps=10", 8)])
+def test_steps_of_several_batches_and_runs_that_end_in_mid_epoch(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, setting: str, batch: int
+) -> None:
+    capsbench(*RUN, setting, "output_dir=whole")
+    with monkeypatch.context() as patch:
+        count_batches(patch, {batch: terminate})
+        with pytest.raises(SystemExit):
+            capsbench(*RUN, setting)
+    capsbench(*RUN, setting)
+    assert_same(what_counts("outputs"), what_counts("whole"))
+
+
 def test_a_retry_goes_on_from_the_last_checkpoint(
     capsbench: Command, one_step: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

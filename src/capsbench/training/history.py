@@ -14,17 +14,19 @@ class History(lightning.Callback):
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float | int]] = []
+        self._evaluated = False
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._evaluated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        evaluated = trainer.check_val_every_n_epoch is None or not (
-            (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch
-        )
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if evaluated or name.startswith("train/")
+            if self._evaluated or name.startswith("train/")
         }
         self.epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
+        self._evaluated = False
 
     @property
     def latest(self) -> dict[str, float | int]:

@@ -119,14 +119,15 @@ class ResumeCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        done = batch_idx + 1
         if trainer.is_last_batch:
             self._stop_if_asked(trainer)
-        else:
-            self._save_if_due(trainer, last_step_is_next=batch_idx + 2 == trainer.num_training_batches)
+        elif done % trainer.accumulate_grad_batches == 0:  # gradients are no part of the state
+            self._save_if_due(trainer, done)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.max_steps == -1:
-            self._save_if_due(trainer, last_step_is_next=trainer.num_training_batches == 1)
+            self._save_if_due(trainer, done=0)
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         self._stop_if_asked(trainer)
@@ -134,13 +135,14 @@ class ResumeCheckpoint(Checkpoint):
     def on_test_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         self._stop_if_asked(trainer)
 
-    def _save_if_due(self, trainer: lightning.Trainer, last_step_is_next: bool) -> None:
+    def _save_if_due(self, trainer: lightning.Trainer, done: int) -> None:
+        """Save after so many batches of an epoch, if it is time; before the last step keep the state in any case."""
         asked = self.stop.asked(trainer)
         due = time.monotonic() - self._saved >= self.every.total_seconds()
         if asked or trainer.strategy.broadcast(due):
             write_checkpoint(trainer, self.path)
             self._saved, self._kept = time.monotonic(), None
-        elif last_step_is_next:
+        elif done + trainer.accumulate_grad_batches >= trainer.num_training_batches:
             self._kept = deepcopy(state_of(trainer))
         if asked:
             self._interrupt()
