@@ -122,6 +122,7 @@ def app(config: DictConfig) -> None:
 
 
 def _quieten() -> None:
+    os.environ["KINETO_LOG_LEVEL"] = "5"  # of the profiler that counts memory
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in HARMLESS:
