@@ -53,8 +53,8 @@ wheels:  ## what gpu-check needs of a machine without network that has torch and
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
 	    hydra-core omegaconf antlr4-python3-runtime pooch platformdirs plotly beartype
 
-test: .venv/installed
-	$(BIN)/pytest
+test: .venv/installed  ## several files at once, each in one thread
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ PLAIN_PYTORCH = ("routing", "capsules", "models")
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
 KNOW_HYDRA = {
     "analyze.py",
+    "settings.py",
     "single_run.py",
     "sweep.py",
     "status.py",

@@ -254,13 +254,29 @@ def test_what_fails_before_it_has_a_folder_is_listed_too(
     assert said == "error: 4 of 4 runs failed; retry_failed=true tries them again"
     printed = capsys.readouterr()
     assert "data.batch_size=32.5: data.batch_size must be a whole number such as 64, got 32.5" in printed.out
-    listed = [line for line in printed.err.splitlines() if line.startswith(("failed: ", "missing: "))]
+    listed = [line for line in printed.err.splitlines() if line.startswith("failed: ")]
     assert [line.rpartition(": ")[2] for line in listed] == [
         "router.iterations must be an integer of at least 1, got 0",
-        "it did not begin",
-        *("seed must be an integer from 0 to 4294967295, got -5",) * 2,
+        "data.batch_size must be a whole number such as 64, got 32.5",
+        "seed must be an integer from 0 to 4294967295, got -5",
+        "data.batch_size must be a whole number such as 64, got 32.5",
     ]
     assert "seed=1 data.batch_size=32.5" in listed[1]
+
+
+def test_a_cause_that_all_share_is_said_once_more(capsbench: Command) -> None:
+    said = fails(capsbench, "train", "-m", "trainer.max_steps=0", "seed=1,2")
+    cause = "trainer.max_steps must be at least 1, or -1 for no limit, got 0"
+    assert said == f"error: 2 of 2 runs failed, each because {cause}; retry_failed=true tries them again"
+
+
+def test_a_sweep_names_a_damaged_result(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ("train", "-m", "trainer=smoke", "seed=1,2")
+    capsbench(*sweep)
+    damaged = min(Path("outputs").rglob("result.json"))
+    damaged.write_text("{}")
+    assert fails(capsbench, *sweep) == "error: 1 of 2 runs failed; retry_failed=true tries them again"
+    assert f"failed: {damaged.parent}: {damaged} is not a result of this version" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_tried_again_only_when_asked(

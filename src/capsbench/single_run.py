@@ -19,8 +19,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from capsbench.assemble import build_data, build_module
 from capsbench.errors import describe
 from capsbench.experiments import CHECKPOINT, FAILURE_FILE, RESUME, Identity, Result, train_and_test
-from capsbench.experiments.state import write_whole
+from capsbench.experiments.result import write_whole
 from capsbench.routing import NonFiniteError
+from capsbench.settings import num_devices
 from capsbench.training import Interrupted
 
 log = logging.getLogger(__name__)
@@ -58,36 +59,6 @@ def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
         if not (folder / FAILURE_FILE).exists():  # else a rank has told more
             write_whole(folder / FAILURE_FILE, f"{describe(error)}\n\n{traceback.format_exc()}")
         raise
-
-
-def num_devices(config: DictConfig) -> int:
-    """How many devices, and so processes, a run is to use.
-
-    Raises:
-        ValueError: trainer.devices is neither a positive number nor auto.
-    """
-    devices = config.trainer.devices
-    if devices in ("auto", -1):
-        return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
-    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
-        raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")
-    if devices > 1 and config.trainer.get("strategy") is None:
-        raise ValueError(f"trainer.devices={devices} needs trainer=ddp, which divides a run over several devices")
-    return devices
-
-
-def check_lengths(config: DictConfig) -> None:
-    """Make sure that a run trains at all, and that its checkpoints are so far apart as a time can be.
-
-    Raises:
-        ValueError: trainer.max_epochs or trainer.max_steps is 0, or checkpoint_minutes no number of at least 0.
-    """
-    if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
-        raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
-    for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
-        limit = config.trainer.get(key, -1)
-        if limit not in allowed and (limit is None or limit < 1):
-            raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
 
 
 def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:

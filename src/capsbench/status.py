@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench.errors import one_line
-from capsbench.experiments import RESULT_FILE, Result, State
+from capsbench.experiments import State
 from capsbench.sweep import Planned, plan
 from capsbench.train import CONF
 
@@ -39,21 +39,11 @@ def main() -> None:
     if arguments.config_dir:
         overrides = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]", *overrides]
     with one_line(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        runs = [(run, _state(run.folder)) for run in plan(GlobalHydra.instance().config_loader(), overrides)]
+        runs = [(run, State.of(run.folder)) for run in plan(GlobalHydra.instance().config_loader(), overrides)]
         if arguments.json:
             print(json.dumps([_record(run, state) for run, state in runs], indent=2))
         else:
             Console(markup=False).print(_matrix(runs))
-
-
-def _state(folder: Path) -> State:
-    """The state of a run; a result that cannot be read is a failure whose cause names the file."""
-    try:
-        if (folder / RESULT_FILE).is_file():
-            Result.load(folder)
-    except ValueError as error:
-        return State("failed", cause=str(error))
-    return State.of(folder)
 
 
 def _matrix(runs: list[tuple[Planned, State]]) -> Table:

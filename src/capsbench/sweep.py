@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsbench.errors import describe
 from capsbench.experiments import Identity, State
+from capsbench.settings import check_settings
 
 AXES = ("experiment", "data", "arch", "router", "seed")
 
@@ -68,6 +69,7 @@ def _planned(loader: ConfigLoader, job: list[str]) -> Planned:
     with _as_job(config), open_dict(config):
         del config["hydra"]
         resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        check_settings(config, loader)
     identity = Identity.of(resolved, choices)
     others = [word for word in job if word.partition("=")[0] not in AXES]
     return Planned(identity, identity.folder(config.output_dir), " ".join(others))
@@ -106,7 +108,9 @@ class SweepSummary(Callback):
         failed = [(name, state) for name, state in outcomes if state.name not in ("done", "running")]
         if failed:
             _list(failed)
-            sys.exit(f"error: {len(failed)} of {len(outcomes)} runs failed; retry_failed=true tries them again")
+            causes = {_cause(state) for _, state in failed}
+            why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
+            sys.exit(f"error: {len(failed)} of {len(outcomes)} runs failed{why}; retry_failed=true tries them again")
 
 
 def tell_of_broken() -> str:
@@ -141,5 +145,8 @@ def _outcome(loader: ConfigLoader, job: list[str]) -> tuple[str, State]:
 def _list(runs: list[tuple[str, State]]) -> None:
     sys.stdout.flush()
     for name, state in runs:
-        cause = state.cause or ("it did not begin" if state.name == "missing" else "it was stopped")
-        print(f"{state.name}: {name}: {cause}", file=sys.stderr)
+        print(f"{state.name}: {name}: {_cause(state)}", file=sys.stderr)
+
+
+def _cause(state: State) -> str:
+    return state.cause or ("it did not begin" if state.name == "missing" else "it was stopped")

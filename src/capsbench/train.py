@@ -11,7 +11,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from capsbench.errors import describe, one_line, plain_exit
 from capsbench.experiments import (
@@ -24,7 +24,8 @@ from capsbench.experiments import (
     taken,
     where_to_go_on,
 )
-from capsbench.single_run import check_lengths, num_devices, run
+from capsbench.settings import check_settings
+from capsbench.single_run import run
 from capsbench.sweep import tell_of_broken
 from capsbench.training import Interrupted
 
@@ -53,7 +54,7 @@ def app(config: DictConfig) -> float:
 
 
 def _accuracy(config: DictConfig) -> float:
-    check_types(config)
+    check_settings(config, GlobalHydra.instance().config_loader())
     resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     identity = Identity.of(resolved, HydraConfig.get().runtime.choices)
     folder = identity.folder(config.output_dir)
@@ -82,35 +83,6 @@ def _train(config: DictConfig, identity: Identity, folder: Path) -> Result:
     except Interrupted as error:
         print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
         sys.exit(128 + error.signal_number)
-
-
-def check_types(config: DictConfig) -> None:
-    """Compare what was set with what it replaces.
-
-    Raises:
-        ValueError: a switch that is neither true nor false, text where there was a number, a number out of its range.
-    """
-    hydra_config = HydraConfig.get()
-    chosen = [word for word in hydra_config.overrides.task if word.partition("=")[0] in hydra_config.runtime.choices]
-    loader = GlobalHydra.instance().config_loader()
-    defaults = loader.load_configuration("train", overrides=chosen, run_mode=RunMode.RUN)
-    for word in hydra_config.overrides.task:
-        key = word.partition("=")[0]
-        default = OmegaConf.select(defaults, key)
-        value = OmegaConf.select(config, key)
-        if value is None:
-            continue
-        if isinstance(default, bool) and not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, got {value}")
-        numeric = isinstance(default, int | float) and not isinstance(default, bool)
-        if numeric and key != "seed" and not (isinstance(value, int | float) and not isinstance(value, bool)):
-            raise ValueError(f"{key} must be a number such as {default}, got {value}")
-        if isinstance(default, int) and isinstance(value, float) and key != "seed":
-            raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
-        if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
-            raise ValueError(f"{key} must be a list such as {default}, got {value}")
-    check_lengths(config)
-    num_devices(config)
 
 
 def _report(result: Result, folder: Path) -> float:

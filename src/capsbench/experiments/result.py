@@ -1,8 +1,10 @@
 """The result of a finished run: one JSON file, written last and whole."""
 
 import json
+import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,7 +13,7 @@ from typing import Any
 
 import torch
 
-from capsbench.experiments.state import RESULT_FILE, write_whole
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -114,3 +116,13 @@ def git_commit() -> str | None:
         return commit + "+" if git("status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is either as before or whole, whenever the process dies."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import Any, Literal
 import filelock
 import lightning
 
-RESULT_FILE = "result.json"
+from capsbench.experiments.result import RESULT_FILE, Result, write_whole
+
 CONFIG_FILE = "config.yaml"
 FAILURE_FILE = "error.txt"
 PROGRESS_FILE = "progress.json"
@@ -97,7 +97,10 @@ class State:
             if _is_taken(folder):
                 return cls("running", progress=_read_progress(folder))
         if result.is_file():  # perhaps only by now
-            return cls("done", metrics=json.loads(result.read_text())["metrics"])
+            try:
+                return cls("done", metrics=dict(Result.load(folder).metrics))
+            except ValueError as error:
+                return cls("failed", cause=str(error))
         if (folder / FAILURE_FILE).is_file():
             return cls("failed", cause=(folder / FAILURE_FILE).read_text().partition("\n")[0])
         return cls("interrupted", progress=_read_progress(folder), cause=_how_it_died(folder))
@@ -160,13 +163,3 @@ class ReportProgress(lightning.Callback):
                 updated=now,
             )
             write_whole(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either as before or whole, whenever the process dies."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
