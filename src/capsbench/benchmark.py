@@ -35,7 +35,7 @@ from capsbench.reports.table1 import table1, write_table1
 from capsbench.single_run import HARMLESS
 from capsbench.sweep import plan
 from capsbench.train import CONF
-from capsbench.training import ClassificationModule
+from capsbench.training import ClassificationModule, keep_freed_memory
 
 TARGETS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
 
@@ -93,6 +93,7 @@ def app(config: DictConfig) -> None:
         if not isinstance(config[name], int) or config[name] < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {config[name]}")
     _quieten()
+    keep_freed_memory()  # as in training
     measured = BENCHMARKS[config.name](config)
     record: dict[str, Any] = {
         "benchmark": config.name,
@@ -122,7 +123,6 @@ def app(config: DictConfig) -> None:
 
 
 def _quieten() -> None:
-    os.environ["KINETO_LOG_LEVEL"] = "5"  # of the profiler that counts memory
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in HARMLESS:

@@ -22,7 +22,7 @@ from capsbench.experiments import CHECKPOINT, FAILURE_FILE, RESUME, Identity, Re
 from capsbench.experiments.result import write_whole
 from capsbench.routing import NonFiniteError
 from capsbench.settings import num_devices
-from capsbench.training import Interrupted
+from capsbench.training import Interrupted, keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
 def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
+    keep_freed_memory()
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)

@@ -1,6 +1,9 @@
 """Faster ways to the same numbers."""
 
 import copy
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -47,3 +50,25 @@ def test_compiled_gives_the_same_gradients_under_the_same_names() -> None:
 def test_unknown_mode() -> None:
     with pytest.raises(ValueError, match="compile must be null or one of default, reduce-overhead"):
         compile_networks("fast", network())
+
+
+FREED = """
+import resource, torch
+from capsbench.training import keep_freed_memory
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(5 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+new_pages()
+print(new_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the library of GNU/Linux")
+def test_freed_memory_is_used_again() -> None:
+    """20 MiB are 5,120 pages, or 10 of the largest ones where the system has those."""
+    ended = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 5

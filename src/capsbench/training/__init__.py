@@ -1,6 +1,6 @@
 """Training: the LightningModule, losses, and callbacks."""
 
-from capsbench.training.faster import compile_networks, use_channels_last
+from capsbench.training.faster import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
@@ -21,6 +21,7 @@ __all__ = [
     "Throughput",
     "compile_networks",
     "inference_ms",
+    "keep_freed_memory",
     "use_channels_last",
     "write_checkpoint",
 ]
