@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**26}
+BLOCK_BYTES = {"cpu": 11 * 2**17, "cuda": 2**26}
 """Of votes that are in memory at once, where they are not formed whole: what a CPU's cache holds, what fills a GPU."""
 
 FEW_BYTES = {"cpu": 2**25, "cuda": 2**26}
