@@ -29,9 +29,8 @@ from capsbench.benchmarks.train import benchmark_train
 from capsbench.data import ImageDataModule
 from capsbench.errors import one_line, plain_exit
 from capsbench.experiments.result import describe_device, git_commit, versions
-from capsbench.reports.benchmarks import draw_layer, draw_scaling
+from capsbench.reports.benchmarks import TABLES, draw_layer, draw_scaling, write_benchmark_table
 from capsbench.reports.formats import to_rich
-from capsbench.reports.table1 import table1, write_table1
 from capsbench.single_run import HARMLESS
 from capsbench.sweep import plan
 from capsbench.train import CONF
@@ -109,9 +108,10 @@ def app(config: DictConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False))
 
-    if config.name == "table1":
-        write_table1(measured, path.parent)
-        Console().print(to_rich(table1(measured), title="Table 1: milliseconds per batch"))
+    if config.name in TABLES:
+        write_benchmark_table(config.name, measured, path.parent)
+        title, make = TABLES[config.name]
+        Console().print(to_rich(make(measured), title=title))
     if config.name in PICTURES:
         PICTURES[config.name](measured, path.parent)
     table = Table("", "median", "least", "most", title=f"{config.name}, {config.repetitions} repetitions")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.reports import publish as publishing
+from capsbench.reports.benchmarks import write_benchmark_table
 from capsbench.reports.publish import experiments, filled, publish, write_report
 from capsbench.reports.tables import Comparison
 
@@ -79,13 +80,34 @@ def test_a_marker_for_what_is_not_published(tmp_path: Path) -> None:
         filled(README, tmp_path)
 
 
+def test_a_readme_holds_tables_of_benchmarks(tmp_path: Path) -> None:
+    text = README.replace("table3", "benchmarks/table1")
+    with pytest.raises(ValueError, match=r"table1\.json is not there; publish it first: capsbench benchmark table1"):
+        filled(text, tmp_path)
+    measured = {"CIFAR-10, CPU, FM: ms": {"median": 2.0, "least": 1.0, "most": 3.0}}
+    record = {"benchmark": "table1", "settings": {"repetitions": 7}, "measured": measured, "devices": ["cpu"]}
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "table1.json").write_text(json.dumps(record | {"versions": {"torch": "2"}}))
+    assert "2.00 (1.00 to 3.00)" in filled(text, tmp_path)
+
+
 def test_our_readme_tells_what_is_published() -> None:
     readme = (ROOT / "README.md").read_text()
     assert filled(readme, PUBLISHED) == readme, "run: capsbench report readme=README.md"
 
 
-@pytest.mark.parametrize("folder", sorted(PUBLISHED.glob("*/")), ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", sorted(set(PUBLISHED.glob("*/")) - {PUBLISHED / "benchmarks"}), ids=lambda folder: folder.name
+)
 def test_published_tables_are_what_their_results_give(folder: Path, tmp_path: Path) -> None:
     publishing.write_table(Comparison.of(folder), tmp_path)
     for path in tmp_path.iterdir():
         assert path.read_text() == (folder / "report" / path.name).read_text()
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("benchmarks/*.md")), ids=lambda path: path.stem)
+def test_published_benchmarks_are_what_their_measurements_give(path: Path, tmp_path: Path) -> None:
+    record = json.loads(path.with_suffix(".json").read_text())
+    write_benchmark_table(path.stem, record["measured"], tmp_path)
+    for written in tmp_path.iterdir():
+        assert written.read_text() == (path.parent / written.name).read_text()

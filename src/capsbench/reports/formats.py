@@ -12,6 +12,8 @@ from rich.table import Table
 from capsbench.reports.tables import Comparison, cells, numbers
 
 WIDER_THAN_ANY_TABLE = 10_000
+NAMES = ("Data", "Layer", "Network", "Router")
+"""Columns of texts; all others are of numbers."""
 ASIDE = r" ([\[(].*)$"
 """What a number's cell says in brackets behind it."""
 
@@ -31,7 +33,7 @@ def to_rich(table: pd.DataFrame, **options: object) -> Table:
     """A table of texts for rich, names to the left and numbers to the right."""
     shown = Table(**options)  # type: ignore[arg-type]
     for column in table.columns:
-        shown.add_column(column, justify="left" if column in ("Router", "Data") else "right", overflow="fold")
+        shown.add_column(column, justify="left" if column in NAMES else "right", overflow="fold")
     for row in table.itertuples(index=False):
         shown.add_row(*row)
     return shown
@@ -49,7 +51,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 def to_latex(table: pd.DataFrame, caption: str) -> str:
     """A table of texts for LaTeX with the packages booktabs and graphicx, scaled to the width of the text."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    alignment = "".join("l" if column in ("Router", "Data") else "r" for column in table.columns)
+    alignment = "".join("l" if column in NAMES else "r" for column in table.columns)
     text = style.to_latex(hrules=True, column_format=alignment)
     for character, written in LATEX.items():
         text = text.replace(character, written)

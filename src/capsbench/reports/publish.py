@@ -6,6 +6,7 @@ from pathlib import Path
 
 from capsbench.experiments import RESULT_FILE
 from capsbench.experiments.run import PICTURES
+from capsbench.reports.benchmarks import benchmark_markdown
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_markdown, write_table
@@ -13,13 +14,14 @@ from capsbench.reports.html import write_page
 from capsbench.reports.tables import Comparison, cells
 
 PUBLISHED = "published"
+BENCHMARKS = "benchmarks"
 REPORT = "report"
 PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
 """What a file may have that is to be committed."""
 
 KEPT = (RESULT_FILE, EQUIVARIANCE_FILE, f"{PICTURES}/reconstructions.png")
-BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w/-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
 def write_report(root: Path, *, interactive: bool = True) -> Comparison:
@@ -78,15 +80,24 @@ def publish(comparison: Comparison, root: Path, outputs: Path) -> Path:
 def filled(text: str, published: Path) -> str:
     """A text with the tables of published experiments between its markers, made from the runs published.
 
-    A marker is a line `<!-- table: EXPERIMENT -->`; what follows it up to `<!-- end -->` is replaced.
+    A marker is a line `<!-- table: EXPERIMENT -->` or `<!-- table: benchmarks/NAME -->`; what follows it up to
+    `<!-- end -->` is replaced.
 
     Raises:
-        ValueError: a marker names an experiment that has not been published.
+        ValueError: a marker names what has not been published.
     """
     return BLOCK.sub(lambda found: f"{found['begin']}\n{_table(published / found['name'])}\n{found['end']}", text)
 
 
 def _table(folder: Path) -> str:
+    benchmark = folder.with_name(f"{folder.name}.json")
+    if benchmark.is_file():
+        return benchmark_markdown(benchmark)
+    if folder.parent.name == BENCHMARKS:
+        raise ValueError(
+            f"{benchmark} is not there; publish it first: "
+            f"capsbench benchmark {folder.name} output_dir={folder.parents[1]}"
+        )
     if not folder.is_dir():
         raise ValueError(
             f"{folder} is not there; publish it first: capsbench report experiment={folder.name} publish=true"
