@@ -29,12 +29,17 @@ TRANSFORMS: dict[str, Callable[[], FullTransform | MatrixTransform]] = {
     "matrix 64": lambda: MatrixTransform(3, 2, 64),
 }
 BATCH = 4
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")),
+]
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a block holds two or three children, and the last is not full."""
-    monkeypatch.setitem(factored.BLOCK_BYTES, "cpu", 3000)
+    for kind in factored.BLOCK_BYTES:
+        monkeypatch.setitem(factored.BLOCK_BYTES, kind, 3000)
 
 
 def layer(
@@ -62,9 +67,8 @@ def children(transform: str, dtype: torch.dtype = torch.float64) -> Capsules:
 def answer(made: CapsuleLayer, given: Capsules) -> tuple[list[Tensor], list[Tensor]]:
     """What the layer gives, and every gradient of something that depends on all of it; zeros where none flows."""
     parents = made(given)
-    loss = (
-        parents.poses.sin() * torch.arange(1.0, 1 + parents.poses.shape[-1])
-    ).sum() + parents.activations.exp().sum()
+    numbers = torch.arange(1.0, 1 + parents.poses.shape[-1], device=parents.poses.device)
+    loss = (parents.poses.sin() * numbers).sum() + parents.activations.exp().sum()
     sources = [*given, *made.parameters()]
     gradients = torch.autograd.grad(loss, sources, allow_unused=True)
     return list(parents), [torch.zeros_like(s) if g is None else g for s, g in zip(sources, gradients, strict=True)]
@@ -73,7 +77,7 @@ def answer(made: CapsuleLayer, given: Capsules) -> tuple[list[Tensor], list[Tens
 def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """The largest of the tensors' errors, each relative to its largest element."""
     errors = [
-        (our.double() - their).abs().max() / (their.abs().max() + 1e-12)
+        (our.double().cpu() - their).abs().max() / (their.abs().max() + 1e-12)
         for our, their in zip(ours, theirs, strict=True)
     ]
     return max(errors).item()
@@ -96,14 +100,16 @@ def test_same_as_plain(
         torch.testing.assert_close(ours.get_buffer(name), buffer, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("transform", ["full 8 to 16", "matrix 9"])
 @pytest.mark.parametrize("router", ROUTERS)
-def test_float32_is_near_float64(router: str, transform: str) -> None:
+def test_float32_is_near_float64(router: str, transform: str, device: str) -> None:
     """Or, where the problem itself loses more digits (EM's variances), as near as where all votes are held."""
     parents, gradients = answer(layer(transform, router, "shared", "plain"), children(transform))
     plain = answer(layer(transform, router, "shared", "plain", torch.float32), children(transform, torch.float32))
-    single = layer(transform, router, "shared", "fused", torch.float32)
-    our_parents, our_gradients = answer(single, children(transform, torch.float32))
+    single = layer(transform, router, "shared", "fused", torch.float32).to(device)
+    poses, activations = (part.detach().to(device).requires_grad_() for part in children(transform, torch.float32))
+    our_parents, our_gradients = answer(single, Capsules(poses, activations))
     assert distance(our_parents, parents) <= max(1e-5, 2 * distance(plain[0], parents))
     assert distance(our_gradients, gradients) <= max(1e-4, 2 * distance(plain[1], gradients))
 
