@@ -176,6 +176,17 @@ def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) 
     assert said in fails(capsbench, "train", *arguments)
 
 
+def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config  # slow to import
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "/nowhere"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    said = fails(capsbench, "train", "trainer=smoke", "compile=default")
+    assert said.endswith(
+        "compile needs a C++ compiler such as g++, and none works here; install one, or take compile=null"
+    )
+
+
 def test_a_length_of_nothing_is_no_failed_run(capsbench: Run) -> None:
     fails(capsbench, "train", "trainer.max_epochs=0")
     assert not list(Path().rglob("error.txt"))

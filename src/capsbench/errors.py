@@ -67,6 +67,10 @@ def plain_exit(task: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+NO_COMPILER = "InvalidCxxCompiler"
+"""How torch.compile says so, in an error of several types."""
+
+
 def describe(error: BaseException) -> str:
     """An exception in one line."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -83,6 +87,8 @@ def describe(error: BaseException) -> str:
         return f"cannot read the override {error.override}: {error.message.splitlines()[0]}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _describe_key(cause) or _joined(error)
+    if str(error).startswith(NO_COMPILER):
+        return "compile needs a C++ compiler such as g++, and none works here; install one, or take compile=null"
     if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith(("hydra", "omegaconf")):
         return _joined(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
