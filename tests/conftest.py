@@ -1,6 +1,8 @@
 """Shared by all tests."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared, which developers and CI have")
     return SHARED
+
+
+@pytest.fixture
+def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Run a command in this process, in an empty folder; returns its output folder."""
+    from capsbench import cli  # not before shapes are checked on import
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAPSBENCH_DATA", raising=False)
+
+    def run(*arguments: str) -> Path:
+        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
+        cli.main()
+        return tmp_path / "outputs"
+
+    return run

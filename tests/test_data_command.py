@@ -1,7 +1,6 @@
 """`capsbench data` and `capsbench benchmark`, as typed."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,22 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsbench import cli
-
 Run = Callable[..., None]
-
-
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CAPSBENCH_DATA", raising=False)
-
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-
-    return run
 
 
 @pytest.fixture

@@ -1,27 +1,14 @@
 """One run over two processes."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from capsbench import cli
 from capsbench.experiments import Result
 
 Command = Callable[..., None]
-
-
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-
-    return run
 
 
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")

@@ -1,25 +1,11 @@
 """`capsbench report` as a command."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from capsbench import cli
-
 Command = Callable[..., None]
-
-
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-
-    return run
 
 
 SHORT = ("train", "trainer.max_epochs=1", "data.subset=64", "trainer.enable_progress_bar=false")

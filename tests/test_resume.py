@@ -40,17 +40,6 @@ STEPS = 14  # in two epochs of seven
 Command = Callable[..., None]
 
 
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-
-    return run
-
-
 def only_result(root: Path | str = "outputs") -> Result:
     (path,) = Path(root).rglob("result.json")
     return Result.load(path.parent)

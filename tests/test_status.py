@@ -1,27 +1,17 @@
 """`capsbench status` where a run's folder holds something unexpected."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from capsbench import cli
-
 Command = Callable[..., None]
 
 
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-
-    return run
 
 
 @pytest.fixture

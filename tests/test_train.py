@@ -13,23 +13,9 @@ import pytest
 import torch
 import yaml
 
-from capsbench import cli
 from capsbench.experiments import Result
 
 Run = Callable[..., Path]
-
-
-@pytest.fixture
-def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command in this process, in an empty folder; returns its output folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Path:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
-        return tmp_path / "outputs"
-
-    return run
 
 
 def fails(capsbench: Run, *arguments: str) -> str:

@@ -1,11 +1,14 @@
 """The file that says a run is finished."""
 
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from capsbench.experiments import RESULT_FILE, Result
+from capsbench.experiments import result as result_module
+from capsbench.experiments.result import versions
 
 
 def test_what_is_saved_is_what_is_loaded(result: Result, tmp_path: Path) -> None:
@@ -29,3 +32,11 @@ def test_a_file_that_is_no_result(tmp_path: Path, content: str) -> None:
     (tmp_path / RESULT_FILE).write_text(content)
     with pytest.raises(ValueError, match=r"result\.json is not a result of this version .* delete it"):
         Result.load(tmp_path)
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(result_module, "version", version)
+    assert versions()["capsbench"] == "not installed"

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,14 @@ class Result:
 def versions() -> dict[str, str]:
     """Versions of Python and the packages that compute."""
     packages = ("capsbench", "torch", "torchvision", "lightning", "torchmetrics")
-    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+    return {"python": platform.python_version()} | {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout on the path
+        return "not installed"
 
 
 def describe_device(device: torch.device) -> str:
