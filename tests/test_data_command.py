@@ -106,6 +106,8 @@ def test_an_unknown_benchmark(capsbench: Run) -> None:
     ("arguments", "said"),
     [
         (["paper", "targets=[fig9]"], "error: there is no target fig9; there are: fig4, fig5,"),
+        (["paper", "targets=fig4"], "error: targets must be a list such as [fig4], got fig4"),
+        (["layer", "output_dir=/proc/nowhere"], "error: cannot use /proc/nowhere"),
         (["layer", "repetitions=0"], "error: repetitions must be an integer of at least 1, got 0"),
         (["train", "steps=many"], "error: steps must be an integer of at least 1, got many"),
     ],

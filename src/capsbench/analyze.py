@@ -12,7 +12,6 @@ import torch
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
-from rich.console import Console
 
 from capsbench.analysis import measure_equivariance, measure_invariance, write_pictures
 from capsbench.analysis.equivariance import FEWEST_EXAMPLES
@@ -24,6 +23,7 @@ from capsbench.experiments.run import PICTURES
 from capsbench.reports.comparison import Run, panels
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_figure, equivariance_table, invariance_figure
 from capsbench.reports.figures import colors
+from capsbench.reports.formats import say
 
 HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
 Runs below a folder that an analysis does not fit (no decoder to draw with, no single shapes) are named and left out.
@@ -157,11 +157,6 @@ ANALYSES: dict[str, tuple[Callable[[Path, DictConfig], Run], Callable[[list[Run]
     "equivariance": (equivariance, compare_equivariance),
 }
 """What is done of each run, and then of all."""
-
-
-def say(line: str) -> None:
-    """Print a line as it is."""
-    Console(markup=False, highlight=False).print(line, soft_wrap=True)
 
 
 def _restore(folder: Path, config: DictConfig) -> TrainedRun:

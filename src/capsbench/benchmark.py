@@ -91,12 +91,18 @@ def app(config: DictConfig) -> None:
     for name in ("repetitions", "batch_size", "steps"):
         if not isinstance(config[name], int) or config[name] < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {config[name]}")
+    if not OmegaConf.is_list(config.targets):
+        raise ValueError(f"targets must be a list such as [{TARGETS[0]}], got {config.targets}")
+    path = Path(config.output_dir, "benchmarks", f"{config.name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     _quieten()
     keep_freed_memory()  # as in training
     measured = BENCHMARKS[config.name](config)
+    settings: Any = OmegaConf.to_container(config)
+    del settings["output_dir"]
     record: dict[str, Any] = {
         "benchmark": config.name,
-        "settings": {key: value for key, value in OmegaConf.to_object(config).items() if key != "output_dir"},  # type: ignore[union-attr]
+        "settings": settings,
         "measured": measured,
         "devices": [
             describe_device(torch.device(kind)) for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
@@ -104,8 +110,6 @@ def app(config: DictConfig) -> None:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    path = Path(config.output_dir, "benchmarks", f"{config.name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False))
 
     if config.name in TABLES:

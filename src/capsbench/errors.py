@@ -22,6 +22,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+NO_COMPILER = "InvalidCxxCompiler"
+"""How torch.compile says so, in an error of several types."""
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 
@@ -65,10 +67,6 @@ def plain_exit(task: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(f"error: {describe(error)}")
 
     return wrapped
-
-
-NO_COMPILER = "InvalidCxxCompiler"
-"""How torch.compile says so, in an error of several types."""
 
 
 def describe(error: BaseException) -> str:

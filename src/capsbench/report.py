@@ -9,7 +9,7 @@ from rich.console import Console
 
 from capsbench.errors import one_line, plain_exit
 from capsbench.reports.comparison import OnlySmokeError, unfinished
-from capsbench.reports.formats import narrow, to_rich
+from capsbench.reports.formats import narrow, say, to_rich
 from capsbench.reports.html import write_page
 from capsbench.reports.paper import targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, filled, publish, write_report
@@ -93,11 +93,6 @@ def in_order(names: list[str]) -> list[str]:
     """The paper's experiments in its order, then the others."""
     order = list(targets())
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
-def say(line: str) -> None:
-    """Print a line as it is."""
-    Console(markup=False, highlight=False).print(line, soft_wrap=True)
 
 
 def main() -> None:

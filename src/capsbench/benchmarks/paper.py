@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -68,7 +69,7 @@ def benchmark_paper(works: Sequence[Work], repetitions: int, steps: int, device:
                 seconds.append(times.seconds / steps)
         images = next(iter(data.test_dataloader())).images
         module.to(device)
-        evaluation = interleaved({"evaluation": lambda: module.answer(images)}, repetitions)["evaluation"]  # noqa: B023
+        evaluation = interleaved({"evaluation": partial(module.answer, images)}, repetitions)["evaluation"]
 
         train_examples, test_examples = EXAMPLES[work.data]
         steps_per_epoch = -(-train_examples // data.batch_size)

@@ -73,3 +73,8 @@ def to_html(table: pd.DataFrame) -> str:
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
     """The table without the column Data if that says the same in every row."""
     return table if table["Data"].nunique() > 1 else table.drop(columns="Data")
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    Console(markup=False, highlight=False).print(line, soft_wrap=True)

@@ -1,6 +1,7 @@
 """What makes the same training step take less time."""
 
 import ctypes
+import sys
 
 import torch
 from torch import nn
@@ -18,8 +19,7 @@ def keep_freed_memory() -> None:
     with clearing thousands of new pages. Tensors of 32 MiB and more get new pages all the same. Where there is another
     C library, nothing happens.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**25)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 

@@ -116,8 +116,8 @@ class ClassificationModule(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Let an epoch's metrics begin anew, though a checkpoint from the end of the one before holds that one's."""
         for name, metric in self.metrics.items():
-            if name.startswith("train_"):
-                metric.reset()  # type: ignore[operator]
+            if isinstance(metric, Metric) and name.startswith("train_"):
+                metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on a batch of what is watched during training: the validation or the test split."""
