@@ -21,8 +21,7 @@ from capsbench.data import DataError
 from capsbench.errors import describe, one_line, plain_exit
 from capsbench.experiments.run import PICTURES
 from capsbench.reports.comparison import Run, panels
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_figure, equivariance_table, invariance_figure
-from capsbench.reports.figures import colors
+from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
 from capsbench.reports.formats import say
 
 HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
@@ -141,15 +140,12 @@ def equivariance(folder: Path, config: DictConfig) -> Run:
 
 def compare_equivariance(runs: list[Run]) -> None:
     """Print the table of what was measured, and write figures that compare the runs beside them."""
-    root = Path(os.path.commonpath([run.folder for run in runs]))
-    for number, panel in enumerate(panels(runs)):
+    found = panels(runs)
+    for panel in found:
         say(panel.title)
         say(equivariance_table(panel).to_string(index=False))
-        suffix = f"-{number + 1}" if number else ""
-        palette = colors([panel])
-        for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
-            draw(panel, palette).savefig(root / f"{kind}{suffix}.png", dpi=120)
-            say(str(root / f"{kind}{suffix}.png"))
+    for path in write_equivariance(found, Path(os.path.commonpath([run.folder for run in runs]))):
+        say(str(path))
 
 
 ANALYSES: dict[str, tuple[Callable[[Path, DictConfig], Run], Callable[[list[Run]], None]]] = {

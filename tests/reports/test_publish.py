@@ -1,6 +1,7 @@
 """Results that are committed, and the README's tables made from them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,18 @@ AddRun = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "outputs" / "published"
 README = "# Title\n\n<!-- table: table3 -->\nold\n<!-- end -->\n\ntext\n"
+
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+MEASURED = re.compile(r"(?<![\w.,])(?<!Python )(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)")
+"""A number with decimals, or of percent, milliseconds or times."""
+
+
+def prose_and_tables(page: str) -> tuple[str, str]:
+    """What people wrote on a page, without code, and what was made from published results."""
+    tables = "\n".join(block[0] for block in publishing.BLOCK.finditer(page))
+    without = publishing.BLOCK.sub("", page)
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", without, flags=re.DOTALL)
+    return prose, tables
 
 
 @pytest.fixture
@@ -91,9 +104,46 @@ def test_a_readme_holds_tables_of_benchmarks(tmp_path: Path) -> None:
     assert "2.00 (1.00 to 3.00)" in filled(text, tmp_path)
 
 
-def test_our_readme_tells_what_is_published() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert filled(readme, PUBLISHED) == readme, "run: capsbench report readme=README.md"
+def test_a_readme_holds_tables_of_equivariance(outputs: Path) -> None:
+    text = README.replace("table3", "table3/equivariance")
+    with pytest.raises(
+        ValueError, match=r"no run in .*table3 was analysed; do it first: capsbench analyze equivariance"
+    ):
+        filled(text, outputs)
+    r2 = {"rotation": {"value": 0.25, "low": 0.125, "high": 0.5}}
+    measured = dict.fromkeys(("pose", "pose per class", "features", "activations"), r2)
+    for result in outputs.rglob("result.json"):
+        result.with_name("equivariance.json").write_text(json.dumps({"equivariance": measured}))
+    assert "0.25 ± 0.00" in filled(text, outputs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_our_pages_tell_what_is_published(page: Path) -> None:
+    text = page.read_text()
+    assert filled(text, PUBLISHED) == text, f"run: capsbench report readme={page.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_number_in_our_prose_stands_in_a_table_below_or_above_it(page: Path) -> None:
+    prose, tables = prose_and_tables(page.read_text())
+    unbacked = {
+        number for number in MEASURED.findall(prose) if not re.search(rf"(?<![\d.]){number}(?![\d.]*\d)", tables)
+    }
+    assert not unbacked
+
+
+def test_an_unbacked_number_is_found() -> None:
+    prose, tables = prose_and_tables(f"FM has 93.1 %, in 2 ms.\n\n{README}and 1.5 times `x=0.25`, 7 seeds")
+    assert MEASURED.findall(prose) == ["93.1", "2", "1.5"]
+    assert "old" in tables
+    assert "old" not in prose
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_our_pages_link_to_are_there(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert linked
+    assert [link for link in linked if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize(

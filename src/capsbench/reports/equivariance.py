@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capsbench.reports.comparison import PERCENT, Panel, Run
-from capsbench.reports.figures import in_order
+from capsbench.reports.figures import colors, in_order
 
 EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
@@ -127,6 +128,17 @@ def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
     grid[1, 0].set_ylabel("Winning activation, change %")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
+    """Write both figures of each panel that has analysed runs into a folder: equivariance.png, equivariance-2.png, …"""
+    paths = []
+    for number, panel in enumerate([panel for panel in panels if analysed(panel)]):
+        for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
+            path = folder / (f"{kind}-{number + 1}.png" if number else f"{kind}.png")
+            draw(panel, colors([panel])).savefig(path, dpi=120)
+            paths.append(path)
+    return paths
 
 
 def _line(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:

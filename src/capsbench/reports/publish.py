@@ -7,7 +7,7 @@ from pathlib import Path
 from capsbench.experiments import RESULT_FILE
 from capsbench.experiments.run import PICTURES
 from capsbench.reports.benchmarks import benchmark_markdown
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE
+from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_markdown, write_table
 from capsbench.reports.html import write_page
@@ -15,6 +15,7 @@ from capsbench.reports.tables import Comparison, cells
 
 PUBLISHED = "published"
 BENCHMARKS = "benchmarks"
+EQUIVARIANCE = "equivariance"
 REPORT = "report"
 PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
@@ -25,7 +26,7 @@ BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w/-]+) -->\n).*?(?P<end><!
 
 
 def write_report(root: Path, *, interactive: bool = True) -> Comparison:
-    """Compare the finished runs below an experiment's folder; write tables and curves to report/, and report.html.
+    """Compare the finished runs below an experiment's folder; write tables and figures to report/, and report.html.
 
     Raises:
         ValueError: there are no finished runs.
@@ -33,6 +34,7 @@ def write_report(root: Path, *, interactive: bool = True) -> Comparison:
     comparison = Comparison.of(root)
     write_table(comparison, root / REPORT)
     write_curves(comparison.panels, root / REPORT)
+    write_equivariance(comparison.panels, root / REPORT)
     write_page(root / PAGE, comparison.title, [comparison], interactive=interactive)
     return comparison
 
@@ -80,8 +82,8 @@ def publish(comparison: Comparison, root: Path, outputs: Path) -> Path:
 def filled(text: str, published: Path) -> str:
     """A text with the tables of published experiments between its markers, made from the runs published.
 
-    A marker is a line `<!-- table: EXPERIMENT -->` or `<!-- table: benchmarks/NAME -->`; what follows it up to
-    `<!-- end -->` is replaced.
+    A marker is a line `<!-- table: EXPERIMENT -->`, `<!-- table: EXPERIMENT/equivariance -->` or
+    `<!-- table: benchmarks/NAME -->`; what follows it up to `<!-- end -->` is replaced.
 
     Raises:
         ValueError: a marker names what has not been published.
@@ -89,17 +91,22 @@ def filled(text: str, published: Path) -> str:
     return BLOCK.sub(lambda found: f"{found['begin']}\n{_table(published / found['name'])}\n{found['end']}", text)
 
 
-def _table(folder: Path) -> str:
-    benchmark = folder.with_name(f"{folder.name}.json")
-    if benchmark.is_file():
-        return benchmark_markdown(benchmark)
-    if folder.parent.name == BENCHMARKS:
-        raise ValueError(
-            f"{benchmark} is not there; publish it first: "
-            f"capsbench benchmark {folder.name} output_dir={folder.parents[1]}"
-        )
+def _table(place: Path) -> str:
+    if place.parent.name == BENCHMARKS:
+        path = place.with_name(f"{place.name}.json")
+        if not path.is_file():
+            command = f"capsbench benchmark {place.name} output_dir={place.parents[1]}"
+            raise ValueError(f"{path} is not there; publish it first: {command}")
+        return benchmark_markdown(path)
+    folder = place.parent if place.name == EQUIVARIANCE else place
     if not folder.is_dir():
         raise ValueError(
             f"{folder} is not there; publish it first: capsbench report experiment={folder.name} publish=true"
         )
-    return to_markdown(cells(Comparison.of(folder)))
+    comparison = Comparison.of(folder)
+    if place.name != EQUIVARIANCE:
+        return to_markdown(cells(comparison))
+    tables = [table for panel in comparison.panels if not (table := equivariance_table(panel)).empty]
+    if not tables:
+        raise ValueError(f"no run in {folder} was analysed; do it first: capsbench analyze equivariance run=DIR")
+    return "\n\n".join(to_markdown(table) for table in tables)
