@@ -33,6 +33,12 @@ def test_check_what_is_here(capsbench: Run, capsys: pytest.CaptureFixture[str], 
     assert capsys.readouterr().out == "arrays: whole, 32 to train, 8 to test\n"
 
 
+def test_what_must_be_downloaded_is_not_here(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("data", "list", "cifar10_jpeg", "digits", "data_dir=nowhere")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert {row[1]: row[3] for row in rows}.items() >= {"cifar10_jpeg": "no", "digits": "yes"}.items()
+
+
 def test_check_of_something_damaged_fails(capsbench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_text("<html>")
     with pytest.raises(SystemExit) as error:

@@ -22,7 +22,7 @@ from capsbench import cli
 from capsbench.assemble import restore
 from capsbench.data import Digits
 from capsbench.experiments import Result, State
-from capsbench.training import ClassificationModule
+from capsbench.training import ClassificationModule, StopOnSignal
 
 RUN = (
     *(
@@ -112,6 +112,31 @@ def test_resumed_is_as_if_never_interrupted(
     assert "resumed" in capsys.readouterr().out
     assert_same(what_counts("outputs"), uninterrupted)
     assert not list(Path("outputs").rglob("resume.ckpt"))
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(
+    capsbench: Command, uninterrupted: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C reaches the ranks of a run on several devices from the terminal, and from their parent."""
+    with monkeypatch.context() as patch:
+        count_batches(patch, {8: terminate_twice})
+        with pytest.raises(SystemExit):
+            capsbench(*RUN)
+    assert list(Path("outputs").rglob("resume.ckpt"))
+    capsbench(*RUN)
+    assert_same(what_counts("outputs"), uninterrupted)
+
+
+def test_a_second_signal_exits_at_once(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(StopOnSignal, "ECHO_S", -1.0)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    count_batches(monkeypatch, {3: terminate_twice})
+    with pytest.raises(SystemExit) as stopped:
+        capsbench(*RUN)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert "interrupted by" not in capsys.readouterr().err, "nothing was finished or saved"
 
 
 def test_interrupted_twice_and_the_log_is_whole(
@@ -337,6 +362,11 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def terminate_twice() -> None:
+    terminate()
+    terminate()
+
+
 def run_out_of_memory() -> None:
     raise torch.OutOfMemoryError("out of memory")
 
@@ -397,7 +427,10 @@ def test_epochs_of_one_step_are_saved_too(
     assert logged["train/loss"].dropna().tolist() == pytest.approx([row["train/loss"] for row in only_result().history])
 
 
-@pytest.mark.parametrize(("setting", "batch"), [("+trainer.accumulate_grad_batches=2", 2), ("trainer.max_steps=10", 8)])
+@pytest.mark.parametrize(
+    ("setting", "batch"),
+    [("+trainer.accumulate_grad_batches=2", 2), ("trainer.max_steps=10", 8), ("trainer.max_steps=10", 9)],
+)
 def test_steps_of_several_batches_and_runs_that_end_in_mid_epoch(
     capsbench: Command, monkeypatch: pytest.MonkeyPatch, setting: str, batch: int
 ) -> None:

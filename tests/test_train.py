@@ -136,6 +136,12 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["data.flip=no"], "data.flip must be true or false, got no"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
         (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
+        (["data.subset=abc"], "data.subset must be a number or null, got abc"),
+        (["arch.vote_gain=big"], "arch.vote_gain must be a number or null, got big"),
+        (
+            ["data=multi_mnist", "data.absent=stand_in", "loss=spread"],
+            "takes one label for each image, got 2; use loss",
+        ),
         (["arch.blocks=3"], "arch.blocks must be a list such as [1, 1, 1], got 3"),
         (["trainer.devices=2"], "trainer.devices=2 needs trainer=ddp"),
         (["trainer=ddp", "trainer.devices=0"], "trainer.devices must be a number of at least 1, or auto, got 0"),
@@ -160,6 +166,23 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
 )
 def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) -> None:
     assert said in fails(capsbench, "train", *arguments)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_memory_order_is_what_was_asked_for(capsbench: Run, chosen: bool) -> None:
+    capsbench("train", "trainer=smoke", "data.subset=64", f"channels_last={chosen}")
+    (checkpoint,) = Path("outputs").rglob("last.ckpt")
+    weights = torch.load(checkpoint, weights_only=False)["state_dict"]
+    kernels = [weight for name, weight in weights.items() if "backbone" in name and weight.ndim == 4]
+    wide = [weight for weight in kernels if weight.shape[1] > 1 and weight.shape[2] > 1]  # others have both orders
+    assert wide
+    assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in wide} == {chosen}
+
+
+def test_one_device_of_a_trainer_for_several(capsbench: Run) -> None:
+    capsbench("train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "data.subset=64")
+    (path,) = Path("outputs").rglob("result.json")
+    assert "×" not in Result.load(path.parent).device
 
 
 def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,7 @@ def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
     except Exception as error:  # of a damaged file, whatever its reader stumbles over
         raise ValueError(f"{checkpoint} is damaged and cannot be read; delete {folder} and train again") from error
     data = build_data(config)
+    config.compile = None  # for a few batches it is not worth it
     module = build_module(config, data)
     try:
         kept = {name: value for name, value in saved["state_dict"].items() if not name.startswith("metrics.")}

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -90,7 +91,11 @@ def _config(name: str, overrides: list[str]) -> DictConfig:
 def _is_here(config: DictConfig) -> bool:
     if OmegaConf.missing_keys(config.data):
         return False
-    return all(files.find(Path(config.data_dir)) is not None for files in _kind(config).file_sets)
+    try:
+        data: ImageDataModule = instantiate(config.data)
+    except InstantiationException:
+        return False
+    return data.is_here()
 
 
 def _kind(config: DictConfig) -> type[ImageDataModule]:

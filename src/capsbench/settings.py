@@ -6,6 +6,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+NUMBERS_OR_NULL = ("data.subset", "arch.vote_gain")
+"""Settings that are null by default, and otherwise numbers."""
+
 
 def check_settings(config: DictConfig, loader: ConfigLoader) -> None:
     """Make sure that what was set for a run can be meant: it is compared with what it replaces.
@@ -28,8 +31,11 @@ def check_settings(config: DictConfig, loader: ConfigLoader) -> None:
             continue
         if isinstance(default, bool) and not isinstance(value, bool):
             raise ValueError(f"{key} must be true or false, got {value}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in NUMBERS_OR_NULL and not is_number:
+            raise ValueError(f"{key} must be a number or null, got {value}")
         numeric = isinstance(default, int | float) and not isinstance(default, bool)
-        if numeric and key != "seed" and not (isinstance(value, int | float) and not isinstance(value, bool)):
+        if numeric and key != "seed" and not is_number:
             raise ValueError(f"{key} must be a number such as {default}, got {value}")
         if isinstance(default, int) and isinstance(value, float) and key != "seed":
             raise ValueError(f"{key} must be a whole number such as {default}, got {value}")

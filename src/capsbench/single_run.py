@@ -49,10 +49,14 @@ def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
         Interrupted: a signal said to stop.
     """
     try:
-        devices = num_devices(config)
-        if devices == 1:
-            return _run_here(config, identity, folder)
-        return _run_on_several(config, identity, folder, devices)
+        resolved = config.copy()
+        OmegaConf.resolve(resolved)
+        resolved.trainer.devices = devices = num_devices(config)
+        if devices > 1:
+            return _run_on_several(resolved, identity, folder, devices)
+        if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
+            resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
+        return _run_here(resolved, identity, folder)
     except Interrupted:
         raise
     except Exception as error:
@@ -108,10 +112,8 @@ def _loggers(config: DictConfig, identity: Identity, folder: Path) -> list[Logge
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: Path, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
-    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    resolved.trainer.devices = devices
-    if resolved.trainer.accelerator == "cpu" or not torch.cuda.is_available():
-        resolved.trainer.sync_batchnorm = False
+    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        config.trainer.sync_batchnorm = False
         log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
     launch = LaunchConfig(
         min_nodes=1,
@@ -124,7 +126,7 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: Path, device
         start_method="spawn",
     )
     try:
-        elastic_launch(launch, _rank)(resolved, identity, folder)
+        elastic_launch(launch, _rank)(config, identity, folder)
     except SignalException as error:
         raise Interrupted(int(error.sigval)) from error
     except ChildFailedError as error:

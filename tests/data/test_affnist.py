@@ -52,6 +52,16 @@ def test_placement_is_new_each_epoch_and_repeats(data: FourDigits) -> None:
     assert not images(0).equal(images(1))
 
 
+def test_digits_held_out_are_placed_too_and_stay() -> None:
+    data = FourDigits(test_source="generated", per_digit=2)
+    data.setup()
+    data.splits["val"] = data.splits["train"]
+    first, again = (data.batch("val", Where(epoch, torch.arange(4))).images for epoch in (0, 5))
+    assert first.shape == (4, 1, 40, 40)
+    assert first.equal(again)
+    assert first.mul(255).round().sum(dim=(1, 2, 3)).equal(data.splits["val"].images.sum(dim=(1, 2, 3)).float())
+
+
 def test_generated_images_lose_no_ink_and_stay_the_same(data: FourDigits) -> None:
     test = data.splits["test"]
     assert test.images.shape == (200, 1, 40, 40)

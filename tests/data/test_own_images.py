@@ -44,6 +44,7 @@ def test_arrays_to_be_divided(tmp_path: Path) -> None:
         ({"images": IMAGES, "labels": LABELS[:-1]}, "20 images but 19 labels"),
         ({"images": IMAGES / 255, "labels": LABELS}, "images must be uint8 .* are float64"),
         ({"images": IMAGES[0, 0], "labels": LABELS[:11]}, r"are uint8 of shape \(11, 3\)"),
+        ({"images": IMAGES[..., :2], "labels": LABELS}, r"must have 1 channel \(grey\) or 3 \(RGB\), have 2"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels must count from 0, found -1"),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels must be integers"),
         ({"images": IMAGES, "labels": np.arange(20)}, "cannot be divided into training and test images"),
@@ -84,6 +85,17 @@ def test_folders_of_pictures(folder: Path) -> None:
     data.setup()
     assert data.splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert torch.equal(data.splits["test"].images[3], torch.from_numpy(IMAGES[6]).permute(2, 0, 1))
+
+
+def test_one_grey_picture_or_a_palette_takes_no_colour_away(folder: Path) -> None:
+    first, *_ = sorted((folder / "train").rglob("*.png"))
+    with Image.open(first) as picture:
+        picture.convert("L").save(first)
+    assert ImageFolder(path=folder).image_shape[0] == 3
+    for path in folder.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.convert("RGB").quantize(16).save(path)
+    assert ImageFolder(path=folder).image_shape[0] == 3
 
 
 def test_grey_jpegs(tmp_path: Path) -> None:

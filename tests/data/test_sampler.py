@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+import pytest
 import torch
 
 from capsbench.data.base import EpochSampler
@@ -23,6 +24,24 @@ def test_ranks_share_each_batch() -> None:
     whole, shares = batches(), [batches(rank, 3) for rank in range(3)]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
+
+
+def test_no_batch_is_a_single_example() -> None:
+    def sizes(examples: int, batch_size: int) -> list[int]:
+        sampler = EpochSampler(examples, batch_size, seed=1, shuffle=False, device=torch.device("cpu"))
+        found = [len(where.indices) for where in sampler]
+        assert len(found) == len(sampler)
+        return found
+
+    assert sizes(21, 10) == [10, 11]
+    assert sizes(22, 10) == [10, 10, 2]
+    assert sizes(3, 1) == [1, 1, 1]
+    assert sizes(1, 10) == [1]
+
+
+def test_fewer_examples_than_ranks() -> None:
+    with pytest.raises(ValueError, match="leave 2 of 12 examples for the last one, too few for 3 devices"):
+        EpochSampler(12, 10, seed=1, shuffle=False, device=torch.device("cpu"), world_size=3)
 
 
 def test_another_epoch_has_another_order() -> None:

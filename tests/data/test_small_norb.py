@@ -360,7 +360,7 @@ def test_novel_viewpoints(
         assert data.splits[split].labels.equal(every.splits[split].labels[rows])
 
 
-@pytest.mark.parametrize("options", [{"val_fraction": 0.25}, {"subset": 30}, {"val_fraction": 0.5, "subset": 20}])
+@pytest.mark.parametrize("options", [{"val_fraction": 0.4}, {"subset": 30}, {"val_fraction": 0.6, "subset": 20}])
 def test_viewpoints_follow_their_images(tiny: type[SmallNORB], tmp_path: Path, options: dict[str, Any]) -> None:
     every = loaded(tiny, tmp_path)
     known = {
@@ -372,6 +372,14 @@ def test_viewpoints_follow_their_images(tiny: type[SmallNORB], tmp_path: Path, o
     for name in data.splits.keys() - {"test"}:
         found = [known[image.numpy().tobytes()] for image in data.splits[name].images]
         assert data.info[name].tolist() == found
+
+
+def test_toys_are_held_out_whole(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    data = loaded(tiny, tmp_path, val_fraction=0.2)
+    held_out, rest = (set(data.info[name][:, 0].tolist()) for name in ("val", "train"))
+    assert (held_out, rest) == ({8, 9}, set(range(8)))
+    with pytest.raises(ValueError, match=r"must be 1 to 9 of the 10 toys of each class, got 0.01; 0.1 is one"):
+        loaded(tiny, tmp_path, val_fraction=0.01)
 
 
 @pytest.mark.parametrize(

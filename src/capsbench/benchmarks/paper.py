@@ -20,10 +20,10 @@ EXAMPLES = {
     "fashion_mnist": (60_000, 10_000),
     "mnist": (60_000, 10_000),
     "multi_mnist": (6_000_000, 1_000_000),
-    "small_norb": (24_300, 24_300),
+    "small_norb": (48_600, 48_600),
     "svhn": (73_257, 26_032),
 }
-"""Of the training and the test split of each data set."""
+"""Images of the training and the test split of each data set."""
 
 
 class Work(NamedTuple):
@@ -64,7 +64,7 @@ def benchmark_paper(works: Sequence[Work], repetitions: int, steps: int, device:
         seconds = []
         for repetition in range(repetitions + 1):
             trainer = quiet_trainer(steps + 1, times)
-            trainer.fit(module, train_dataloaders=data.train_dataloader())
+            trainer.fit(module, datamodule=data)
             if repetition:
                 seconds.append(times.seconds / steps)
         images = next(iter(data.test_dataloader())).images

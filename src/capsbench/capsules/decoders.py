@@ -1,5 +1,6 @@
 """Decoders: from the pose of a class capsule back to the image."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -93,6 +94,9 @@ class DenseDecoder(nn.Module):
         image_shape: (channels, height, width) of the images.
         num_classes, pose_dim: of the poses.
         hidden: units of the layers between.
+
+    Raises:
+        ValueError: a layer is to have no units.
     """
 
     def __init__(
@@ -104,16 +108,12 @@ class DenseDecoder(nn.Module):
         hidden: Sequence[int] = (512, 1024),
     ) -> None:
         super().__init__()
-        first, second = hidden
-        self.layers = nn.Sequential(
-            nn.Linear(num_classes * pose_dim, first),
-            nn.ReLU(),
-            nn.Linear(first, second),
-            nn.ReLU(),
-            nn.Linear(second, math.prod(image_shape)),
-            nn.Sigmoid(),
-            nn.Unflatten(1, image_shape),
-        )
+        widths = [num_classes * pose_dim, *hidden]
+        if min(widths) < 1:
+            raise ValueError(f"decoder.network.hidden must be numbers of at least 1, got {list(hidden)}")
+        layers = [part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
+        last = nn.Linear(widths[-1], math.prod(image_shape))
+        self.layers = nn.Sequential(*layers, last, nn.Sigmoid(), nn.Unflatten(1, image_shape))
 
     def forward(
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]

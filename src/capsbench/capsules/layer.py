@@ -26,6 +26,12 @@ class CapsuleLayer(nn.Module):
         vote_norm: batch normalisation of the votes, see `VoteNorm`.
         vote_gain: what its γ starts at; None asks the router (`Router.default_vote_gain`).
         feeds_capsules: another capsule layer reads this one's poses.
+
+    In training over several devices votes are formed whatever `router.implementation` says, for SyncBatchNorm needs
+    them.
+
+    Raises:
+        ValueError: vote_norm is unknown, or vote_gain not positive.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from capsbench.data.affine import transform_at_random
-from capsbench.data.base import Batch, FileDataModule, LabelledImages, stand_in_digits
+from capsbench.data.base import Batch, FileDataModule, LabelledImages, SplitName, Where, stand_in_digits
 from capsbench.data.errors import DataError
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.idx import MNIST
@@ -68,15 +68,20 @@ class AffNIST(FileDataModule):
         per_digit: int = 32,
         **options: Any,
     ) -> None:
+        self.test_source = test_source  # `is_here` asks for it
         super().__init__(**options)
         if test_source not in ("official", "generated"):
             raise ValueError(f"data.test_source must be official or generated, got {test_source}")
         if per_digit < 1:
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
-        self.test_source = test_source
         self.per_digit = per_digit
         if test_source == "generated" and not self.is_stand_in:
             self.title, self.stands_in_for = "affNIST (generated)", self.title
+
+    def is_here(self) -> bool:
+        """Whether MNIST is, and the official test file where that is asked for."""
+        needed = (self.digits,) if self.test_source == "generated" else self.file_sets
+        return all(files.find(self.data_dir) is not None for files in needed)
 
     def fetch(self) -> None:
         """Make sure the files are somewhere; download them if not."""
@@ -90,6 +95,14 @@ class AffNIST(FileDataModule):
         if self.test_source == "generated":
             return train, generate(self.test_digits, self.per_digit)
         return train, read_official(self._fetch_official() / self.source.files[0].name)
+
+    def batch(self, split: SplitName, where: Where) -> Batch:
+        """The batch of these examples; digits held out to tune on keep one place each."""
+        if split != "val":
+            return super().batch(split, where)
+        digits, labels = (part[where.indices] for part in self.splits[split])
+        images = self.train_images(digits, Draw(GENERATOR_SEED, 0, where.indices))
+        return Batch(images, labels, images.unsqueeze(1))
 
     def showcase(self, count: int) -> dict[str, Batch]:
         """Test digits placed as in training, and test images, as in the paper's table 4."""

@@ -21,7 +21,7 @@ class Arrays(ImageDataModule):
 
     It holds either `train_images`, `train_labels`, `test_images`, `test_labels`, or `images` and `labels`, of which a
     stratified share becomes the test split, the same for every seed. Images are uint8, (N, height, width) or (N,
-    height, width, channels); labels are integers from 0.
+    height, width, channels), grey or RGB; labels are integers from 0.
 
     Args:
         path: of the file.
@@ -101,5 +101,7 @@ class Arrays(ImageDataModule):
         if labels.min() < 0:
             raise DataError(f"{self.path}: labels must count from 0, found {labels.min()}")
         channels_last = images if images.ndim == 4 else images[..., None]
+        if channels_last.shape[3] not in (1, 3):
+            raise DataError(f"{self.path}: images must have 1 channel (grey) or 3 (RGB), have {channels_last.shape[3]}")
         pixels = torch.from_numpy(np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2)))
         return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))

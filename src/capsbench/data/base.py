@@ -59,7 +59,8 @@ class Where(NamedTuple):
 class EpochSampler(Sampler[Where]):
     """The batches of an epoch, as a function of (seed, epoch).
 
-    Ranks share each batch: together they see what a single process sees, each example once.
+    Ranks share each batch: together they see what a single process sees, each example once. One example that is left
+    over joins the batch before it: batch norm cannot be trained on a single one.
 
     Args:
         num_examples: in the split.
@@ -69,6 +70,9 @@ class EpochSampler(Sampler[Where]):
         device: where the indices are wanted.
         rank, world_size: this process's share.
         done: says, as an epoch begins, how many of its batches have been seen already: those before an interruption.
+
+    Raises:
+        ValueError: the last batch has too few examples for the ranks.
     """
 
     def __init__(
@@ -92,21 +96,33 @@ class EpochSampler(Sampler[Where]):
         self.world_size = world_size
         self.done = done
         self.epoch = 0
+        *_, last = self._divide(torch.arange(num_examples))
+        if len(last) < world_size:
+            raise ValueError(
+                f"batches of {batch_size} leave {len(last)} of {num_examples} examples for the last one, too few for "
+                f"{world_size} devices; set another data.batch_size, or data.eval_batch_size"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.num_examples // self.batch_size)
+        return len(self._divide(torch.empty(self.num_examples)))
 
     def __iter__(self) -> Iterator[Where]:
         if self.shuffle:
             order = permutation((self.seed, "order", self.epoch), self.num_examples, self.device)
         else:
             order = torch.arange(self.num_examples, device=self.device)
-        for indices in torch.split(order, self.batch_size)[self.done() :]:
+        for indices in self._divide(order)[self.done() :]:
             yield Where(self.epoch, indices[self.rank :: self.world_size])
+
+    def _divide(self, order: Tensor) -> list[Tensor]:
+        *batches, last = torch.split(order, self.batch_size)
+        if batches and len(last) == 1 < self.batch_size:
+            return [*batches[:-1], torch.cat([batches[-1], last])]
+        return [*batches, last]
 
 
 class BatchDataset(Dataset[Batch]):
@@ -190,6 +206,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self.subset = subset
         self.splits: dict[SplitName, LabelledImages] = {}
 
+    def is_here(self) -> bool:
+        """Whether nothing has to be downloaded."""
+        return True
+
     @abstractmethod
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Read the training and the test split.
@@ -205,7 +225,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         train, test = self._load_or_stand_in()
         splits: dict[SplitName, LabelledImages] = {"train": train, "test": test}
         if self.val_fraction:
-            rest, held_out = self._divide(train, test_size=self.val_fraction)
+            rest, held_out = self.hold_out(train)
             splits |= {"train": rest, "val": held_out}
         if self.subset is not None:
             if self.subset > len(splits["train"].labels):
@@ -218,6 +238,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
         return self.load()
+
+    def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+        """The training split without the share `val_fraction`, and that share.
+
+        Raises:
+            ValueError: the split is too small for it.
+        """
+        return self._divide(train, test_size=self.val_fraction)
 
     def _divide(self, split: LabelledImages, **sizes: float | int) -> tuple[LabelledImages, LabelledImages]:
         labels = split.labels.tolist()
@@ -343,10 +371,13 @@ class FileDataModule(ImageDataModule):
         if absent not in ("fetch", "stand_in"):
             raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
         self.data_dir = Path(data_dir)
-        missing = any(files.find(self.data_dir) is None for files in self.file_sets)
-        self.is_stand_in = absent == "stand_in" and missing
+        self.is_stand_in = absent == "stand_in" and not self.is_here()
         if self.is_stand_in:
             self.title, self.stands_in_for = f"{self.title} (stand-in)", self.title
+
+    def is_here(self) -> bool:
+        """Whether every file lies somewhere."""
+        return all(files.find(self.data_dir) is not None for files in self.file_sets)
 
     def prepare_data(self) -> None:
         """Make sure the files are somewhere; download them if not. Nothing for a stand-in."""

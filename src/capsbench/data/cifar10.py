@@ -39,6 +39,10 @@ class CIFAR10(FileDataModule):
     licence = "not stated"
     origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
+    def is_here(self) -> bool:
+        """Whether the archive, or what was extracted from it, lies somewhere."""
+        return self._extracted_place() is not None or super().is_here()
+
     def fetch(self) -> None:
         """Make sure the extracted batches are somewhere; download and extract the archive if not."""
         self._extracted()
@@ -50,9 +54,9 @@ class CIFAR10(FileDataModule):
 
     def _extracted(self) -> Path:
         """The folder that holds torchvision's `cifar-10-batches-py`, whole."""
-        for place in (self.data_dir / self.source.folder, self.data_dir):
-            if self._is_whole(place):
-                return place
+        whole = self._extracted_place()
+        if whole is not None:
+            return whole
         place = self.source.fetch(self.data_dir)
         archive = self.source.files[0].name
         self.source.check(place, archive)
@@ -69,6 +73,10 @@ class CIFAR10(FileDataModule):
                 f"{place / archive} does not hold CIFAR-10's batches; delete it to have it downloaded again"
             )
         return target
+
+    def _extracted_place(self) -> Path | None:
+        places = (self.data_dir / self.source.folder, self.data_dir)
+        return next((place for place in places if self._is_whole(place)), None)
 
     def _is_whole(self, place: Path) -> bool:
         if not (place / self.torchvision_class.base_folder).is_dir():

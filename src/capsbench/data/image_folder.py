@@ -13,6 +13,8 @@ from capsbench.data.base import ImageDataModule, LabelledImages
 from capsbench.data.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+GREY = ("1", "L", "LA", "I", "I;16")
+"""Pillow's modes without colours."""
 
 
 class ImageFolder(ImageDataModule):
@@ -48,8 +50,8 @@ class ImageFolder(ImageDataModule):
         files = self._files("train")[0]
         with _open(files[0]) as first:
             self.size = first.size
-            channels = len(first.getbands())
-        self.image_shape = (1 if channels == 1 else 3, self.size[1], self.size[0])
+        grey = all(_is_grey(path) for path in files)
+        self.image_shape = (1 if grey else 3, self.size[1], self.size[0])
         self.num_classes = len(self.classes)
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
@@ -100,6 +102,11 @@ class ImageFolder(ImageDataModule):
             except OSError as error:
                 raise DataError(f"{path} is damaged: {error}") from error
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _is_grey(path: Path) -> bool:
+    with _open(path) as image:
+        return image.mode in GREY
 
 
 def _open(path: Path) -> Image.Image:

@@ -170,9 +170,13 @@ class SmallNORB(FileDataModule):
         """(instance, elevation, azimuth, lighting) of each image, in the order of `splits`; empty before `setup`."""
         return {name: split.info for name, split in self.splits.items() if isinstance(split, Views)}
 
+    def is_here(self) -> bool:
+        """Whether the files, or the caches made of them, lie somewhere."""
+        return super().is_here() or all(self._cache_path(split).is_file() for split in STEMS)
+
     def fetch(self) -> None:
         """Make sure the files, or the caches made of them, are somewhere; download the files if not."""
-        if not all(self._cache_path(split).is_file() for split in STEMS):
+        if not self.is_here():
             self.source.fetch(self.data_dir)
 
     def load(self) -> tuple[Views, Views]:
@@ -187,13 +191,25 @@ class SmallNORB(FileDataModule):
         column, values = FAMILIAR[self.viewpoints]
         return _select(train, column, values), _select(test, column, set(INFO[column]) - set(values))
 
+    def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+        """Whole toys of each class: two views of one toy are too much alike to tune on one of them."""
+        if not isinstance(train, Views):
+            raise TypeError(f"smallNORB's splits are Views, got {type(train).__name__}")
+        toys = train.info[:, 0]
+        instances = sorted(set(toys.tolist()))
+        held_out = round(self.val_fraction * len(instances))
+        if not 0 < held_out < len(instances):
+            raise ValueError(
+                f"data.val_fraction must be 1 to {len(instances) - 1} of the {len(instances)} toys of each class, "
+                f"got {self.val_fraction}; {1 / len(instances):g} is one"
+            )
+        chosen = torch.isin(toys, torch.tensor(instances[-held_out:]))
+        return train.take((~chosen).nonzero().flatten().tolist()), train.take(chosen.nonzero().flatten().tolist())
+
     def stand_in(self) -> tuple[Views, Views]:
         """A few digits for toys, seen from nowhere in particular."""
         train, test = stand_in_digits((1, SIZE, SIZE), self.num_classes)
-        unknown = torch.zeros(1, len(INFO), dtype=torch.int64)
-        return Views.of(train, unknown.repeat(len(train.labels), 1)), Views.of(
-            test, unknown.repeat(len(test.labels), 1)
-        )
+        return _without_viewpoint(train), _without_viewpoint(test)
 
     def _load_split(self, split: SplitName) -> Views:
         path = self._cache_path(split)
@@ -324,6 +340,13 @@ def _shrink(pairs: np.ndarray, chunk: int = 512) -> UInt8[Tensor, "example 1 48 
         resized = F.interpolate(images, size=(SIZE, SIZE), mode="bilinear", antialias=True)
         shrunk[2 * start : 2 * start + len(images)] = resized.round().to(torch.uint8)
     return shrunk
+
+
+def _without_viewpoint(split: LabelledImages) -> Views:
+    """Views of five toys of each class."""
+    info = torch.zeros(len(split.labels), len(INFO), dtype=torch.int64)
+    info[:, 0] = torch.arange(len(info)) % len(CLASSES)
+    return Views.of(split, info)
 
 
 def _select(views: Views, column: str, values: Sequence[int] | set[int]) -> Views:

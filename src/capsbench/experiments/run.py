@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
 from capsbench.analysis import write_pictures
 from capsbench.data import ImageDataModule
@@ -80,7 +79,6 @@ def train_and_test(
         progress_bar: show one on the terminal.
         checkpoint_every: the time between two checkpoints.
     """
-    channels_last(module)
     throughput, history = Throughput(), History()
     stop = StopOnSignal()
     trainer = make_trainer(
@@ -199,10 +197,3 @@ def is_smoke(identity: Identity) -> bool:
 
 def _cuts_nothing(limit: Any) -> bool:
     return limit is None or limit is False or (isinstance(limit, float) and limit == 1.0)
-
-
-def channels_last(model: nn.Module) -> None:
-    """Keep convolution weights channels last, the layout the fast kernels want; about 1.5× on a CPU."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            layer.to(memory_format=torch.channels_last)

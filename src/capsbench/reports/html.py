@@ -35,12 +35,16 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
     loader = jinja2.PackageLoader("capsbench.reports", package_path="")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("report.html.jinja")
     runs = [run for comparison in comparisons for run in comparison.runs]
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        for name, version in run.result.versions.items():
+            versions.setdefault(name, set()).add(version)
     page = template.render(
         title=title,
         experiments=[_experiment(comparison, interactive) for comparison in comparisons],
         plotly=plotly_source() if interactive else None,
         devices=sorted({run.result.device for run in runs}),
-        versions=runs[-1].result.versions,
+        versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
         commits=sorted({run.result.git_commit or "unknown" for run in runs}),
     )
     path.write_text(page, encoding="utf-8")

@@ -22,6 +22,16 @@ def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int6
     return zeros.scatter(1, labels.reshape(len(labels), -1), 1)
 
 
+def check_single(labels: Int64[Tensor, "batch *several"]) -> None:
+    """Make sure that each example has one label.
+
+    Raises:
+        ValueError: they have several.
+    """
+    if labels.ndim > 1:
+        raise ValueError(f"this loss takes one label for each image, got {labels.shape[1]}; use loss=margin")
+
+
 class MarginLoss(nn.Module):
     """Eq. 9 of the paper; Sabour et al. 2017 (arXiv:1710.09829), eq. 4. Summed over classes, mean over the batch.
 
@@ -62,9 +72,10 @@ class CrossEntropyLoss(nn.Module):
         self.normalize = normalize
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch"], progress: float = 1.0
+        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; `progress` plays no part."""
+        """The loss of a batch; `progress` plays no part. ValueError where an image has several labels."""
+        check_single(labels)
         if not self.normalize:
             return F.cross_entropy(activations, labels)
         tiny = 1e-7
@@ -87,9 +98,10 @@ class SpreadLoss(nn.Module):
         self.end = end
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch"], progress: float = 1.0
+        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; `progress` in [0, 1] is how much of the training is done."""
+        """The loss of a batch; `progress` in [0, 1] is how much of the training is done. ValueError as above."""
+        check_single(labels)
         margin = self.start + (self.end - self.start) * progress
         right = activations.gather(1, labels.unsqueeze(1))
         costs = (margin - (right - activations)).clamp_min(0).square()

@@ -30,14 +30,19 @@ class Interrupted(Exception):
 class StopOnSignal(lightning.Callback):
     """Notes SIGTERM and SIGINT while the run trains and is tested, for `ResumeCheckpoint`; a second one exits at once.
 
+    The same signal within a second is no second one: it comes from the terminal, and again from the process that
+    started this one.
+
     Attributes:
         received: the signal's number, once there was one.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    ECHO_S = 1.0
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._received_at = 0.0
         self._before: dict[int, Any] = {}
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -72,9 +77,11 @@ class StopOnSignal(lightning.Callback):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._received_at = number, now
+        elif number != self.received or now - self._received_at > self.ECHO_S:
             os._exit(128 + number)
-        self.received = number
 
     def asked(self, trainer: lightning.Trainer) -> bool:
         """Whether to stop: ranks stop at the same step, whichever of them got the signal."""
@@ -88,7 +95,7 @@ class ResumeCheckpoint(Checkpoint):
     From any step of an epoch but the last a run goes on exactly, since the order and the augmentation of batches are
     computed from the epoch and the step, and metrics are part of the state; so it does from the end of an epoch, after
     its evaluation. Not from between the two: there Lightning would take the evaluation for done. So the state before
-    an epoch's last step is kept in memory, to be saved where the run is told to stop later than that.
+    an epoch's last step, or the run's, is kept in memory, to be saved where the run is told to stop later than that.
 
     With `max_steps` Lightning would take an epoch that is over for one to be ended, so nothing is saved there.
 
@@ -120,7 +127,7 @@ class ResumeCheckpoint(Checkpoint):
         batch_idx: int,
     ) -> None:
         done = batch_idx + 1
-        if trainer.is_last_batch:
+        if trainer.is_last_batch or trainer.global_step == trainer.max_steps:
             self._stop_if_asked(trainer)
         elif done % trainer.accumulate_grad_batches == 0:  # gradients are no part of the state
             self._save_if_due(trainer, done)
@@ -142,10 +149,15 @@ class ResumeCheckpoint(Checkpoint):
         if asked or trainer.strategy.broadcast(due):
             write_checkpoint(trainer, self.path)
             self._saved, self._kept = time.monotonic(), None
-        elif done + trainer.accumulate_grad_batches >= trainer.num_training_batches:
+        elif self._next_is_last(trainer, done):
             self._kept = deepcopy(state_of(trainer))
         if asked:
             self._interrupt()
+
+    @staticmethod
+    def _next_is_last(trainer: lightning.Trainer, done: int) -> bool:
+        ends_epoch = done + trainer.accumulate_grad_batches >= trainer.num_training_batches
+        return ends_epoch or trainer.global_step + 1 == trainer.max_steps
 
     def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
         if self.stop.asked(trainer):
