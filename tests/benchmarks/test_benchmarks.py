@@ -1,11 +1,13 @@
 """Benchmarks in miniature: everything is measured, and against what it should be."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from capsbench.benchmarks import layer, scaling, train
+from capsbench.benchmarks import layer, scaling, table1, train
 from capsbench.benchmarks.measure import interleaved, peak_bytes, ratio
 from capsbench.capsules import FullTransform
 from capsbench.reports.benchmarks import draw_layer, draw_scaling
@@ -32,6 +34,16 @@ def test_peak_is_what_is_allocated_beyond_what_is_left() -> None:
     assert peak_bytes(way, CPU) == pytest.approx(8 * 1024, abs=64)
 
 
+def taking(milliseconds: dict[str, float]) -> Callable[..., dict[str, list[float]]]:
+    """What `interleaved` would find of ways that take so long; a way is known by how its name ends."""
+
+    def found(ways: dict[str, Any], repetitions: int) -> dict[str, list[float]]:
+        known = {way: next((ms for end, ms in milliseconds.items() if way.endswith(end)), 1.0) for way in ways}
+        return {way: [ms] * repetitions for way, ms in known.items()}
+
+    return found
+
+
 @pytest.fixture
 def _small_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "SHAPES", {"tiny": layer.Shape(lambda: FullTransform(5, 2, 4, 4))})
@@ -51,6 +63,14 @@ def test_layers(tmp_path: Path) -> None:
     assert (tmp_path / "layer.png").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("_small_layers")
+def test_layers_are_compared_with_the_plain_one_and_with_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "interleaved", taking({"plain": 8.0, "fused": 2.0, "votes alone": 4.0}))
+    measured = layer.benchmark_layer(repetitions=2, batch_size=3, device=CPU)
+    assert measured["tiny, FM fused ÷ plain, forward"]["median"] == 0.25
+    assert measured["tiny, FM fused ÷ votes alone, forward"]["median"] == 0.5
+
+
 def test_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "BASE", {"children": 3, "parents": 2, "batch": 2})
     monkeypatch.setattr(scaling, "SIZES", {"children": (2, 4), "parents": (2,), "batch": (1,)})
@@ -68,3 +88,19 @@ def test_training(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = train.benchmark_train(repetitions=1, steps=2, compile_mode=None, device=CPU)
     assert measured["small, FM, ours: images/s"]["median"] > 0
     assert measured["small, FM, Lightning ÷ bare loop, images/s"]["median"] > 0
+
+
+def test_training_is_compared_with_the_plain_way_and_the_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "_bare", lambda model, data, fused=True: 2.0 if fused else 4.0)
+    monkeypatch.setattr(train, "_in_lightning", lambda model, data, steps: 2.5)
+    measured = train.benchmark_train(repetitions=1, steps=2, compile_mode=None, device=CPU)
+    assert measured["capsnet_light, FM, ours: images/s"]["median"] == 2 * train.BATCH_SIZE / 2.0
+    assert measured["capsnet_light, FM, ours: times as fast as plain"]["median"] == 2.0
+    assert measured["capsnet_light, FM, Lightning ÷ bare loop, images/s"]["median"] == 0.8
+
+
+def test_table1_compares_with_fm_and_fm_with_no_routing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table1, "interleaved", taking({"dynamic(3)": 6.0, "FM": 4.0, "no routing": 2.0}))
+    measured = table1.benchmark_table1(repetitions=2, batch_size=1)
+    assert measured["CIFAR-10, CPU, dynamic(3) ÷ FM"]["median"] == 1.5
+    assert measured["Fashion-MNIST, CPU, FM ÷ no routing"]["median"] == 2.0

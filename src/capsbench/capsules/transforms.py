@@ -35,6 +35,9 @@ class FullTransform(nn.Module):
         num_children: n. num_parents: J. child_dim: d, dimensions of a child pose. pose_dim: k, of a vote.
         weight_init: see `glorot_normal_`.
 
+    Raises:
+        ValueError: weight_init is unknown.
+
     Source: Sabour et al. 2017 (arXiv:1710.09829), eq. 2.
     """
 

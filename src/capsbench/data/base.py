@@ -402,8 +402,15 @@ class FileDataModule(ImageDataModule):
 
 def stand_in_digits(shape: tuple[int, int, int], num_classes: int) -> tuple[LabelledImages, LabelledImages]:
     """512 and 256 of scikit-learn's digits, enlarged to (channels, height, width), in so many classes."""
+    channels, *size = shape
+    digits = enlarged_digits(size)
+    whole = LabelledImages(digits.images.repeat(1, channels, 1, 1), digits.labels % num_classes)
+    return whole.take(range(512)), whole.take(range(512, 768))
+
+
+def enlarged_digits(size: Sequence[int]) -> LabelledImages:
+    """scikit-learn's 1,797 digits of 8×8, enlarged (bilinear) to (height, width), 0…16 scaled to bytes."""
     pixels, labels = load_digits(return_X_y=True)
     small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
-    images = F.interpolate(small, size=shape[1:], mode="bilinear").round().to(torch.uint8).repeat(1, shape[0], 1, 1)
-    whole = LabelledImages(images, torch.from_numpy(labels).long() % num_classes)
-    return whole.take(range(512)), whole.take(range(512, 768))
+    images = F.interpolate(small, size=tuple(size), mode="bilinear").round().to(torch.uint8)
+    return LabelledImages(images, torch.from_numpy(labels).long())

@@ -1,15 +1,10 @@
 """The handwritten digits that come with scikit-learn: real, small, and there without a download."""
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from capsbench.data.base import ImageDataModule, LabelledImages
+from capsbench.data.base import SPLIT_SEED, ImageDataModule, LabelledImages, enlarged_digits
 
 TEST_FRACTION = 0.2
-SPLIT_SEED = 0
 
 
 class Digits(ImageDataModule):
@@ -25,15 +20,13 @@ class Digits(ImageDataModule):
     origin = "scikit-learn (UCI Optical Recognition of Handwritten Digits)"
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Enlarge (bilinear), scale 0…16 to bytes, split."""
-        pixels, labels = load_digits(return_X_y=True)
-        small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
-        images = F.interpolate(small, size=self.image_shape[1:], mode="bilinear").round().to(torch.uint8)
+        """Enlarge, split."""
+        digits = enlarged_digits(self.image_shape[1:])
+        labels = digits.labels.tolist()
         train, test = train_test_split(
-            np.arange(len(labels)), test_size=TEST_FRACTION, stratify=labels, random_state=SPLIT_SEED
+            range(len(labels)), test_size=TEST_FRACTION, stratify=labels, random_state=SPLIT_SEED
         )
-        targets = torch.from_numpy(labels).long()
-        return LabelledImages(images[train], targets[train]), LabelledImages(images[test], targets[test])
+        return digits.take(train), digits.take(test)
 
     def plain_images(self) -> LabelledImages:
         """The test images."""

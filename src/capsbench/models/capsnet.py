@@ -23,7 +23,8 @@ class CapsNet(nn.Module):
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
 
     Raises:
-        ValueError: the image is smaller than 17×17, which leaves the 9×9 convolutions nothing to look at.
+        ValueError: the image is smaller than 17×17, which leaves the 9×9 convolutions nothing to look at; or
+            weight_init is unknown.
     """
 
     def __init__(

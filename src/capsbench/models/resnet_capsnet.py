@@ -44,7 +44,8 @@ class ResNetCapsNet(nn.Module):
             paper, too slow for trainings of only a few hundred steps.
 
     Raises:
-        ValueError: the image is smaller than 8×8, blocks are not three positive numbers, pose_dim is not a square.
+        ValueError: the image is smaller than 8×8, blocks are not three positive numbers, pose_dim is not a square,
+            vote_norm or weight_init is unknown, vote_gain is not positive.
     """
 
     def __init__(
