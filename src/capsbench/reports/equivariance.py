@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capsbench.reports.comparison import PERCENT, Panel, Run
-from capsbench.reports.figures import colors, in_order
+from capsbench.reports.figures import colors, in_order, legend_below
 
 EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
@@ -107,7 +107,7 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
     ax.set_xticks(range(len(UNITS)), list(UNITS.values()))
     ax.set(ylabel="R² on digits not fitted", ylim=(0, 1.02), title="What the winning pose tells of a transformation")
     ax.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=3)
+    legend_below(figure, {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)})
     return figure
 
 
@@ -126,7 +126,8 @@ def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
             below.set_xlabel(title)
     grid[0, 0].set_ylabel("Accuracy %")
     grid[1, 0].set_ylabel("Winning activation, change %")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    found = grid[0, 0].get_legend_handles_labels()
+    legend_below(figure, {label: handle for handle, label in zip(*found, strict=True)})
     return figure
 
 

@@ -3,13 +3,18 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from capsbench.reports.comparison import ACCURACIES, COMPARED_WITH, PERCENT, Line, Panel, Run
+
+HANDLE_INCHES, LETTER_INCHES, ROW_INCHES = 0.6, 0.085, 0.22
+"""Of a legend at matplotlib's usual size of letters."""
 
 CURVES = dict(zip(ACCURACIES, ("Training accuracy", "Test accuracy"), strict=True))
 
@@ -38,24 +43,38 @@ def seeds_per_epoch(runs: list[Run], metric: str) -> pd.DataFrame:
 def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
     """Accuracy per epoch, training beside test, a row for each panel.
 
-    The line is the mean over seeds, the band reaches from the lowest seed to the highest.
+    The line is the mean over seeds, the band reaches from the lowest seed to the highest; where accuracy was measured
+    once, a point and a bar.
     """
-    figure = Figure(figsize=(10, 0.6 + 3.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(10, 0.3 + 3.4 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
     for panel, axes in zip(panels, grid, strict=True):
         for ax, (metric, title) in zip(axes, CURVES.items(), strict=True):
             for label, runs in in_order(panel):
                 seeds = seeds_per_epoch(runs, metric)
-                band = seeds.min(axis=1), seeds.max(axis=1)
-                ax.fill_between(seeds.index, *band, color=palette[label], alpha=0.2, linewidth=0)
-                ax.plot(seeds.index, seeds.mean(axis=1), color=palette[label], label=label_of(label, runs))
+                low, mean, high = seeds.min(axis=1), seeds.mean(axis=1), seeds.max(axis=1)
+                style = {"color": palette[label], "label": label_of(label, runs)}
+                if len(seeds) == 1:
+                    ax.errorbar(seeds.index, mean, yerr=[mean - low, high - mean], marker="o", capsize=4, **style)
+                else:
+                    ax.fill_between(seeds.index, low, high, color=palette[label], alpha=0.2, linewidth=0)
+                    ax.plot(seeds.index, mean, **style)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(title=f"{panel.title}: {title.lower()}" if len(panels) > 1 else title, xlabel="Epoch")
             ax.grid(alpha=0.3)
         axes[0].set_ylabel("Accuracy %")
     found = [ax.get_legend_handles_labels() for ax in grid[:, 0]]
     by_label = {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
-    figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=3)
+    legend_below(figure, by_label)
     return figure
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """A legend of labels and their handles below the axes, in as many columns as fit; the figure grows by its rows."""
+    widest = HANDLE_INCHES + LETTER_INCHES * max(map(len, handles), default=0)
+    columns = max(1, min(3, int(figure.get_figwidth() / widest)))
+    figure.set_figheight(figure.get_figheight() + ROW_INCHES * -(-len(handles) // columns))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
 def label_of(label: str, runs: list[Run]) -> str:
