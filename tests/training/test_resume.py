@@ -9,6 +9,7 @@ from capsbench.training import Interrupted, StopOnSignal
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StopOnSignal, "ECHO_S", -1.0)  # else the second would be the first, passed on
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
     stop = StopOnSignal()
