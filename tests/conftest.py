@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+
+from capsbench.launch.threads import let_threads_sleep
+
+let_threads_sleep()
+import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -27,7 +31,7 @@ def shared() -> Path:
 @pytest.fixture
 def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Run a command in this process, in an empty folder; returns its output folder."""
-    from capsbench import cli  # not before shapes are checked on import
+    from capsbench.commands import cli  # not before shapes are checked on import
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAPSBENCH_DATA", raising=False)

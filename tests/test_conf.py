@@ -10,11 +10,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from capsbench import data, sweep
-from capsbench.assemble import build_data, build_module
-from capsbench.experiments import Identity
+from capsbench import data
+from capsbench.launch import sweep
+from capsbench.launch.build import build_data, build_module
+from capsbench.launch.config import CONF
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
-from capsbench.train import CONF
+from capsbench.runs import Identity
 
 
 def compose(*overrides: str) -> Any:

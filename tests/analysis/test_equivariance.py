@@ -46,7 +46,7 @@ def digits() -> Digits:
 class Patches(Digits):
     """400 equal squares: where the ink's centre is, the square is."""
 
-    def plain_images(self) -> LabelledImages:
+    def untransformed_images(self) -> LabelledImages:
         images = torch.zeros(400, 1, 32, 32, dtype=torch.uint8)
         images[:, :, 10:22, 10:22] = 200
         return LabelledImages(images, torch.zeros(400, dtype=torch.int64))

@@ -9,7 +9,7 @@ from torch import nn
 
 from capsbench.analysis.reconstructions import pose_tours, reconstruct, two_digit_examples, write_pictures
 from capsbench.data import Digits, LabelledImages, MultiMNIST
-from capsbench.data.base import Where
+from capsbench.data.module import BatchKey
 from capsbench.routing import Capsules
 from capsbench.training import ClassificationModule, MarginLoss
 
@@ -31,7 +31,7 @@ class Knows(nn.Module):
 
     def __init__(self, data: TwoDigits) -> None:
         super().__init__()
-        self.images, labels, _ = data.batch("test", Where(0, torch.arange(data.num_examples("test"))))
+        self.images, labels, _ = data.batch("test", BatchKey(0, torch.arange(data.num_examples("test"))))
         labels = torch.where(labels == 9, 2, labels)
         self.activations = nn.Parameter(nn.functional.one_hot(labels, 10).sum(dim=1).clamp_max(1).float())
 
@@ -66,7 +66,7 @@ def pairs(classes: torch.Tensor) -> list[set[int]]:
 
 
 def test_the_predicted_classes_are_drawn_unless_others_are_named(module: ClassificationModule, data: TwoDigits) -> None:
-    batch = data.batch("test", Where(0, torch.arange(6)))
+    batch = data.batch("test", BatchKey(0, torch.arange(6)))
     found = reconstruct(module, batch)
     assert found.chosen.equal(found.predicted)
     assert found.drawn[:, :, 0, 0, 0].mul(10).round().long().equal(found.predicted)
@@ -133,7 +133,7 @@ class FirstPixel(nn.Module):
 
     def __init__(self, data: Digits) -> None:
         super().__init__()
-        self.images, self.labels, _ = data.batch("test", Where(0, torch.arange(data.num_examples("test"))))
+        self.images, self.labels, _ = data.batch("test", BatchKey(0, torch.arange(data.num_examples("test"))))
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: torch.Tensor) -> Capsules:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from capsbench.capsules import CapsuleLayer, FullTransform, MatrixTransform, VoteNormKind
-from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement, factored
+from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement
+from capsbench.routing import votes as lazy
 
 ROUTERS = {
     "fm": FMAgreement,
@@ -38,8 +39,8 @@ DEVICES = [
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a block holds two or three children, and the last is not full."""
-    for kind in factored.BLOCK_BYTES:
-        monkeypatch.setitem(factored.BLOCK_BYTES, kind, 3000)
+    for kind in lazy.BLOCK_BYTES:
+        monkeypatch.setitem(lazy.BLOCK_BYTES, kind, 3000)
 
 
 def layer(
@@ -64,7 +65,7 @@ def children(transform: str, dtype: torch.dtype = torch.float64) -> Capsules:
     return Capsules(poses.to(dtype).requires_grad_(), activations.to(dtype).requires_grad_())
 
 
-def answer(made: CapsuleLayer, given: Capsules) -> tuple[list[Tensor], list[Tensor]]:
+def predict(made: CapsuleLayer, given: Capsules) -> tuple[list[Tensor], list[Tensor]]:
     """What the layer gives, and every gradient of something that depends on all of it; zeros where none flows."""
     parents = made(given)
     numbers = torch.arange(1.0, 1 + parents.poses.shape[-1], device=parents.poses.device)
@@ -93,7 +94,7 @@ def test_same_as_plain(
 ) -> None:
     plain, ours = (layer(transform, router, vote_norm, name).train(training) for name in ("plain", implementation))
     given = children(transform)
-    (parents, gradients), (our_parents, our_gradients) = answer(plain, given), answer(ours, given)
+    (parents, gradients), (our_parents, our_gradients) = predict(plain, given), predict(ours, given)
     assert distance(our_parents, parents) <= 1e-10
     assert distance(our_gradients, gradients) <= 1e-9
     for name, buffer in plain.named_buffers():
@@ -105,11 +106,11 @@ def test_same_as_plain(
 @pytest.mark.parametrize("router", ROUTERS)
 def test_float32_is_near_float64(router: str, transform: str, device: str) -> None:
     """Or, where the problem itself loses more digits (EM's variances), as near as where all votes are held."""
-    parents, gradients = answer(layer(transform, router, "shared", "plain"), children(transform))
-    plain = answer(layer(transform, router, "shared", "plain", torch.float32), children(transform, torch.float32))
+    parents, gradients = predict(layer(transform, router, "shared", "plain"), children(transform))
+    plain = predict(layer(transform, router, "shared", "plain", torch.float32), children(transform, torch.float32))
     single = layer(transform, router, "shared", "fused", torch.float32).to(device)
     poses, activations = (part.detach().to(device).requires_grad_() for part in children(transform, torch.float32))
-    our_parents, our_gradients = answer(single, Capsules(poses, activations))
+    our_parents, our_gradients = predict(single, Capsules(poses, activations))
     assert distance(our_parents, parents) <= max(1e-5, 2 * distance(plain[0], parents))
     assert distance(our_gradients, gradients) <= max(1e-4, 2 * distance(plain[1], gradients))
 

@@ -5,13 +5,13 @@ from itertools import chain
 import pytest
 import torch
 
-from capsbench.data.base import EpochSampler
+from capsbench.data.module import EpochSampler
 
 
 def batches(rank: int = 0, world_size: int = 1, epoch: int = 0) -> list[list[int]]:
     sampler = EpochSampler(103, 10, seed=1, shuffle=True, device=torch.device("cpu"), rank=rank, world_size=world_size)
     sampler.set_epoch(epoch)
-    found = [where.indices.tolist() for where in sampler]
+    found = [key.indices.tolist() for key in sampler]
     assert len(found) == len(sampler)
     return found
 
@@ -29,7 +29,7 @@ def test_ranks_share_each_batch() -> None:
 def test_no_batch_is_a_single_example() -> None:
     def sizes(examples: int, batch_size: int) -> list[int]:
         sampler = EpochSampler(examples, batch_size, seed=1, shuffle=False, device=torch.device("cpu"))
-        found = [len(where.indices) for where in sampler]
+        found = [len(key.indices) for key in sampler]
         assert len(found) == len(sampler)
         return found
 

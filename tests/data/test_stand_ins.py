@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from capsbench.data import CIFAR10, MNIST, SVHN, AffNIST, FashionMNIST, ImageDataModule, MultiMNIST, SmallNORB
-from capsbench.data.base import Where
 from capsbench.data.files import FileSet
+from capsbench.data.module import BatchKey
 
 
 def absent(kind: type[ImageDataModule]) -> type[ImageDataModule]:
@@ -26,7 +26,7 @@ def test_batches_have_the_sets_form_and_the_name_says_what_they_are(
     data.prepare_data()
     data.setup()
     for split in ("train", "test"):
-        images, labels, targets = data.batch(split, Where(0, torch.arange(20)))
+        images, labels, targets = data.batch(split, BatchKey(0, torch.arange(20)))
         assert images.shape == (20, *kind.image_shape)
         assert targets.shape == (20, kind.labels_per_image, *kind.image_shape)
         assert 0 <= labels.min() <= labels.max() < kind.num_classes

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from capsbench.experiments import Result
 from capsbench.reports.paper import targets
+from capsbench.runs import Result
 
 AddRun = Callable[..., Path]
 

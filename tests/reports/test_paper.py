@@ -10,9 +10,9 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from capsbench.experiments import Identity, Result
+from capsbench.launch.config import CONF
 from capsbench.reports.paper import Number, inference_ms, official, targets
-from capsbench.train import CONF
+from capsbench.runs import Identity, Result
 
 AddRun = Callable[..., Path]
 

@@ -10,11 +10,11 @@ import torch
 
 from capsbench.capsules import DeconvDecoder
 from capsbench.data import Batch, Digits
-from capsbench.data.base import Where
+from capsbench.data.module import BatchKey
 from capsbench.models import ResNetCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
-from capsbench.training import ClassificationModule, FiniteGuard, MarginLoss, SpreadLoss, Throughput
-from capsbench.training.finite import blame
+from capsbench.training import ClassificationModule, MarginLoss, NaNGuard, SpreadLoss, Throughput
+from capsbench.training.nan_guard import blame
 
 
 class FewDigits(Digits):
@@ -35,7 +35,7 @@ def fit(module: ClassificationModule, folder: Path, epochs: int, *callbacks: lig
         default_root_dir=folder,
         accelerator="cpu",
         max_epochs=epochs,
-        callbacks=[FiniteGuard(), *callbacks],
+        callbacks=[NaNGuard(), *callbacks],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -159,7 +159,7 @@ def test_reconstruction_is_learned_and_counts_in_the_loss(tmp_path: Path) -> Non
     assert last["train/reconstruction"] < 0.7 * first["train/reconstruction"]
     batch = FewDigits(seed=1, batch_size=32)
     batch.setup()
-    images, labels, targets = batch.batch("test", Where(0, torch.arange(64)))
+    images, labels, targets = batch.batch("test", BatchKey(0, torch.arange(64)))
     with torch.no_grad():
         capsules = module.eval()(images)
         error = (module.decoder(capsules.poses, labels[:, None]) - targets).square().sum() / 64

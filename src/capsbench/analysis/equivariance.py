@@ -70,7 +70,7 @@ def measure_equivariance(
 
     Args:
         module: trained; its model has `primary`, the layer that makes primary capsules of features.
-        data: set up, of a set with `plain_images`.
+        data: set up, of a set with `untransformed_images`.
         examples: digits, at most; at least 100.
 
     Returns:
@@ -79,7 +79,7 @@ def measure_equivariance(
     Raises:
         ValueError: the set has no plain images; there are fewer than 100 examples.
     """
-    digits = data.plain_images().images.cpu()[:examples]
+    digits = data.untransformed_images().images.cpu()[:examples]
     if len(digits) < FEWEST_EXAMPLES:
         raise ValueError(f"examples must be at least {FEWEST_EXAMPLES} for a regression, got {len(digits)}")
     draw = Draw(ANALYSIS_SEED, 0, torch.arange(len(digits)))
@@ -111,7 +111,7 @@ def respond(module: ClassificationModule, data: ImageDataModule, images: Tensor)
     hook = primary.register_forward_pre_hook(lambda _module, inputs: caught.append(_pooled(inputs[0])))
     try:
         for part in torch.split(images, BATCH):
-            poses, activations = module.answer(data.test_images(part))
+            poses, activations = module.predict(data.test_images(part))
             winner = activations.argmax(dim=1)
             won = poses[torch.arange(len(poses), device=poses.device), winner]
             batches.append([tensor.float().cpu() for tensor in (winner, won, activations, caught.pop())])

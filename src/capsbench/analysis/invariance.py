@@ -45,7 +45,7 @@ def measure_invariance(
 
     Args:
         module: trained.
-        data: set up, of a set with `plain_images`.
+        data: set up, of a set with `untransformed_images`.
         examples: test digits, at most.
         steps: values of each parameter; an odd number of at least 3, so that no change is among them.
 
@@ -53,7 +53,7 @@ def measure_invariance(
         ValueError: the set has no plain images, or steps is not such a number.
     """
     check_steps(steps)
-    digits = data.plain_images()
+    digits = data.untransformed_images()
     images, labels = digits.images.cpu()[:examples], digits.labels.cpu()[:examples]
     size = data.image_shape[1]
     middle = steps // 2

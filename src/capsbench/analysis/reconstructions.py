@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 from capsbench.data import Batch, ImageDataModule
-from capsbench.data.base import Where
+from capsbench.data.module import BatchKey
 from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
 
@@ -51,7 +51,7 @@ def reconstruct(
         ValueError: the run has no decoder.
     """
     decoder = decoder_of(module)
-    poses, activations = module.answer(batch.images)
+    poses, activations = module.predict(batch.images)
     labels = batch.labels.reshape(len(activations), -1).to(poses.device)
     predicted = most_active(activations, labels.shape[1])
     chosen = predicted if chosen is None else chosen.to(poses.device)
@@ -136,7 +136,9 @@ def two_digit_examples(
         ValueError: classes are not two different classes of the data; the run has no decoder.
     """
     check_classes(classes, data)
-    searched = data.batch("test", Where(0, torch.arange(min(SEARCHED, data.num_examples("test")), device=data.device)))
+    searched = data.batch(
+        "test", BatchKey(0, torch.arange(min(SEARCHED, data.num_examples("test")), device=data.device))
+    )
     found = reconstruct(module, searched)
     right = torch.tensor([_same(*pair) for pair in zip(found.labels, found.predicted, strict=True)])
     fits = right
@@ -185,8 +187,8 @@ def pose_tours(module: ClassificationModule, data: ImageDataModule) -> dict[int,
     """
     decoder = decoder_of(module)
     indices = torch.arange(min(SEARCHED, data.num_examples("test")), device=data.device)
-    batch = data.batch("test", Where(0, indices))
-    poses, activations = module.answer(batch.images)
+    batch = data.batch("test", BatchKey(0, indices))
+    poses, activations = module.predict(batch.images)
     labels = batch.labels.reshape(len(activations), -1).to(poses.device)
     predicted = most_active(activations, labels.shape[1])
     tours = {}

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from capsbench.benchmarks.measure import spread
-from capsbench.data.base import Batch, ImageDataModule, LabelledImages
-from capsbench.data.multi_mnist import MultiMNIST
+from capsbench.data.module import Batch, ImageDataModule, LabelledImages
+from capsbench.data.sets.multi_mnist import MultiMNIST
 
 NUM_IMAGES = 10_000
 BATCH_SIZE = 128

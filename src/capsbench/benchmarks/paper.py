@@ -10,7 +10,7 @@ import torch
 from capsbench.benchmarks.measure import Measured, interleaved, spread
 from capsbench.benchmarks.train import StepTimes, quiet_trainer
 from capsbench.data import ImageDataModule
-from capsbench.data.base import LabelledImages
+from capsbench.data.module import LabelledImages
 from capsbench.training import ClassificationModule
 
 EXAMPLES = {
@@ -69,7 +69,7 @@ def benchmark_paper(works: Sequence[Work], repetitions: int, steps: int, device:
                 seconds.append(times.seconds / steps)
         images = next(iter(data.test_dataloader())).images
         module.to(device)
-        evaluation = interleaved({"evaluation": partial(module.answer, images)}, repetitions)["evaluation"]
+        evaluation = interleaved({"evaluation": partial(module.predict, images)}, repetitions)["evaluation"]
 
         train_examples, test_examples = EXAMPLES[work.data]
         steps_per_epoch = -(-train_examples // data.batch_size)

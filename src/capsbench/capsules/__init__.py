@@ -1,7 +1,7 @@
 """Capsule layers in plain PyTorch: primary capsules, transforms, the layer that routes, decoders."""
 
 from capsbench.capsules.decoders import DeconvDecoder, DenseDecoder
-from capsbench.capsules.layer import CapsuleLayer, RouterFactory, build_router
+from capsbench.capsules.layer import CapsuleLayer, RouterFactory, make_router
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 from capsbench.capsules.primary import PrimaryCapsules
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, WeightInit
@@ -22,6 +22,6 @@ __all__ = [
     "WeightInit",
     "batch_norm_1d",
     "batch_norm_2d",
-    "build_router",
+    "make_router",
     "squash",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from capsbench.capsules.normalization import VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
-from capsbench.routing import Capsules, FactoredVotes, Router
+from capsbench.routing import Capsules, LazyVotes, Router
 
 RouterFactory = Callable[..., Router]
 """Makes one router per capsule layer. A router class is one, and so is `functools.partial` of it."""
@@ -22,7 +22,7 @@ class CapsuleLayer(nn.Module):
 
     Args:
         transform: child poses (batch, child, d) to votes (batch, child, parent, k).
-        router: a factory; see `build_router`.
+        router: a factory; see `make_router`.
         vote_norm: batch normalisation of the votes, see `VoteNorm`.
         vote_gain: what its γ starts at; None asks the router (`Router.default_vote_gain`).
         feeds_capsules: another capsule layer reads this one's poses.
@@ -46,7 +46,7 @@ class CapsuleLayer(nn.Module):
         super().__init__()
         num_children, num_parents, *_ = transform.weight.shape
         self.transform = transform
-        self.router = build_router(router, num_parents=num_parents, feeds_capsules=feeds_capsules)
+        self.router = make_router(router, num_parents=num_parents, feeds_capsules=feeds_capsules)
         gain = self.router.default_vote_gain if vote_gain is None else vote_gain
         pose_dim = transform.pose_dim
         self.vote_norm = (
@@ -56,7 +56,7 @@ class CapsuleLayer(nn.Module):
     def forward(self, children: Capsules) -> Capsules:
         """Child capsules (batch, n, d) to parent capsules (batch, J, k)."""
         if self._takes_factors:
-            votes: FactoredVotes | Tensor = self._factored_votes(children.poses)
+            votes: LazyVotes | Tensor = self._factored_votes(children.poses)
         else:
             votes = self.vote_norm(self.transform(children.poses))
         parents: Capsules = self.router(votes, children.activations)
@@ -64,11 +64,11 @@ class CapsuleLayer(nn.Module):
 
     @property
     def _takes_factors(self) -> bool:
-        if self.router.implementation == "plain" or not self.router.takes_factors:
+        if self.router.implementation == "plain" or not self.router.takes_lazy_votes:
             return False
         return not isinstance(self.vote_norm, VoteNorm) or self.vote_norm.can_fold
 
-    def _factored_votes(self, poses: Tensor) -> FactoredVotes:
+    def _factored_votes(self, poses: Tensor) -> LazyVotes:
         with torch.autocast(poses.device.type, enabled=False):  # like the router's own arithmetic
             dtype = torch.promote_types(poses.dtype, self.transform.weight.dtype)
             votes = self.transform.factor(poses).to(torch.promote_types(dtype, torch.float32))
@@ -76,7 +76,7 @@ class CapsuleLayer(nn.Module):
             return self.vote_norm.fold(votes) if isinstance(self.vote_norm, VoteNorm) else votes
 
 
-def build_router(factory: RouterFactory, *, num_parents: int, feeds_capsules: bool) -> Router:
+def make_router(factory: RouterFactory, *, num_parents: int, feeds_capsules: bool) -> Router:
     """Make a router for its place in a network.
 
     An architecture knows no router by name. What a router wants to know of its place it names in its constructor:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing import FactoredVotes
+from capsbench.routing import LazyVotes
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
@@ -66,7 +66,7 @@ class VoteNorm(nn.Module):
         """Whether `fold` does what `forward` does: not in training over several devices, whose statistics it lacks."""
         return not (self.training and isinstance(self.norm, nn.SyncBatchNorm))
 
-    def fold(self, votes: FactoredVotes) -> FactoredVotes:
+    def fold(self, votes: LazyVotes) -> LazyVotes:
         """Normalise votes by their factors: the scale goes into the weights, the shift is the weight of a constant 1.
 
         Raises:
@@ -81,7 +81,7 @@ class VoteNorm(nn.Module):
         each = (1, 1, 1) if self.kind == "shared" else (num_children, num_parents, 1)
         one = votes.children.new_ones(batch, num_children, rows, 1)
         weight_of_one = shift.view(*each, rows, columns).expand(num_children, num_parents, 1, rows, columns)
-        return FactoredVotes(
+        return LazyVotes(
             torch.cat([votes.children, one], dim=-1),
             torch.cat([votes.weight * scale.view(*each, rows, columns), weight_of_one], dim=2),
             votes.never_whole,
@@ -93,7 +93,7 @@ class VoteNorm(nn.Module):
         assert variance is not None
         return mean, variance
 
-    def _batch_statistics(self, votes: FactoredVotes) -> tuple[Tensor, Tensor]:
+    def _batch_statistics(self, votes: LazyVotes) -> tuple[Tensor, Tensor]:
         """Mean and variance of a training batch, which also enter the running statistics.
 
         No vote is formed for them: a vote is linear in its child, so that means and covariances of each child tell all.

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing import FactoredVotes
+from capsbench.routing import LazyVotes
 
 WeightInit = Literal["pair", "kernel"]
 
@@ -57,9 +57,9 @@ class FullTransform(nn.Module):
         """Poses of the children to their votes."""
         return torch.einsum("bid,ijdk->bijk", poses, self.weight)
 
-    def factor(self, poses: Float[Tensor, "batch child d"]) -> FactoredVotes:
+    def factor(self, poses: Float[Tensor, "batch child d"]) -> LazyVotes:
         """Poses of the children to the factors of their votes."""
-        return FactoredVotes(poses.unsqueeze(2), self.weight.unsqueeze(3))
+        return LazyVotes(poses.unsqueeze(2), self.weight.unsqueeze(3))
 
     def extra_repr(self) -> str:
         return "children={}, parents={}, child_dim={}, pose_dim={}".format(*self.weight.shape)
@@ -96,10 +96,10 @@ class MatrixTransform(nn.Module):
         """Poses of the children to their votes."""
         return torch.einsum("bixy,ijyz->bijxz", self._matrices(poses), self.weight).flatten(-2)
 
-    def factor(self, poses: Float[Tensor, "batch child k"]) -> FactoredVotes:
+    def factor(self, poses: Float[Tensor, "batch child k"]) -> LazyVotes:
         """Poses of the children to the factors of their votes; the weights are the same for each row."""
         side = self.weight.shape[-1]
-        return FactoredVotes(self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1))
+        return LazyVotes(self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1))
 
     def _matrices(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child side side"]:
         side = self.weight.shape[-1]

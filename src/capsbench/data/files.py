@@ -5,9 +5,9 @@ import gzip
 import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -157,14 +157,37 @@ def _download(file: DataFile, folder: Path) -> None:
 
 
 def _unzip(archive: Path, name: str) -> None:
-    """Put the one member of that name beside its archive, whole or not at all, and remove the archive."""
-    with zipfile.ZipFile(archive) as members, tempfile.NamedTemporaryFile(dir=archive.parent, delete=False) as whole:
-        try:
-            with members.open(name) as member:
-                shutil.copyfileobj(member, whole)
-            os.replace(whole.name, archive.parent / name)
-        except BaseException:
-            os.unlink(whole.name)
-            raise
-        finally:
-            archive.unlink()
+    """Unpack the one member of that name beside its archive, and remove the archive."""
+    try:
+        with (
+            zipfile.ZipFile(archive) as members,
+            members.open(name) as member,
+            written_atomically(archive.parent / name) as temporary,
+            temporary.open("wb") as stream,
+        ):
+            shutil.copyfileobj(member, stream)
+    finally:
+        archive.unlink()
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Give the path of a temporary file beside `path` to write to; once the body is through, it replaces `path`.
+
+    A process that dies meanwhile leaves `path` as it was, and at most one temporary file, which the next write reuses.
+    Only one process at a time may write.
+
+    Args:
+        path: of the file, in a folder that exists.
+
+    Raises:
+        OSError: the folder is missing, full or not writable.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

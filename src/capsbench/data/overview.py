@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from capsbench.data.base import ImageDataModule, SplitName, Where
+from capsbench.data.module import BatchKey, ImageDataModule, SplitName
 
 COLUMNS = 10
 
@@ -29,7 +29,7 @@ def contact_sheet(data: ImageDataModule) -> Figure:
         ("test", "test", 0, torch.linspace(0, test - 1, min(COLUMNS, test)).long()),
     ]
     for name, split, epoch, indices in wanted:
-        batch = data.batch(split, Where(epoch, indices))
+        batch = data.batch(split, BatchKey(epoch, indices))
         rows.append((name, batch.images, batch.labels))
 
     figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from capsbench.experiments import RESULT_FILE, Result
 from capsbench.reports.paper import Target, flat, official
+from capsbench.runs import RESULT_FILE, Result
 
 PERCENT = 100
 ACCURACIES = ("train/accuracy", "test/accuracy")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jinja2
 
-from capsbench.experiments.run import PICTURES
 from capsbench.reports.comparison import Panel, Run
 from capsbench.reports.equivariance import (
     analysed,
@@ -18,6 +17,7 @@ from capsbench.reports.figures import colors, in_order, label_of, to_svg, traini
 from capsbench.reports.formats import narrow, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.tables import Comparison, cells
+from capsbench.runs.train_and_test import PICTURES
 
 
 def write_page(path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from capsbench.experiments import Result
+from capsbench.runs import Result
 
 COUNTS = ("epochs", "steps")
 CLASS = "._target_"

@@ -4,14 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
-from capsbench.experiments import RESULT_FILE
-from capsbench.experiments.run import PICTURES
 from capsbench.reports.benchmarks import benchmark_markdown
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_markdown, write_table
 from capsbench.reports.html import write_page
 from capsbench.reports.tables import Comparison, cells
+from capsbench.runs import RESULT_FILE
+from capsbench.runs.train_and_test import PICTURES
 
 PUBLISHED = "published"
 BENCHMARKS = "benchmarks"

@@ -3,16 +3,16 @@
 from capsbench.routing.base import Capsules, NonFiniteError, Router
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
-from capsbench.routing.factored import FactoredVotes, sum_over_children
 from capsbench.routing.fm import FMAgreement
-from capsbench.routing.vectors import l2_normalize, squash, squashed_norm
+from capsbench.routing.functional import l2_normalize, squash, squashed_norm
+from capsbench.routing.votes import LazyVotes, sum_over_children
 
 __all__ = [
     "Capsules",
     "DynamicRouting",
     "EMRouting",
     "FMAgreement",
-    "FactoredVotes",
+    "LazyVotes",
     "NonFiniteError",
     "Router",
     "l2_normalize",

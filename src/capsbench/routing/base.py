@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.factored import FactoredVotes
+from capsbench.routing.votes import LazyVotes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
 
@@ -31,7 +31,7 @@ class Router(nn.Module, ABC):
 
     Args:
         implementation: of the capsule layer around the router. "plain" forms all votes, normalises them, routes them;
-            "fused" never holds all votes (`FactoredVotes`), to the same results; "auto" takes what is faster.
+            "fused" never holds all votes (`LazyVotes`), to the same results; "auto" takes what is faster.
 
     Raises:
         ValueError: implementation is none of these, or it is "fused" and the router cannot.
@@ -40,7 +40,7 @@ class Router(nn.Module, ABC):
     default_vote_gain: ClassVar[float] = 1.0
     """The gain that batch-normalised votes start with when the layer is not told one (`CapsuleLayer.vote_gain`)."""
 
-    takes_factors: ClassVar[bool] = False
+    takes_lazy_votes: ClassVar[bool] = False
     """Whether `route` looks at votes through `sum_over_children` only, so that they can be factored. A subclass that
     overrides `route` says so anew."""
 
@@ -48,16 +48,16 @@ class Router(nn.Module, ABC):
         super().__init__()
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"router.implementation must be {' or '.join(IMPLEMENTATIONS)}, got {implementation!r}")
-        if implementation == "fused" and not self.takes_factors:
+        if implementation == "fused" and not self.takes_lazy_votes:
             raise ValueError(f"{type(self).__name__} has no fused implementation; take router.implementation=plain")
         self.implementation = implementation
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "route" in vars(cls) and "takes_factors" not in vars(cls):
-            cls.takes_factors = False
+        if "route" in vars(cls) and "takes_lazy_votes" not in vars(cls):
+            cls.takes_lazy_votes = False
 
-    def forward(self, votes: Tensor | FactoredVotes, activations: Tensor | None = None) -> Capsules:
+    def forward(self, votes: Tensor | LazyVotes, activations: Tensor | None = None) -> Capsules:
         """Route votes to parents.
 
         Args:
@@ -71,7 +71,7 @@ class Router(nn.Module, ABC):
         Raises:
             ValueError: votes or activations have the wrong shape, or votes are not floating point.
             NonFiniteError: the parents come out NaN or infinite. Checked on the CPU only: elsewhere reading the answer
-                would stall the device at every layer, and `capsbench.training.FiniteGuard` watches the run instead.
+                would stall the device at every layer, and `capsbench.training.NaNGuard` watches the run instead.
         """
         _check_shapes(votes, activations)
         some = votes if isinstance(votes, Tensor) else votes.weight
@@ -92,7 +92,7 @@ class Router(nn.Module, ABC):
         """The routing algorithm itself, on checked input: votes (batch, child, parent, dim), or their factors."""
 
 
-def _check_shapes(votes: Tensor | FactoredVotes, activations: Tensor | None) -> None:
+def _check_shapes(votes: Tensor | LazyVotes, activations: Tensor | None) -> None:
     if len(votes.shape) != 4 or 0 in votes.shape[1:]:
         raise ValueError(
             f"votes must have the shape (batch, child, parent, dim) with no empty axis, got {tuple(votes.shape)}"
@@ -105,14 +105,14 @@ def _check_shapes(votes: Tensor | FactoredVotes, activations: Tensor | None) -> 
         )
 
 
-def _check_finite(parents: Capsules, votes: Tensor | FactoredVotes) -> None:
+def _check_finite(parents: Capsules, votes: Tensor | LazyVotes) -> None:
     # Summing is the cheapest look at every element: NaN and infinity both survive it.
     if torch.isfinite(parents.poses.sum() + parents.activations.sum()):
         return
     if all(torch.isfinite(part).all() for part in parents):
         return
     if not isinstance(votes, Tensor):
-        votes = votes.whole
+        votes = votes.materialize()
     bad = int((~torch.isfinite(votes)).sum())
     cause = (
         f"{bad} of {votes.numel()} votes are NaN or infinite"

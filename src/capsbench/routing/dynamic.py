@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.factored import FactoredVotes, sum_over_children
-from capsbench.routing.vectors import softmax_over_parents, squash, squashed_norm, weighted_sum
+from capsbench.routing.functional import softmax_over_parents, squash, squashed_norm, weighted_sum
+from capsbench.routing.votes import LazyVotes, sum_over_children
 
 
 class DynamicRouting(Router):
@@ -28,7 +28,7 @@ class DynamicRouting(Router):
     """Votes of unit variance saturate squash before anything has agreed, and dynamic routing then learns nothing for a
     long time; a quarter of that trains."""
 
-    takes_factors = True
+    takes_lazy_votes = True
 
     def __init__(self, iterations: int = 3, detach: bool = False, implementation: str = "auto") -> None:
         super().__init__(implementation)
@@ -37,7 +37,7 @@ class DynamicRouting(Router):
 
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
+        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
         activations: Float[Tensor, "batch child"] | None = None,
     ) -> Capsules:
         s = votes.sum(dim=1) / votes.shape[2]  # zero logits: every coupling coefficient is 1/J

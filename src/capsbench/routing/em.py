@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.factored import FactoredVotes, sum_over_children
-from capsbench.routing.vectors import softmax_over_parents, weighted_sum
+from capsbench.routing.functional import softmax_over_parents, weighted_sum
+from capsbench.routing.votes import LazyVotes, sum_over_children
 
 EPS = 1e-9
 FINAL_INVERSE_TEMPERATURE = 0.01
@@ -35,7 +35,7 @@ class EMRouting(Router):
             another number of parents.
     """
 
-    takes_factors = True
+    takes_lazy_votes = True
 
     def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
         super().__init__(implementation)
@@ -53,7 +53,7 @@ class EMRouting(Router):
 
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
+        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
         activations: Float[Tensor, "batch child"] | None,
     ) -> Capsules:
         if activations is None:
@@ -70,7 +70,7 @@ class EMRouting(Router):
 
     def _m_step(
         self,
-        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
+        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
         activations: Float[Tensor, "batch child"],
         parents: tuple[Tensor, ...],
         iteration: int,

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router
-from capsbench.routing.factored import FactoredVotes, sum_over_children
-from capsbench.routing.vectors import l2_normalize
+from capsbench.routing.functional import l2_normalize
+from capsbench.routing.votes import LazyVotes, sum_over_children
 
 
 class FMAgreement(Router):
@@ -30,7 +30,7 @@ class FMAgreement(Router):
         ValueError: scale is not positive.
     """
 
-    takes_factors = True
+    takes_lazy_votes = True
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class FMAgreement(Router):
 
     def route(
         self,
-        votes: Float[Tensor, "batch child parent dim"] | FactoredVotes,
+        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
         activations: Float[Tensor, "batch child"] | None = None,
     ) -> Capsules:
         num_children = votes.shape[1]
@@ -59,10 +59,10 @@ class FMAgreement(Router):
         return Capsules(poses, activations=s.sum(dim=-1))
 
     def _sums_over_children(
-        self, votes: Float[Tensor, "batch child parent dim"] | FactoredVotes
+        self, votes: Float[Tensor, "batch child parent dim"] | LazyVotes
     ) -> tuple[Float[Tensor, "batch parent dim"], ...]:
-        if isinstance(votes, FactoredVotes) and has_kernels(votes):
-            from capsbench.routing.fm_triton import vote_sums
+        if isinstance(votes, LazyVotes) and has_kernels(votes):
+            from capsbench.routing.kernels.triton import vote_sums
 
             return vote_sums(votes, self.normalize_votes)
         return sum_over_children(self._sums, votes)
@@ -78,7 +78,7 @@ class FMAgreement(Router):
         return f"scale={self.scale}, normalize_votes={self.normalize_votes}, normalize_pose={self.normalize_pose}"
 
 
-def has_kernels(votes: FactoredVotes) -> bool:
+def has_kernels(votes: LazyVotes) -> bool:
     """Whether Triton's kernels can add up these votes: in float32, on a GPU."""
     return votes.weight.is_cuda and votes.weight.dtype == torch.float32 and _has_triton()
 

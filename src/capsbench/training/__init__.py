@@ -1,20 +1,20 @@
 """Training: the LightningModule, losses, and callbacks."""
 
-from capsbench.training.faster import compile_networks, keep_freed_memory, use_channels_last
-from capsbench.training.finite import FiniteGuard
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
+from capsbench.training.nan_guard import NaNGuard
+from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
-from capsbench.training.speed import Throughput, inference_ms
+from capsbench.training.throughput import Throughput, inference_ms
 
 __all__ = [
     "ClassificationModule",
     "CrossEntropyLoss",
-    "FiniteGuard",
     "History",
     "Interrupted",
     "MarginLoss",
+    "NaNGuard",
     "ResumeCheckpoint",
     "SpreadLoss",
     "StopOnSignal",

@@ -12,10 +12,10 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
-from capsbench.data.base import SplitName
+from capsbench.data.module import SplitName
 from capsbench.routing import Capsules, NonFiniteError
-from capsbench.training.finite import blame
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
+from capsbench.training.nan_guard import blame
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -98,7 +98,7 @@ class ClassificationModule(lightning.LightningModule):
         return found or "every layer's output is finite, so the loss itself overflowed"
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> Capsules:
+    def predict(self, images: Tensor) -> Capsules:
         """Images to class capsules in evaluation mode, wherever the images are."""
         weight = next(self.parameters())
         capsules: Capsules = self.eval()(images.to(weight.device, weight.dtype))

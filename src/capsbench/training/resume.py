@@ -14,6 +14,8 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from capsbench.data.files import written_atomically
+
 
 class Interrupted(Exception):
     """The run was told to stop by a signal.
@@ -186,8 +188,7 @@ def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, An
     """
     state = state_of(trainer) if state is None else state
     if trainer.is_global_zero:
-        beside = path.with_name(f"{path.name}.tmp")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, beside)
-        os.replace(beside, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_atomically(path) as temporary:
+            torch.save(state, temporary)
     trainer.strategy.barrier("write_checkpoint")

@@ -1,0 +1,1 @@
+"""The command `capsbench`: one file per subcommand."""

@@ -1,0 +1,107 @@
+"""Anyone's own images, from one .npz file of arrays."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+
+from capsbench.data.errors import DataError
+from capsbench.data.module import SPLIT_SEED, ImageDataModule, LabelledImages
+
+WHOLE = ("images", "labels")
+DIVIDED = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class Arrays(ImageDataModule):
+    """Images and labels from a NumPy .npz file.
+
+    It holds either `train_images`, `train_labels`, `test_images`, `test_labels`, or `images` and `labels`, of which a
+    stratified share becomes the test split, the same for every seed. Images are uint8, (N, height, width) or (N,
+    height, width, channels), grey or RGB; labels are integers from 0.
+
+    Args:
+        path: of the file.
+        test_fraction: the share of `images` to test on.
+        title: what the set is called in tables; the file's name if not given.
+        stands_in_for: the title of a set in whose place these images are used.
+        **options: see `ImageDataModule`.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or holds something else.
+        ValueError: test_fraction is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        test_fraction: float = 0.2,
+        title: str | None = None,
+        stands_in_for: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
+        self.path = Path(path)
+        self.stands_in_for = stands_in_for
+        self.title = title or self.path.stem
+        self._train, self._test = self._read(test_fraction)
+        _, channels, height, width = self._train.images.shape
+        self.image_shape = (channels, height, width)
+        self.num_classes = int(max(self._train.labels.max(), self._test.labels.max())) + 1
+
+    def load(self) -> tuple[LabelledImages, LabelledImages]:
+        """The two splits."""
+        return self._train, self._test
+
+    def _read(self, test_fraction: float) -> tuple[LabelledImages, LabelledImages]:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in (*WHOLE, *DIVIDED) if name in file}
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f"data.path={self.path} is not a readable .npz file: {error}") from error
+        if all(name in arrays for name in DIVIDED):
+            train = self._check(arrays["train_images"], arrays["train_labels"])
+            test = self._check(arrays["test_images"], arrays["test_labels"])
+            if train.images.shape[1:] != test.images.shape[1:]:
+                raise DataError(
+                    f"{self.path}: training and test images differ in shape, "
+                    f"{tuple(train.images.shape[1:])} and {tuple(test.images.shape[1:])}"
+                )
+            return train, test
+        if not all(name in arrays for name in WHOLE):
+            raise DataError(f"{self.path} must hold {', '.join(WHOLE)} or {', '.join(DIVIDED)}; has {list(arrays)}")
+        whole = self._check(arrays["images"], arrays["labels"])
+        try:
+            first, second = train_test_split(
+                range(len(whole.labels)),
+                stratify=whole.labels.tolist(),
+                random_state=SPLIT_SEED,
+                test_size=test_fraction,
+            )
+        except ValueError as error:
+            raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
+        return whole.take(first), whole.take(second)
+
+    def _check(self, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+            raise DataError(
+                f"{self.path}: images must be uint8 of shape (N, height, width) or (N, height, width, channels), "
+                f"are {images.dtype} of shape {images.shape}"
+            )
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"{self.path}: labels must be integers (N,), are {labels.dtype} of shape {labels.shape}")
+        if len(labels) != len(images):
+            raise DataError(f"{self.path}: {len(images)} images but {len(labels)} labels")
+        if labels.min() < 0:
+            raise DataError(f"{self.path}: labels must count from 0, found {labels.min()}")
+        channels_last = images if images.ndim == 4 else images[..., None]
+        if channels_last.shape[3] not in (1, 3):
+            raise DataError(f"{self.path}: images must have 1 channel (grey) or 3 (RGB), have {channels_last.shape[3]}")
+        pixels = torch.from_numpy(np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2)))
+        return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))

@@ -1,0 +1,92 @@
+"""CIFAR-10."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torchvision.datasets
+from filelock import FileLock
+
+from capsbench.data.errors import DataError
+from capsbench.data.files import DataFile, FileSet
+from capsbench.data.module import FileDataModule, LabelledImages
+
+
+class CIFAR10(FileDataModule):
+    """Ten kinds of objects, 50,000 + 10,000 pictures of 32×32×3 (Krizhevsky 2009).
+
+    The set is a tar archive of pickles; none is opened before its digest has matched.
+    """
+
+    image_shape = (3, 32, 32)
+    num_classes = 10
+    title = "CIFAR-10"
+    torchvision_class: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
+    source: ClassVar[FileSet] = FileSet(
+        "cifar10",
+        (
+            DataFile(
+                torchvision_class.filename,
+                torchvision_class.tgz_md5,
+                (torchvision_class.url,),
+                torchvision_class.tgz_md5,
+                download_mb=170.5,
+            ),
+        ),
+        elsewhere=(".",),
+    )
+    file_sets = (source,)
+    licence = "not stated"
+    origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+    def is_here(self) -> bool:
+        """Whether the archive, or what was extracted from it, lies somewhere."""
+        return self._extracted_place() is not None or super().is_here()
+
+    def fetch(self) -> None:
+        """Make sure the extracted batches are somewhere; download and extract the archive if not."""
+        self._extracted()
+
+    def load(self) -> tuple[LabelledImages, LabelledImages]:
+        """Read with torchvision, which checks each batch's digest before it opens it."""
+        place = self._extracted()
+        return self._load_split(place, train=True), self._load_split(place, train=False)
+
+    def _extracted(self) -> Path:
+        """The folder that holds torchvision's `cifar-10-batches-py`, whole."""
+        whole = self._extracted_place()
+        if whole is not None:
+            return whole
+        place = self.source.fetch(self.data_dir)
+        archive = self.source.files[0].name
+        self.source.check(place, archive)
+        target = self.data_dir / self.source.folder
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with FileLock(target / ".lock"):
+                if not self._is_whole(target):  # another process may have done it meanwhile
+                    torchvision.datasets.utils.extract_archive(str(place / archive), str(target))
+        except OSError as error:
+            raise DataError(f"{place / archive} could not be extracted into {target}: {error}") from error
+        if not self._is_whole(target):
+            raise DataError(
+                f"{place / archive} does not hold CIFAR-10's batches; delete it to have it downloaded again"
+            )
+        return target
+
+    def _extracted_place(self) -> Path | None:
+        places = (self.data_dir / self.source.folder, self.data_dir)
+        return next((place for place in places if self._is_whole(place)), None)
+
+    def _is_whole(self, place: Path) -> bool:
+        if not (place / self.torchvision_class.base_folder).is_dir():
+            return False
+        try:
+            self.torchvision_class(str(place), train=False)
+        except (RuntimeError, OSError):
+            return False
+        return True
+
+    def _load_split(self, place: Path, *, train: bool) -> LabelledImages:
+        raw = self.torchvision_class(str(place), train=train)
+        return LabelledImages(torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(raw.targets))

@@ -1,0 +1,42 @@
+"""SVHN, cropped digits."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torchvision.datasets
+
+from capsbench.data.errors import DataError
+from capsbench.data.files import DataFile, FileSet
+from capsbench.data.module import FileDataModule, LabelledImages
+
+
+def _file(split: str) -> DataFile:
+    url, name, md5 = torchvision.datasets.SVHN.split_list[split]
+    return DataFile(name, md5, (url,), md5, download_mb={"train": 182.0, "test": 64.3}[split])
+
+
+class SVHN(FileDataModule):
+    """House numbers, 73,257 + 26,032 digits of 32×32×3 (Netzer et al. 2011). The "extra" images are not used."""
+
+    image_shape = (3, 32, 32)
+    num_classes = 10
+    title = "SVHN"
+    source: ClassVar[FileSet] = FileSet("svhn", (_file("train"), _file("test")), elsewhere=(".", "SVHN"))
+    file_sets = (source,)
+    licence = "non-commercial use"
+    origin = "http://ufldl.stanford.edu/housenumbers"
+
+    def load(self) -> tuple[LabelledImages, LabelledImages]:
+        """Check the digests, then read with torchvision."""
+        place = self.source.fetch(self.data_dir)
+        return self._load_split(place, "train"), self._load_split(place, "test")
+
+    def _load_split(self, place: Path, split: str) -> LabelledImages:
+        file = next(file for file in self.source.files if file.name.startswith(split))
+        self.source.check(place, file.name)
+        try:
+            raw = torchvision.datasets.SVHN(str(place), split)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{place / file.name} is not in SVHN's format: {error}") from error
+        return LabelledImages(torch.from_numpy(raw.data).contiguous(), torch.from_numpy(raw.labels))

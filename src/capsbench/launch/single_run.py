@@ -1,0 +1,153 @@
+"""One run from its configuration, in this process or over several devices."""
+
+import logging
+import sys
+import traceback
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from capsbench.data.files import written_atomically
+from capsbench.launch.build import build_data, build_module
+from capsbench.launch.config import num_devices
+from capsbench.launch.errors import describe
+from capsbench.routing import NonFiniteError
+from capsbench.runs import CHECKPOINT, FAILURE_FILE, RESUME, Identity, Result, train_and_test
+from capsbench.training import Interrupted, keep_freed_memory
+
+log = logging.getLogger(__name__)
+
+HARMLESS = (
+    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
+    ".*smaller than the logging interval.*",  # metrics are logged per epoch
+    "Checkpoint directory .* exists and is not empty.*",
+    "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
+    "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
+    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
+    "Using `DistributedSampler` with the dataloaders.*",  # ours divide batches so that no example is seen twice
+)
+"""Warnings that would tell a user nothing."""
+
+
+def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    """Train and test what a configuration describes; an error is left in the folder, too.
+
+    Args:
+        config: resolved, or resolvable here.
+        identity, folder: of the run.
+
+    Raises:
+        Interrupted: a signal said to stop.
+    """
+    try:
+        resolved = config.copy()
+        OmegaConf.resolve(resolved)
+        resolved.trainer.devices = devices = num_devices(config)
+        if devices > 1:
+            return _run_on_several(resolved, identity, folder, devices)
+        if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
+            resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
+        return _run_here(resolved, identity, folder)
+    except Interrupted:
+        raise
+    except Exception as error:
+        if not (folder / FAILURE_FILE).exists():  # else a rank has told more
+            _write_failure(folder, error)
+        raise
+
+
+def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+    keep_freed_memory()
+    lightning.seed_everything(identity.seed, verbose=False)
+    data = build_data(config)
+    module = build_module(config, data)
+    loggers = _loggers(config, identity, folder)
+    try:
+        return train_and_test(
+            identity,
+            folder,
+            data=data,
+            module=module,
+            make_trainer=instantiate(config.trainer, _partial_=True),
+            loggers=loggers,
+            progress_bar=config.trainer.enable_progress_bar,
+            checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
+        )
+    except NonFiniteError:
+        for checkpoint in (CHECKPOINT, RESUME):
+            (folder / checkpoint).unlink(missing_ok=True)  # it may lead there again
+        raise
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
+                logger.experiment.finish()
+
+
+def _loggers(config: DictConfig, identity: Identity, folder: Path) -> list[Logger]:
+    loggers = []
+    for settings in config.logger.values():
+        # Absolute, since wandb's own process stays in the directory that it was started in.
+        make = instantiate(settings, save_dir=str(folder.absolute()), _partial_=True)
+        if issubclass(make.func, WandbLogger) and settings.get("id") is None:
+            make.keywords["id"] = f"{identity.experiment}-{identity.digest}"  # sessions of one run are one run there
+        logger = make()
+        if isinstance(logger, WandbLogger):
+            logger.log_hyperparams(
+                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
+            )
+        loggers.append(logger)
+    return loggers
+
+
+def _run_on_several(config: DictConfig, identity: Identity, folder: Path, devices: int) -> Result:
+    """Start a process per device with PyTorch's elastic launcher, and wait for them."""
+    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        config.trainer.sync_batchnorm = False
+        log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=identity.digest,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        elastic_launch(launch, _rank)(config, identity, folder)
+    except SignalException as error:
+        raise Interrupted(int(error.sigval)) from error
+    except ChildFailedError as error:
+        failure = folder / FAILURE_FILE
+        cause = failure.read_text().partition("\n")[0] if failure.exists() else str(error)
+        raise RuntimeError(cause) from error
+    return Result.load(folder)
+
+
+def _rank(config: DictConfig, identity: Identity, folder: Path) -> None:
+    """What each process does."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        _run_here(config, identity, folder)
+    except Interrupted as error:
+        sys.exit(128 + error.signal_number)
+    except Exception as error:
+        _write_failure(folder, error)
+        raise
+
+
+def _write_failure(folder: Path, error: Exception) -> None:
+    with written_atomically(folder / FAILURE_FILE) as path:
+        path.write_text(f"{describe(error)}\n\n{traceback.format_exc()}")

@@ -1,0 +1,1 @@
+"""What makes routing fast. A router calls a function and knows no hardware."""

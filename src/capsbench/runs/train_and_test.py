@@ -1,0 +1,199 @@
+"""One run: train, test, measure, write the result."""
+
+import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from capsbench.analysis import write_pictures
+from capsbench.data import ImageDataModule
+from capsbench.routing import NonFiniteError
+from capsbench.runs.identity import Identity
+from capsbench.runs.result import Result, describe_device, git_commit, versions
+from capsbench.runs.state import PROGRESS_FILE, ReportProgress
+from capsbench.training import (
+    ClassificationModule,
+    History,
+    NaNGuard,
+    ResumeCheckpoint,
+    StopOnSignal,
+    Throughput,
+    inference_ms,
+    write_checkpoint,
+)
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+"""Weights and optimizer after the last epoch; an unfinished run that has it is to be tested."""
+RESUME = Path("checkpoints", "resume.ckpt")
+"""What a run goes on from that is still to be trained."""
+PICTURES = "pictures"
+INFERENCE_BATCH = 128
+LIMITS = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "overfit_batches",
+    "fast_dev_run",
+    "max_time",
+)
+
+TrainerFactory = Callable[..., lightning.Trainer]
+
+
+def train_and_test(
+    identity: Identity,
+    folder: Path,
+    *,
+    data: ImageDataModule,
+    module: ClassificationModule,
+    make_trainer: TrainerFactory,
+    loggers: list[Logger],
+    progress_bar: bool = True,
+    checkpoint_every: timedelta = timedelta(minutes=1),
+) -> Result:
+    """Train to the end, test the last epoch's weights, write `result.json` and return it.
+
+    Where the folder holds a checkpoint of an interrupted run, go on from there: on a CPU to the same weights and
+    metrics, bit for bit, as without the interruption.
+
+    Raises:
+        NonFiniteError: NaN in training, or in what was measured at its end.
+        Interrupted: a signal said to stop.
+
+    Args:
+        identity: of the run.
+        folder: of the run; checkpoints and the result go there.
+        data, module: what to train on, and what.
+        make_trainer: makes the trainer, given callbacks and loggers.
+        loggers: where metrics go.
+        progress_bar: show one on the terminal.
+        checkpoint_every: the time between two checkpoints.
+    """
+    throughput, history = Throughput(), History()
+    stop = StopOnSignal()
+    trainer = make_trainer(
+        logger=loggers,
+        callbacks=[
+            NaNGuard(),
+            throughput,
+            history,
+            ReportProgress(folder),
+            stop,
+            ResumeCheckpoint(folder / RESUME, checkpoint_every, stop),
+            *([RichProgressBar()] if progress_bar else []),
+        ],
+        enable_progress_bar=progress_bar,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=False)
+    wall_time = throughput.seconds
+    write_checkpoint(trainer, folder / CHECKPOINT)
+    device = trainer.strategy.root_device
+    tested = trainer.test(module, datamodule=data, verbose=False)[0]
+    module.to(device)  # the trainer has moved it to the CPU
+    if module.decoder is not None and trainer.is_global_zero:
+        log_pictures(loggers, write_pictures(module, data, folder / PICTURES))
+    for logger in loggers:
+        logger.finalize("success")
+
+    images = next(iter(data.test_dataloader())).images[:INFERENCE_BATCH].to(device)
+    with trainer.precision_plugin.forward_context():
+        latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
+    metrics = {
+        **history.latest,
+        **tested,
+        "train/images_per_second": throughput.images_per_second,
+        "inference/ms_per_batch": latency,
+        "inference/batch_size": len(images),
+    }
+    unmeasured = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if unmeasured:
+        raise NonFiniteError(f"{', '.join(unmeasured)} came out as NaN or infinite after {trainer.global_step} steps")
+    smoke = is_smoke(identity) or data.is_stand_in
+    result = Result(
+        experiment=identity.experiment,
+        data=identity.data,
+        arch=identity.arch,
+        router=identity.router,
+        seed=identity.seed,
+        identity=identity.digest,
+        settings=identity.settings,
+        choices=identity.choices,
+        metrics=metrics,
+        history=history.epochs,
+        parameters=module.num_parameters,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        wall_time_s=wall_time,
+        versions=versions(),
+        device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
+        git_commit=git_commit(),
+        smoke=smoke,
+        data_title=data.title,
+        stands_in_for=data.stands_in_for,
+        train_examples=data.num_examples("train"),
+        test_examples=data.num_examples("test"),
+        full=not (smoke or data.is_cut),
+    )
+    log_summary(loggers, result)
+    if trainer.is_global_zero:
+        result.save(folder)
+        for leftover in (folder / RESUME, *folder.glob("checkpoints/*.tmp"), folder / PROGRESS_FILE):
+            leftover.unlink(missing_ok=True)
+    return result
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint from which an unfinished run goes on; one that cannot be read is deleted, and the log says so."""
+    for path in (folder / CHECKPOINT, folder / RESUME):
+        if path.is_file():
+            try:
+                torch.load(path, map_location="cpu", weights_only=False)
+            except Exception as error:  # there are many kinds of damage
+                log.warning("%s cannot be read, so the run does not go on from it: %s", path, error)
+                path.unlink()
+            else:
+                return path
+    return None
+
+
+def log_pictures(loggers: list[Logger], pictures: list[Path]) -> None:
+    """Hand pictures to the loggers that take any, each under its file's name."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for picture in pictures:
+                logger.log_image(f"pictures/{picture.stem}", [str(picture)])
+
+
+@rank_zero_only
+def log_summary(loggers: list[Logger], result: Result) -> None:
+    """Hand what a run came to, beside its epochs, to the loggers that keep a summary; the dashboard plots it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(
+                {
+                    **result.metrics,
+                    "parameters": result.parameters,
+                    "wall_time_s": result.wall_time_s,
+                    "smoke": result.smoke,
+                }
+            )
+
+
+def is_smoke(identity: Identity) -> bool:
+    """Whether the trainer was told to leave batches out; 1.0 is all of them, 1 is one."""
+    trainer = identity.settings.get("trainer", {})
+    return not all(_cuts_nothing(trainer.get(limit)) for limit in LIMITS)
+
+
+def _cuts_nothing(limit: Any) -> bool:
+    return limit is None or limit is False or (isinstance(limit, float) and limit == 1.0)

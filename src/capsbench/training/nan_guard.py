@@ -1,0 +1,98 @@
+"""NaN stops a run at once, and the error says where it began."""
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from capsbench.routing import NonFiniteError
+
+
+class NaNGuard(lightning.Callback):
+    """Stops training when the loss is NaN or infinite, naming the first layer whose output is.
+
+    On the CPU every step is checked before its gradients reach the weights. On an accelerator, where each look would
+    stall the device, the verdicts are gathered there and read every `interval` steps.
+
+    Args:
+        interval: steps between looks on an accelerator.
+
+    Raises:
+        NonFiniteError: from inside `fit`.
+    """
+
+    def __init__(self, interval: int = 100) -> None:
+        self.interval = interval
+        self._bad: Tensor | None = None
+        self._batch: Any = None
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch = batch
+
+    def on_before_backward(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
+    ) -> None:
+        bad = ~torch.isfinite(loss.detach())
+        self._bad = bad if self._bad is None else self._bad | bad
+        if loss.device.type == "cpu" or trainer.global_step % self.interval == 0:
+            self._raise_if_bad(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._raise_if_bad(trainer, pl_module)
+
+    def _raise_if_bad(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._bad is None or not self._bad:
+            return
+        cause = pl_module.blame(self._batch)  # type: ignore[operator]
+        raise NonFiniteError(f"the loss is not finite at step {trainer.global_step}: {cause}")
+
+
+def blame(network: nn.Module, *inputs: Tensor) -> str | None:
+    """Run a network once more and say, in words, which layer is the first with NaN or infinity in its output, if any.
+
+    Args:
+        network: anything whose layers give tensors or tuples of them.
+        *inputs: what it takes.
+    """
+    first: list[str] = []
+    running: list[tuple[str, nn.Module]] = []
+
+    def has_bad_weights(module: nn.Module) -> bool:
+        return not all(torch.isfinite(p).all() for p in module.parameters())
+
+    def watch(name: str, module: nn.Module) -> None:
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            running.append((name, module))
+
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            running.pop()
+            tensors = [output] if isinstance(output, Tensor) else output
+            if not first and not all(torch.isfinite(tensor).all() for tensor in tensors):
+                what = "has weights that are" if has_bad_weights(module) else "is the first whose output is"
+                first.append(f"layer {name} ({type(module).__name__}) {what} not finite")
+
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(look))
+
+    handles: list[Any] = []
+    try:
+        for name, module in network.named_modules():
+            if name:
+                watch(name, module)
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # compiled networks call no hooks
+            network(*inputs)
+    except NonFiniteError as error:
+        if first:
+            return first[0]
+        for name, module in reversed(running):
+            if has_bad_weights(module):
+                return f"layer {name} ({type(module).__name__}) has weights that are not finite"
+        where = [f"layer {name} ({type(module).__name__})" for name, module in running[-1:]]
+        return ": ".join([*where, str(error)])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return first[0] if first else None

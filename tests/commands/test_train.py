@@ -1,0 +1,262 @@
+"""The real entry points, on a few real digits, and what they say to bad input."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from capsbench.runs import Result
+
+Run = Callable[..., Path]
+
+
+def fails(capsbench: Run, *arguments: str) -> str:
+    """The one line that a command fails with."""
+    with pytest.raises(SystemExit) as error:
+        capsbench(*arguments)
+    line = error.value.code
+    assert isinstance(line, str)
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    return line
+
+
+def test_the_demo_in_miniature(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = capsbench(
+        *("train", "-m", "experiment=demo", "router=fm,dynamic,em", "seed=1,2"),
+        *("trainer.max_epochs=1", "data.batch_size=256"),
+    )
+    results = [Result.load(path.parent) for path in sorted(outputs.rglob("result.json"))]
+    assert [(r.router, r.seed) for r in results] == [
+        (router, seed) for router in ("dynamic", "em", "fm") for seed in (1, 2)
+    ]
+    capsbench("report", "experiment=demo")
+    printed = capsys.readouterr().out
+    assert all(router in printed for router in ("fm", "dynamic", "em"))
+    assert "<svg" in (outputs / "demo" / "report.html").read_text()
+
+
+def test_a_run_leaves_its_result_config_metrics_and_checkpoint(capsbench: Run) -> None:
+    outputs = capsbench("train", "router=dynamic", "router.iterations=2", "trainer.max_epochs=1", "seed=7")
+    (folder,) = outputs.glob("adhoc/digits/resnet_capsnet_small/dynamic/seed7-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["settings"]["router"]["iterations"] == 2
+    assert result["parameters"] == 189_616
+    assert (result["epochs"], result["steps"], result["smoke"]) == (1, 23, False)
+    assert 0 < result["metrics"]["test/accuracy"] <= 1
+    assert result["metrics"]["train/images_per_second"] > 0
+    assert result["metrics"]["inference/ms_per_batch"] > 0
+    assert {"versions", "device", "git_commit", "wall_time_s", "identity"} <= set(result)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["router"]["iterations"] == 2
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert {"epoch", "train/loss", "train/accuracy", "test/loss", "test/accuracy"} <= set(metrics.columns)
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_finished_run_is_skipped(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("train", "trainer=smoke")
+    (path,) = capsbench(*arguments).rglob("result.json")
+    before = path.stat().st_mtime_ns
+    capsbench(*arguments)
+    assert path.stat().st_mtime_ns == before
+    assert "finished before, skipped" in capsys.readouterr().out
+
+
+def test_a_run_that_is_cut_short_is_marked(capsbench: Run) -> None:
+    (path,) = capsbench("train", "trainer=smoke").rglob("result.json")
+    assert Result.load(path.parent).smoke
+
+
+def test_the_same_command_gives_the_same_weights_bit_for_bit(capsbench: Run) -> None:
+    arguments = ("train", "trainer.max_epochs=1", "data.subset=128", "data.crop_padding=2", "seed=3")
+    weights = []
+    for folder in ("first", "second"):
+        capsbench(*arguments, f"output_dir={folder}")
+        (path,) = Path(folder).rglob("last.ckpt")
+        weights.append(torch.load(path, weights_only=True)["state_dict"])
+    assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
+
+
+@pytest.mark.parametrize(("limit", "smoke"), [("0", True), ("1", True), ("1.0", False), ("null", False)])
+def test_limits_mark_a_run(capsbench: Run, limit: str, smoke: bool) -> None:
+    capsbench("train", "trainer.max_epochs=1", f"trainer.limit_val_batches={limit}", "data.subset=64")
+    (path,) = Path("outputs").rglob("result.json")
+    assert Result.load(path.parent).smoke is smoke
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_other_precisions(capsbench: Run, precision: str) -> None:
+    (path,) = capsbench("train", "trainer=smoke", f"trainer.precision={precision}").rglob("result.json")
+    assert Result.load(path.parent).metrics["inference/ms_per_batch"] > 0
+
+
+def test_a_run_limited_in_steps_has_a_rate(capsbench: Run) -> None:
+    (path,) = capsbench("train", "trainer.max_steps=3", "trainer.max_epochs=-1").rglob("result.json")
+    result = Result.load(path.parent)
+    assert result.steps == 3
+    assert result.metrics["train/images_per_second"] > 0
+
+
+def test_wandb_stays_offline(capsbench: Run) -> None:
+    outputs = capsbench("train", "-m", "trainer=smoke", "logger=wandb", "seed=1,2")
+    runs = list(outputs.rglob("offline-run-*/*.wandb"))
+    assert len(runs) == 2
+    digests = {Result.load(path.parent).identity for path in outputs.rglob("result.json")}
+    assert {run.name for run in runs} == {f"run-adhoc-{digest}.wandb" for digest in digests}
+    assert len(list(outputs.rglob("metrics.csv"))) == 2
+
+
+def test_wandb_gets_the_pictures(capsbench: Run) -> None:
+    outputs = capsbench("train", "trainer=smoke", "logger=wandb", "decoder=deconv")
+    (picture,) = outputs.rglob("offline-run-*/files/media/images/pictures/reconstructions_*.png")
+    assert picture.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["router=fmm"],
+            "there is no router=fmm; did you mean fm? There are: dynamic, dynamic1, dynamic2, em, em1, em2, fm",
+        ),
+        (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
+        (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
+        (["rooter=fm"], "there is no setting rooter; did you mean router?"),
+        (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
+        (["router.implementation=fast"], "router.implementation must be auto or plain or fused, got 'fast'"),
+        (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
+        (["data.flip=no"], "data.flip must be true or false, got no"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
+        (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
+        (["data.subset=abc"], "data.subset must be a number or null, got abc"),
+        (["arch.vote_gain=big"], "arch.vote_gain must be a number or null, got big"),
+        (
+            ["data=multi_mnist", "data.absent=stand_in", "loss=spread"],
+            "takes one label for each image, got 2; use loss",
+        ),
+        (["arch.blocks=3"], "arch.blocks must be a list such as [1, 1, 1], got 3"),
+        (["trainer.devices=2"], "trainer.devices=2 needs trainer=ddp"),
+        (["trainer=ddp", "trainer.devices=0"], "trainer.devices must be a number of at least 1, or auto, got 0"),
+        (["checkpoint_minutes=-1"], "checkpoint_minutes must be at least 0, got -1"),
+        (["checkpoint_minutes=null"], "checkpoint_minutes must be at least 0, got None"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs must be at least 1, or -1 for no limit, got 0"),
+        (["trainer.max_steps=0"], "trainer.max_steps must be at least 1, or -1 for no limit, got 0"),
+        (["trainer.max_steps=null"], "trainer.max_steps must be at least 1, or -1 for no limit, got None"),
+        (["-m", "trainer.max_epochs=0", "seed=1,2"], "trainer.max_epochs must be at least 1"),
+        (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
+        (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
+        (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
+        (
+            ["data=image_folder", "data.path=nowhere", "decoder=conv"],
+            "did you mean deconv? There are: deconv, dense, none",
+        ),
+        (["decoder=deconv", "decoder.loss_weight=-1.0"], "decoder.loss_weight must be at least 0, got -1.0"),
+        (["output_dir=/proc/nowhere"], "cannot use /proc/nowhere"),
+        (["-m", "output_dir=/proc/nowhere", "seed=1,2"], "cannot use /proc/nowhere"),
+        (["router=[fm"], "cannot read the override router=[fm"),
+    ],
+)
+def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) -> None:
+    assert said in fails(capsbench, "train", *arguments)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_memory_order_is_what_was_asked_for(capsbench: Run, chosen: bool) -> None:
+    capsbench("train", "trainer=smoke", "data.subset=64", f"channels_last={chosen}")
+    (checkpoint,) = Path("outputs").rglob("last.ckpt")
+    weights = torch.load(checkpoint, weights_only=False)["state_dict"]
+    kernels = [weight for name, weight in weights.items() if "backbone" in name and weight.ndim == 4]
+    wide = [weight for weight in kernels if weight.shape[1] > 1 and weight.shape[2] > 1]  # others have both orders
+    assert wide
+    assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in wide} == {chosen}
+
+
+def test_one_device_of_a_trainer_for_several(capsbench: Run) -> None:
+    capsbench("train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "data.subset=64")
+    (path,) = Path("outputs").rglob("result.json")
+    assert "×" not in Result.load(path.parent).device
+
+
+def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config  # slow to import
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "/nowhere"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    said = fails(capsbench, "train", "trainer=smoke", "compile=default")
+    assert said.endswith(
+        "compile needs a C++ compiler such as g++, and none works here; install one, or take compile=null"
+    )
+
+
+def test_a_length_of_nothing_is_no_failed_run(capsbench: Run) -> None:
+    fails(capsbench, "train", "trainer.max_epochs=0")
+    assert not list(Path().rglob("error.txt"))
+
+
+def own_images(**arrays: np.ndarray) -> list[str]:
+    np.savez("own.npz", **arrays)
+    return ["data=arrays", "data.path=own.npz", "decoder=deconv"]
+
+
+def test_a_decoder_that_does_not_fit_the_images(capsbench: Run) -> None:
+    images = np.zeros((40, 30, 30), dtype=np.uint8)
+    said = fails(capsbench, "train", *own_images(images=images, labels=np.arange(40) % 2))
+    assert "images must be multiples of 4 pixels in height and width, got 30×30; use decoder=dense" in said
+
+
+def test_a_decoder_without_labels(capsbench: Run) -> None:
+    said = fails(capsbench, "train", *own_images(images=np.zeros((40, 32, 32), dtype=np.uint8)))
+    assert "own.npz must hold images, labels or" in said
+
+
+def test_an_unknown_command(capsbench: Run) -> None:
+    assert (
+        fails(capsbench, "trian")
+        == "error: there is no command trian; there are: train, status, report, analyze, data, dashboard, benchmark"
+    )
+
+
+def test_a_report_on_nothing(capsbench: Run) -> None:
+    assert "no finished runs in outputs; make some with: capsbench train" in fails(capsbench, "report")
+    assert "no finished runs in outputs/demo" in fails(capsbench, "report", "experiment=demo")
+
+
+def test_completion_knows_commands_groups_and_options(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def complete(line: str) -> list[str]:
+        monkeypatch.setenv("COMP_LINE", line)
+        with contextlib.suppress(SystemExit):
+            capsbench("-sc", "query=bash")
+        return capsys.readouterr().out.split()
+
+    assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "dashboard", "benchmark"]
+    assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
+
+
+def test_as_a_process(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "capsbench", "train", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    shown = run("--cfg", "job")
+    assert shown.returncode == 0
+    assert yaml.safe_load(shown.stdout)["router"]["_target_"] == "capsbench.routing.FMAgreement"
+    assert list(tmp_path.iterdir()) == []
+    wrong = run("router=fmm")
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip().count("\n") == 0
+    assert "Traceback" not in wrong.stderr

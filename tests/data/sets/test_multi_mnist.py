@@ -1,0 +1,94 @@
+"""Two digits in one image."""
+
+import pytest
+import torch
+
+from capsbench.data import LabelledImages, MultiMNIST
+from capsbench.data.module import BatchKey
+
+
+class FewDigits(MultiMNIST):
+    """Thirty digits to train on and twenty to test on, which nothing confuses: odd bytes here, even bytes there."""
+
+    def load(self) -> tuple[LabelledImages, LabelledImages]:
+        generator = torch.Generator().manual_seed(0)
+
+        def split(number: int, last_bit: int) -> LabelledImages:
+            ink = torch.randint(1, 120, (number, 1, 28, 28), generator=generator) * 2 + last_bit
+            return LabelledImages(ink.byte(), torch.arange(number) % 10)
+
+        return split(30, 1), split(20, 0)
+
+
+@pytest.fixture
+def data() -> FewDigits:
+    data = FewDigits(per_digit=100, seed=5)
+    data.setup()
+    return data
+
+
+def batch(data: FewDigits, split: str = "train", epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images, labels, targets = data.batch(split, BatchKey(epoch, torch.arange(data.num_examples(split))))
+    return images.mul(255).round().int(), labels, targets.mul(255).round().int()
+
+
+def test_shapes_and_numbers(data: FewDigits) -> None:
+    assert (data.num_examples("train"), data.num_examples("test")) == (3000, 2000)
+    images, labels, parts = batch(data)
+    assert images.shape == (3000, 1, 36, 36)
+    assert labels.shape == (3000, 2)
+    assert parts.shape == (3000, 2, 1, 36, 36)
+
+
+def test_merged_is_the_capped_sum_of_the_parts(data: FewDigits) -> None:
+    images, _, parts = batch(data)
+    assert images.equal(parts.sum(dim=1).clamp_max(255))
+    assert images.max() == 255
+
+
+def test_the_two_classes_differ_and_all_pairs_appear(data: FewDigits) -> None:
+    _, labels, _ = batch(data)
+    assert (labels[:, 0] != labels[:, 1]).all()
+    assert len(labels.unique(dim=0)) == 90
+
+
+def test_parts_are_digits_of_their_label_shifted_by_up_to_four(data: FewDigits) -> None:
+    _, labels, parts = batch(data)
+    digits = data.splits["train"]
+    shifts = set()
+    for example in range(0, 3000, 17):
+        for label, part in zip(labels[example], parts[example, :, 0], strict=True):
+            row, column = (int(part.sum(dim=axis).nonzero()[0]) for axis in (1, 0))
+            window = part[row : row + 28, column : column + 28]
+            same = [i for i in range(30) if digits.images[i, 0].int().equal(window)]
+            assert len(same) == 1
+            assert digits.labels[same[0]] == label
+            shifts |= {row - 4, column - 4}
+    assert shifts == set(range(-4, 5))
+
+
+def test_first_digit_follows_the_index(data: FewDigits) -> None:
+    _, labels, _ = batch(data)
+    assert labels[:, 0].equal(torch.arange(30).repeat_interleave(100) % 10)
+
+
+def test_an_example_is_a_function_of_seed_split_and_index(data: FewDigits) -> None:
+    images, labels, _ = batch(data)
+    assert batch(data, epoch=7)[0].equal(images)
+    alone = data.batch("train", BatchKey(3, torch.tensor([1234])))
+    assert alone.images.mul(255).round().int()[0].equal(images[1234])
+    other = FewDigits(per_digit=100, seed=6)
+    other.setup()
+    assert not batch(other)[1].equal(labels)
+    assert batch(other, "test")[0].equal(batch(data, "test")[0])
+
+
+def test_test_images_hold_test_digits_only(data: FewDigits) -> None:
+    assert (batch(data, "test")[2] % 2 == 0).all()
+    train = batch(data, "train")[2]
+    assert (train[train > 0] % 2 == 1).all()
+
+
+def test_per_digit_must_be_positive() -> None:
+    with pytest.raises(ValueError, match=r"data\.per_digit must be at least 1, got 0"):
+        MultiMNIST(per_digit=0)

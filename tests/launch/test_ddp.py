@@ -1,0 +1,50 @@
+"""One run over two processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from capsbench.runs import Result
+
+Command = Callable[..., None]
+
+
+DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+RUN = (
+    *("train", "arch=capsnet_light", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
+    *("data.subset=64", "data.batch_size=32", "data.eval_batch_size=64"),
+)
+
+
+def test_two_processes_train_as_one_does(capsbench: Command) -> None:
+    """To tolerance: gradients are averaged over the halves of a batch, so sums are taken in another order.
+
+    `capsnet_light` has no batch norm, which on CPUs each process would do on its own half.
+    """
+    capsbench(*RUN, "output_dir=one")
+    capsbench(*RUN, *DDP, "output_dir=two")
+    results, weights = [], []
+    for place in ("one", "two"):
+        (path,) = Path(place).rglob("result.json")
+        results.append(Result.load(path.parent))
+        weights.append(torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"])
+    one, two = results
+    assert one.identity == two.identity
+    assert (one.steps, one.epochs) == (two.steps, two.epochs) == (2, 1)
+    assert two.device.endswith("× 2")
+    for name in ("train/loss", "test/loss"):
+        assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-3)
+    assert two.metrics["test/accuracy"] == pytest.approx(one.metrics["test/accuracy"], abs=0.01)
+    for name, tensor in weights[0].items():
+        if not name.startswith("metrics."):
+            assert torch.allclose(tensor, weights[1][name], rtol=1e-3, atol=1e-4), name
+
+
+def test_a_failure_in_a_process_is_told(capsbench: Command) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("train", "trainer=ddp", *DDP[1:], "router=dynamic", "router.iterations=0", "data.subset=64")
+    assert error.value.code == "error: router.iterations must be an integer of at least 1, got 0"
+    (failure,) = Path("outputs").rglob("error.txt")
+    assert "Traceback" in failure.read_text()

@@ -1,0 +1,34 @@
+"""A result to save and to find."""
+
+import pytest
+
+from capsbench.runs import Result
+
+
+@pytest.fixture
+def result() -> Result:
+    return Result(
+        experiment="demo",
+        data="digits",
+        arch="capsnet",
+        router="fm",
+        seed=1,
+        identity="0123abcd",
+        settings={"router": {"scale": 0.5}},
+        choices={"loss": "margin"},
+        metrics={"test/accuracy": 0.5},
+        history=[{"epoch": 1, "test/accuracy": 0.5}],
+        parameters=10,
+        epochs=1,
+        steps=2,
+        wall_time_s=3.0,
+        versions={"torch": "2"},
+        device="cpu",
+        git_commit=None,
+        smoke=False,
+        data_title="digits",
+        stands_in_for=None,
+        train_examples=1437,
+        test_examples=360,
+        full=True,
+    )
