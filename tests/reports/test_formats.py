@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from capsbench.reports.tables import Comparison
 
 from capsbench.reports.formats import to_html, to_latex, to_markdown, write_table
-from capsbench.reports.tables import Comparison
 
 AddRun = Callable[..., Path]
 TABLE = pd.DataFrame(

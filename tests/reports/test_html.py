@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from capsbench.reports.tables import Comparison
 
 from capsbench.reports.html import write_page
-from capsbench.reports.tables import Comparison
 
 AddRun = Callable[..., Path]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

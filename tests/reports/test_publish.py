@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from capsbench.reports.benchmarks import write_benchmark_table
+from capsbench.reports.tables import Comparison
 
 from capsbench.reports import publish as publishing
-from capsbench.reports.benchmarks import write_benchmark_table
 from capsbench.reports.publish import experiments, filled, publish, write_report
-from capsbench.reports.tables import Comparison
 
 AddRun = Callable[..., Path]
 ROOT = Path(__file__).parents[2]

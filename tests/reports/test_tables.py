@@ -7,9 +7,8 @@ from pathlib import Path
 from statistics import mean, variance
 
 import pytest
-from scipy.special import betainc
-
 from capsbench.reports.tables import Comparison, cells, numbers
+from scipy.special import betainc
 
 AddRun = Callable[..., Path]
 FM, DYNAMIC = (0.93, 0.94, 0.935), (0.90, 0.92, 0.925)

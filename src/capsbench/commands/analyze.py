@@ -17,11 +17,13 @@ from capsbench.analysis import measure_equivariance, measure_invariance, write_p
 from capsbench.analysis.equivariance import FEWEST_EXAMPLES
 from capsbench.analysis.invariance import check_steps
 from capsbench.data import DataError
+from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
 from capsbench.launch.errors import describe, one_line, plain_exit
-from capsbench.reports.comparison import Run, panels
+from capsbench.reports.comparison import panels
 from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
 from capsbench.reports.formats import say
+from capsbench.reports.runs import Run
 from capsbench.runs.train_and_test import PICTURES
 
 HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
@@ -133,7 +135,8 @@ def equivariance(folder: Path, config: DictConfig) -> Run:
         "examples": config.examples,
         "curve_examples": config.curve_examples,
     }
-    (folder / EQUIVARIANCE_FILE).write_text(json.dumps(measured, indent=2))
+    with written_atomically(folder / EQUIVARIANCE_FILE) as path:
+        path.write_text(json.dumps(measured, indent=2))
     say(f"{folder}: {EQUIVARIANCE_FILE}")
     return Run(result, folder)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from capsbench.reports.benchmarks import benchmark_markdown, layer_table, table1, train_table, write_benchmark_table
 
 
