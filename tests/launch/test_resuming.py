@@ -51,7 +51,7 @@ def what_counts(root: Path | str) -> tuple[Any, ...]:
     metrics = {name: value for name, value in result.metrics.items() if "per_" not in name}
     (checkpoint,) = Path(root).rglob("last.ckpt")
     state = torch.load(checkpoint, weights_only=False)
-    weights = {name: tensor for name, tensor in state["state_dict"].items() if not name.startswith("metrics.")}
+    weights = state["state_dict"]
     moments = [value for entry in state["optimizer_states"][0]["state"].values() for value in entry.values()]
     return metrics, list(result.history), result.epochs, result.steps, weights, moments
 
