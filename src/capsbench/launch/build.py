@@ -83,8 +83,8 @@ def restore(folder: RunFolder, data_dir: str | None = None) -> TrainedRun:
     config.compile = None  # for a few batches it is not worth it
     module = build_module(config, data)
     try:
-        kept = {name: value for name, value in saved["state_dict"].items() if not name.startswith("metrics.")}
-        module.load_state_dict(kept | {k: v for k, v in module.state_dict().items() if k.startswith("metrics.")})
+        weights = saved["state_dict"]  # of older checkpoints with metrics among them
+        module.load_state_dict({name: weights[name] for name in weights if not name.startswith("metrics.")})
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder.weights} is of another architecture than {folder.config} describes; were files moved between "
