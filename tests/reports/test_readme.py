@@ -4,22 +4,18 @@ import json
 import re
 import shlex
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from capsbench.benchmarks.measure import Measurement
-from capsbench.launch.config import CONF
+from capsbench.launch.config import open_configuration
 from capsbench.launch.protocols import protocol
 from capsbench.launch.sweep import plan
 from capsbench.reports import readme
 from capsbench.reports.comparison import Comparison
-from capsbench.reports.protocol import flat
 from capsbench.reports.publish import publish
 from capsbench.reports.readme import filled
 from capsbench.reports.runs import load_runs
@@ -133,15 +129,6 @@ def commands(section: str) -> list[list[str]]:
     return found
 
 
-def told(router: str, seed: int, settings: Mapping[str, Any]) -> tuple[object, ...]:
-    """What decides a run's numbers; a class counts by its name."""
-    flattened = {
-        key: str(value).rpartition(".")[2] if key.endswith("._target_") else value
-        for key, value in flat(settings).items()
-    }
-    return router, seed, json.dumps(flattened, sort_keys=True)
-
-
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "results.md").read_text(), flags=re.MULTILINE)
 
 
@@ -149,9 +136,8 @@ SECTIONS = re.split(r"^## ", (ROOT / "docs" / "results.md").read_text(), flags=r
 def test_commands_above_a_table_are_those_of_its_runs(section: str) -> None:
     experiment = re.findall(r"<!-- table: (\w+) -->", section)[0]
     published = [run.result for run in load_runs(PUBLISHED / experiment)]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
+    with open_configuration() as loader:
         planned = [run.identity for command in commands(section) for run in plan(loader, command)]
-    assert {told(run.router, run.seed, run.settings) for run in planned} == {
-        told(run.router, run.seed, run.settings) for run in published
+    assert {(run.router, run.seed, run.digest) for run in planned} == {
+        (run.router, run.seed, run.identity) for run in published
     }

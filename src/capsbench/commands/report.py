@@ -1,13 +1,11 @@
-"""`capsbench report`: a Hydra app that compares the finished runs of experiments."""
+"""`capsbench report`: compares the finished runs of experiments."""
 
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
 from rich.console import Console
 
-from capsbench.launch.errors import one_line, plain_exit
+from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.settings import Report
 from capsbench.launch.protocols import protocol
 from capsbench.reports.cells import cells
 from capsbench.reports.comparison import Comparison
@@ -18,50 +16,22 @@ from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publ
 from capsbench.reports.readme import fill
 from capsbench.reports.runs import OnlySmokeError, unfinished
 
-HELP = """Compare the finished runs of experiments: tables here, and beside the runs report.html
-and report/table.md, .tex, .csv, curves.svg and .png. The paper's numbers stand beside ours.
-
-  capsbench report                                  all experiments, and outputs/report.html on all
-  capsbench report experiment=table3
-  capsbench report experiment=table3 publish=true   what is small also to outputs/published
-  capsbench report readme=README.md                 fill its tables from outputs/published
-
-== The configuration ==
-$CONFIG
-"""
 IN_FILES_ONLY = ["Parameters", "Training", "Training images/s", "Inference ms/batch"]
 """Columns that are too many for a terminal."""
 
-ConfigStore.instance().store(
-    name="report",
-    node={
-        "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
-        "experiment": None,
-        "output_dir": "outputs",
-        "publish": False,
-        "readme": None,
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": "."},
-            "help": {"app_name": "capsbench report", "template": HELP},
-        },
-    },
-)
 
-
-@hydra.main(version_base="1.3", config_path=None, config_name="report")
-@plain_exit
-def app(config: DictConfig) -> None:
+def main(arguments: Arguments) -> None:
     """Print the comparisons; write tables, curves and pages beside the runs, publish them, fill the README."""
-    outputs = Path(config.output_dir)
-    if config.readme is None or config.publish or config.experiment is not None:
-        comparisons = report_on(outputs, config.experiment)
-        if config.publish:
+    settings = parse_settings(Report, arguments.settings)
+    outputs = Path(settings.output_dir)
+    if settings.readme is None or settings.publish or settings.experiment is not None:
+        comparisons = report_on(outputs, settings.experiment)
+        if settings.publish:
             for comparison in comparisons:
                 say(f"Published: {publish(comparison, outputs / comparison.name, outputs, protocol)}")
-    if config.readme is not None:
-        fill(Path(config.readme), outputs / PUBLISHED, protocol)
-        say(f"Tables filled: {config.readme}")
+    if settings.readme is not None:
+        fill(Path(settings.readme), outputs / PUBLISHED, protocol)
+        say(f"Tables filled: {settings.readme}")
 
 
 def report_on(outputs: Path, experiment: str | None) -> list[Comparison]:
@@ -105,9 +75,3 @@ def in_order(names: list[str]) -> list[str]:
     """Sort experiments: the paper's in its order, then the others."""
     order = list(targets())
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
-def main() -> None:
-    """Run the app; an error is one line."""
-    with one_line():
-        app()

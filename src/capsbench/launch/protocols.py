@@ -2,10 +2,7 @@
 
 import functools
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-
-from capsbench.launch.config import CONF
+from capsbench.launch.config import open_configuration
 from capsbench.launch.sweep import plan
 from capsbench.runs import Identity
 
@@ -13,8 +10,6 @@ from capsbench.runs import Identity
 @functools.cache
 def protocol(experiment: str, data: str, router: str) -> Identity:
     """Compose the paper's run of an experiment with one data set and router, by their names in conf/."""
-    GlobalHydra.instance().clear()  # of the command's own configuration
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
+    with open_configuration() as loader:
         (run,) = plan(loader, [f"experiment={experiment}", f"data={data}", f"router={router}", "seed=1"])
     return run.identity

@@ -1,6 +1,6 @@
 """The finished runs of an experiment, sorted into what can be compared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from capsbench.reports.paper import Target, router_title, targets
 from capsbench.reports.protocol import Paper, Protocols, flat, official
 from capsbench.reports.runs import Run, accuracies, load_runs, unfinished
 from capsbench.runs import Result
+from capsbench.runs.identity import changes
 
 COMPARED_WITH = "fm"
 """The router that the others are compared with."""
@@ -157,7 +158,7 @@ def panels(runs: list[Run], paper: Paper | None = None) -> list[Panel]:
 
 def _begun(root: Path, target: Target) -> frozenset[tuple[str, str]]:
     titles = {data: title for title, data in target.data.items()}
-    places = [folder.relative_to(root).parts for folder in unfinished(root)]  # data, architecture, router, seed
+    places = [folder.path.relative_to(root).parts for folder in unfinished(root)]  # data, architecture, router, seed
     return frozenset((place[2], titles[place[0]]) for place in places if len(place) == 4 and place[0] in titles)
 
 
@@ -209,7 +210,8 @@ def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
     differ under one name. A router's own settings are therefore told only where it was run in several ways.
     """
     described = [_describe(run.result) for run in runs]
-    varying = [key for key in _keys(described) if len({settings.get(key) for settings in described}) > 1]
+    changed = sorted({key for run in runs for key in (*flat(changes(run.result.settings)), *run.result.choices)})
+    varying = [key for key in changed if len({settings.get(key) for settings in described}) > 1]
     told: list[list[str]] = [[] for _ in described]
     for key in varying:
         part = key.partition(".")[0]
@@ -224,11 +226,8 @@ def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
     return [tuple(words) for words in told]
 
 
-def _keys(described: Iterable[Mapping[str, str]]) -> list[str]:
-    return sorted({key for settings in described for key in settings})
-
-
 def _describe(result: Result) -> dict[str, str]:
     """Every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
-    settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
-    return settings | {part: name for part, name in result.choices.items() if part != "logger"}
+    settings = flat(result.settings) | flat(changes(result.settings))
+    texts = {key: str(value) for key, value in settings.items() if not key.endswith("seed")}
+    return texts | {part: name for part, name in result.choices.items() if part != "logger"}

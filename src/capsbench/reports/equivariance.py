@@ -15,8 +15,8 @@ from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below
 from capsbench.reports.formats import NOTHING
 from capsbench.reports.runs import PERCENT, Run
+from capsbench.runs import RunFolder
 
-EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
     "rotation": "Rotation °",
     "shear": "Shear",
@@ -37,7 +37,7 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     """Read what `capsbench analyze equivariance` measured of a panel's runs, by label."""
     found = {}
     for router, runs in in_order(panel):
-        read = [json.loads((run.folder / EQUIVARIANCE_FILE).read_text()) for run in runs if is_analysed(run)]
+        read = [json.loads(RunFolder(run.folder).equivariance.read_text()) for run in runs if is_analysed(run)]
         if read:
             found[router] = read
     return found
@@ -45,7 +45,7 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
 
 def is_analysed(run: Run) -> bool:
     """Tell whether a run's equivariance has been measured."""
-    return (run.folder / EQUIVARIANCE_FILE).is_file()
+    return RunFolder(run.folder).equivariance.is_file()
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:

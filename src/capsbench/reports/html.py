@@ -19,7 +19,7 @@ from capsbench.reports.figures import colors, in_order, label_of, to_svg, traini
 from capsbench.reports.formats import narrow, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.runs import RunFolder
 
 
 def write_page(path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True) -> None:
@@ -91,7 +91,8 @@ def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[st
 
 def _pictures(run: Run) -> dict[str, str]:
     """The run's pictures as data URIs, by name; reconstructions first."""
-    paths = sorted((run.folder / PICTURES).glob("*.png"), key=lambda path: (path.stem != "reconstructions", path.stem))
+    pictures = RunFolder(run.folder).pictures.glob("*.png")
+    paths = sorted(pictures, key=lambda path: (path.stem != "reconstructions", path.stem))
     return {
         path.stem.replace("_", " "): "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in paths

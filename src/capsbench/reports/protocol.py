@@ -8,13 +8,14 @@ import pandas as pd
 
 from capsbench.reports.paper import Target
 from capsbench.runs import Identity, Result
+from capsbench.runs.identity import changes
 
 Protocols = Callable[[str, str, str], Identity]
 """Composes the paper's run: (experiment, data, router), by their names in conf/."""
 
 CHOICES = ("decoder", "loss", "optim")
 """Parts that a run names by its choice; their settings are compared where the choice is the paper's."""
-CLASS = "._target_"
+CLASS = ".class"
 OPEN = frozenset(
     {
         "seed",
@@ -24,7 +25,7 @@ OPEN = frozenset(
         "optim.optimizer.fused",
         "router.implementation",
         # which data: a row names the set and its part
-        "data._target_",
+        "data.class",
         "data.absent",
         "data.path",
         "data.seed",
@@ -72,7 +73,8 @@ class Paper:
             First the part of the training set and the length, then settings by name.
         """
         paper = self._run_like(result)
-        ours, theirs = flat(result.settings), flat(paper.settings)
+        ours, theirs = flat(changes(result.settings)), flat(changes(paper.settings))
+        full = flat(result.settings)
         names = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
         others = {part for part, (here, there) in names.items() if here != there}
@@ -80,11 +82,10 @@ class Paper:
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
         for key in (ours.keys() | theirs.keys()) - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
-            here, there = (_value(key, settings.get(key)) for settings in (ours, theirs))
-            if here != there and key.partition(".")[0] not in others:
-                words.append(f"{key.removesuffix(CLASS)}={here}")
+            if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:
+                words.append(f"{key.removesuffix(CLASS)}={ours.get(key, full.get(key))}")
         part = [] if result.full else [f"{result.train_examples:,} training images"]
-        return (*part, *_length(result, theirs), *sorted(words))
+        return (*part, *_length(result, paper), *sorted(words))
 
     def repeats(self, result: Result) -> bool:
         """Tell whether the paper has such a run: this router on this data, in the same way."""
@@ -104,20 +105,16 @@ def official(result: Result) -> str:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name nested settings by dotted names, without `_partial_`, which says only how an object is made."""
+    """Name nested settings by dotted names."""
     (record,) = pd.json_normalize(dict(settings)).to_dict("records")
-    return {str(key): value for key, value in record.items() if not str(key).endswith("._partial_")}
+    return {str(key): value for key, value in record.items()}
 
 
-def _value(key: str, value: Any) -> Any:
-    """A setting's value; of a class its name, which stays where the class moves."""
-    return str(value).rpartition(".")[2] if key.endswith(CLASS) and value is not None else value
-
-
-def _length(result: Result, paper: Mapping[str, Any]) -> list[str]:
+def _length(result: Result, paper: Identity) -> list[str]:
     """How much shorter or longer a run is than the paper's: "2,000 of 40,000 steps"."""
-    counted = "steps" if paper["trainer.max_steps"] > 0 else "epochs"
-    here, there = getattr(result, counted), paper[f"trainer.max_{counted}"]
+    trainer = paper.settings["trainer"]
+    counted = "steps" if trainer["max_steps"] > 0 else "epochs"
+    here, there = getattr(result, counted), trainer[f"max_{counted}"]
     if here == there:
         return []
     return [f"{here:,} of {there:,} {counted}" if here < there else f"{here:,} {counted}"]

@@ -6,23 +6,19 @@ from pathlib import Path
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import cells, numbers
 from capsbench.reports.comparison import Comparison
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE, write_equivariance
+from capsbench.reports.equivariance import write_equivariance
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.runs import unfinished
-from capsbench.runs import FAILURE_FILE, RESULT_FILE
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.runs import RunFolder, finished_runs
 
 PUBLISHED = "published"
 REPORT = "report"
 PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
 """The largest file that is committed."""
-
-KEPT = (RESULT_FILE, EQUIVARIANCE_FILE, f"{PICTURES}/reconstructions.png")
-"""Files of a run that are published."""
 
 
 def write_report(root: Path, protocols: Protocols, *, interactive: bool = True) -> Comparison:
@@ -60,8 +56,7 @@ def write_table(comparison: Comparison, folder: Path) -> None:
 
 def experiments(outputs: Path) -> list[str]:
     """List the experiments below `outputs` that have a finished run."""
-    folders = (path.parent for path in sorted(outputs.glob(f"*/**/{RESULT_FILE}")))
-    names = dict.fromkeys(folder.relative_to(outputs).parts[0] for folder in folders)
+    names = dict.fromkeys(folder.path.relative_to(outputs).parts[0] for folder in finished_runs(outputs))
     return [name for name in names if name != PUBLISHED]
 
 
@@ -85,18 +80,18 @@ def publish(comparison: Comparison, root: Path, outputs: Path, protocols: Protoc
     """
     published = outputs / PUBLISHED / comparison.name
     for run in comparison.runs:
-        folder = published / run.folder.relative_to(root)
-        for name in KEPT:
-            if (run.folder / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(run.folder / name, folder / name)
-        (folder / FAILURE_FILE).unlink(missing_ok=True)
-    for failed in unfinished(root):
-        if (failed / FAILURE_FILE).is_file():
-            folder = published / failed.relative_to(root)
-            folder.mkdir(parents=True, exist_ok=True)
-            cause = (failed / FAILURE_FILE).read_text(encoding="utf-8").partition("\n")[0]
-            (folder / FAILURE_FILE).write_text(f"{cause}\n", encoding="utf-8")
+        folder = RunFolder(run.folder)
+        for source in (folder.result, folder.equivariance, folder.pictures / "reconstructions.png"):
+            if source.is_file():
+                target = published / source.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+        RunFolder(published / run.folder.relative_to(root)).failure.unlink(missing_ok=True)
+    for folder in unfinished(root):
+        if folder.cause_of_failure is not None:
+            failure = RunFolder(published / folder.path.relative_to(root)).failure
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
     write_report(published, protocols, interactive=False)
     for path in sorted(published.rglob("*")):
         if path.is_file() and path.stat().st_size > MAX_BYTES:

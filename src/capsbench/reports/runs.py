@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from capsbench.runs import CONFIG_FILE, FAILURE_FILE, RESULT_FILE, Result
+from capsbench.runs import Result, RunFolder, begun_runs, finished_runs
 
 PERCENT = 100
 ACCURACIES = ("train/accuracy", "test/accuracy")
@@ -43,8 +43,7 @@ def load_runs(root: Path) -> list[Run]:
     Raises:
         ValueError: there are none; an OnlySmokeError where there are smoke runs.
     """
-    folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
-    runs = [Run(Result.load(folder), folder) for folder in folders]
+    runs = [Run(Result.load(folder.path), folder.path) for folder in finished_runs(root)]
     counted = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
     if not counted:
         kind = OnlySmokeError if runs else ValueError
@@ -53,10 +52,9 @@ def load_runs(root: Path) -> list[Run]:
     return counted
 
 
-def unfinished(root: Path) -> list[Path]:
-    """Return the folders of runs that were begun and have no result: failed, stopped, or still running."""
-    begun = {path.parent for name in (CONFIG_FILE, FAILURE_FILE) for path in root.rglob(name)}
-    return sorted(folder for folder in begun if not (folder / RESULT_FILE).exists())
+def unfinished(root: Path) -> list[RunFolder]:
+    """Return the runs that were begun and have no result: failed, stopped, or still running."""
+    return [folder for folder in begun_runs(root) if not folder.is_finished]
 
 
 def accuracies(runs: list[Run]) -> pd.Series:
