@@ -24,17 +24,12 @@ def composed(experiment: str) -> dict[str, dict[str, Any]]:
     for data in target.data.values():
         for router in target.routers:
             paper = protocol(experiment, data, router)
-            settings = {key: _plain(key, value) for key, value in flat(paper.settings).items()}
             choices = {group: name for group, name in paper.choices.items() if group != "logger"}
-            runs[f"{data}, {router}"] = choices | settings
+            runs[f"{data}, {router}"] = choices | flat(paper.settings)
     first = next(iter(runs.values()))
     shared = {key: value for key, value in first.items() if all(run.get(key) == value for run in runs.values())}
     each = {name: {key: run[key] for key in sorted(run) if key not in shared} for name, run in runs.items()}
     return {EVERY: {key: shared[key] for key in sorted(shared)}, **each}
-
-
-def _plain(key: str, value: Any) -> Any:
-    return str(value).rpartition(".")[2] if key.endswith("._target_") else value
 
 
 @pytest.mark.parametrize("experiment", targets())

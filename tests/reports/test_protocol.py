@@ -88,8 +88,8 @@ def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("experiment", "title", "overrides", "words"),
     [
         (
-            *("table2", "Fashion-MNIST", ["arch.blocks=[1,1,1]", "arch.hidden_capsules=[]"]),
-            ("arch.blocks=[1, 1, 1]", "arch.hidden_capsules=[]"),
+            *("table2", "Fashion-MNIST", ["arch.blocks=[2,2,2]", "arch.hidden_capsules=[32]"]),
+            ("arch.blocks=[2, 2, 2]", "arch.hidden_capsules=[32]"),
         ),
         (
             *("table2", "Fashion-MNIST", ["arch.vote_gain=0.1", "arch.vote_norm=none"]),

@@ -228,6 +228,5 @@ def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
 
 def _describe(result: Result) -> dict[str, str]:
     """Every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
-    settings = flat(result.settings) | flat(changes(result.settings))
-    texts = {key: str(value) for key, value in settings.items() if not key.endswith("seed")}
-    return texts | {part: name for part, name in result.choices.items() if part != "logger"}
+    settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
+    return settings | {part: name for part, name in result.choices.items() if part != "logger"}

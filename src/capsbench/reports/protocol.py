@@ -73,8 +73,8 @@ class Paper:
             First the part of the training set and the length, then settings by name.
         """
         paper = self._run_like(result)
-        ours, theirs = flat(changes(result.settings)), flat(changes(paper.settings))
-        full = flat(result.settings)
+        ours, theirs = flat(result.settings), flat(paper.settings)
+        ours_changed, theirs_changed = flat(changes(result.settings)), flat(changes(paper.settings))
         names = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
         others = {part for part, (here, there) in names.items() if here != there}
@@ -82,8 +82,12 @@ class Paper:
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
         for key in (ours.keys() | theirs.keys()) - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
-            if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:
-                words.append(f"{key.removesuffix(CLASS)}={ours.get(key, full.get(key))}")
+            if key in ours and key in theirs:
+                same = ours[key] == theirs[key]
+            else:  # a setting that one of them did not have yet
+                same = ours_changed.get(key) == theirs_changed.get(key)
+            if not same and key.partition(".")[0] not in others:
+                words.append(f"{key.removesuffix(CLASS)}={ours.get(key)}")
         part = [] if result.full else [f"{result.train_examples:,} training images"]
         return (*part, *_length(result, paper), *sorted(words))
 
@@ -105,9 +109,16 @@ def official(result: Result) -> str:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name nested settings by dotted names."""
+    """Name nested settings by dotted names; of an object its class counts by name, so that it may move."""
     (record,) = pd.json_normalize(dict(settings)).to_dict("records")
-    return {str(key): value for key, value in record.items()}
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        part, _, last = str(key).rpartition(".")
+        if last == "_target_":
+            found[part + CLASS] = str(value).rpartition(".")[2]
+        elif last != "_partial_":
+            found[str(key)] = value
+    return found
 
 
 def _length(result: Result, paper: Identity) -> list[str]:
