@@ -27,6 +27,7 @@ class FMAgreement(Router):
     Raises:
         ValueError: scale is not positive.
 
+    >>> import torch
     >>> votes = torch.ones(1, 3, 2, 4)  # (batch, child, parent, dim): three children agree about both parents
     >>> poses, activations = FMAgreement()(votes)
     >>> poses.shape  # (batch, parent, dim)

@@ -77,9 +77,9 @@ def vote_sums(
     (tensor([[[0.6000, 1.8000]]]), tensor([[[0.3600, 1.6400]]]))
     """
     if isinstance(votes, LazyVotes) and votes.device.type == "cuda" and votes.dtype == torch.float32 and HAS_TRITON:
-        from capsbench.routing.kernels import triton
+        from capsbench.routing.kernels.triton import vote_sums as sums_by_triton
 
-        return triton.vote_sums(votes, normalize)
+        return sums_by_triton(votes, normalize)
     total, total_of_squares = sum_over_children(partial(_sums, normalize=normalize), votes)
     return total, total_of_squares
 
