@@ -97,11 +97,9 @@ def _of_shape(
     found = [Measurement.of([votes_bytes / 1e6], name, "votes", "MB")]
     for direction, ways in (("forward", forward), ("forward and backward", both)):
         found += _timed(name, direction, interleaved(ways, repetitions))
-    for (router, implementation), run in both.items():
+    for (who, way), run in both.items():
         memory = [peak_bytes(run, device) / votes_bytes]
-        found.append(
-            Measurement.of(memory, name, "extra memory", "÷ votes", router=router, implementation=implementation)
-        )
+        found.append(Measurement.of(memory, name, "extra memory", "÷ votes", router=who, implementation=way))
     return found
 
 

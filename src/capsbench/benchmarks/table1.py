@@ -58,8 +58,9 @@ def _of_images(
     times = interleaved(ways, repetitions)
 
     def record(name: str, values: list[float], unit: str) -> Measurement:
-        who = {"implementation": name} if name == NO_ROUTING else {"router": name}
-        return Measurement.of(values, data, "forward", unit, device=images.device.type.upper(), **who)
+        router, way = (None, name) if name == NO_ROUTING else (name, None)
+        device = images.device.type.upper()
+        return Measurement.of(values, data, "forward", unit, router=router, implementation=way, device=device)
 
     found = [record(name, values, "ms") for name, values in times.items()]
     if FM in times:

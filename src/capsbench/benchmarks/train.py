@@ -94,7 +94,10 @@ def _ways(
     plain = make(partial(factory, implementation="plain") if has_plain else factory).to(device)
     ours = make(factory).to(device)
     use_channels_last(ours)
-    ways = {"plain": partial(_bare, plain, data, fused=False), "ours": partial(_bare, ours, data)}
+    ways: dict[str, Callable[[], float]] = {
+        "plain": partial(_bare, plain, data, fused=False),
+        "ours": partial(_bare, ours, data),
+    }
     if compile_mode is not None:
         compiled = make(factory).to(device)
         use_channels_last(compiled)

@@ -14,6 +14,7 @@ from rich.text import Text
 from capsbench.commands.arguments import Arguments
 from capsbench.launch.config import open_configuration
 from capsbench.launch.sweep import PlannedRun, plan
+from capsbench.reports.paper import router_title
 from capsbench.runs import State
 
 COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "missing": "dim"}
@@ -42,7 +43,8 @@ def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
     for run, state in runs:
         identity = run.identity
         others = " ".join(word for word in run.others.split() if word not in common)
-        router = f"{identity.router} ({others})" if others else identity.router
+        router = router_title(identity.router, identity.settings["router"].get("iterations"))
+        router += f" [{others}]" if others else ""
         rows.setdefault((identity.data, identity.arch, router), {})[identity.seed] = state
     for names, by_seed in rows.items():
         table.add_row(*names, *(_cell(by_seed[seed]) if seed in by_seed else "" for seed in seeds))

@@ -26,6 +26,7 @@ OPEN = frozenset(
         "router.implementation",
         # which data: a row names the set and its part
         "data.class",
+        "data.augmentation.class",
         "data.absent",
         "data.path",
         "data.seed",
@@ -75,7 +76,7 @@ class Paper:
         paper = self._run_like(result)
         ours, theirs = flat(result.settings), flat(paper.settings)
         ours_changed, theirs_changed = flat(changes(result.settings)), flat(changes(paper.settings))
-        names = {"arch": (result.arch, paper.arch)}
+        names: dict[str, tuple[str | None, str | None]] = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
         others = {part for part, (here, there) in names.items() if here != there}
         words = [f"{part}={names[part][0]}" for part in others]
