@@ -30,7 +30,7 @@ RUN = (
         "trainer.max_epochs=2",
         "data.subset=200",
         "data.batch_size=32",
-        "data.crop_padding=2",
+        "data.augmentation.crop_padding=2",
         "decoder=deconv",
     ),
     *("optim=adam_cosine", "trainer.enable_progress_bar=false", "checkpoint_minutes=0"),

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from capsbench.analysis.sheets import write_contact_sheet
 from capsbench.data import DataError, ImageDataModule
-from capsbench.data.overview import write_contact_sheet
 from capsbench.launch.config import CONF
 from capsbench.launch.errors import describe, one_line
 
@@ -48,7 +48,7 @@ def run(action: str, names: list[str], overrides: list[str]) -> None:
         ValueError: there is no data set of a name, or none is named where one is needed.
         DataError: a set could not be had or is damaged.
     """
-    known = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+    known = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
     for name in names:
         if name not in known:
             raise ValueError(f"there is no data set {name}; there are: {', '.join(known)}")
