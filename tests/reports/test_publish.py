@@ -147,7 +147,9 @@ def test_a_number_in_an_experiments_header_is_the_papers_or_published(path: Path
     comments = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
     known = ROOT.joinpath("src", "capsbench", "reports", "paper.yaml").read_text()
     known += "".join(table.read_text() for table in PUBLISHED.glob(f"{path.stem}/report/table.md"))
-    missing = [number for number in re.findall(r"(?<![§.\d])\d+\.\d+", comments) if not re.search(rf"\b{number}\b", known)]
+    missing = [
+        number for number in re.findall(r"(?<![§.\d])\d+\.\d+", comments) if not re.search(rf"\b{number}\b", known)
+    ]
     assert missing == []
 
 
