@@ -1,13 +1,12 @@
-"""`capsbench report`: a Hydra app that compares the finished runs of experiments."""
+"""`capsbench report`: compares the finished runs of experiments."""
 
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
 from rich.console import Console
 
-from capsbench.launch.errors import one_line, plain_exit
+from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.settings import Report
+from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import OnlySmokeError, unfinished
 from capsbench.reports.formats import narrow, say, to_rich
 from capsbench.reports.html import write_page
@@ -15,44 +14,16 @@ from capsbench.reports.paper import targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, filled, publish, write_report
 from capsbench.reports.tables import Comparison, cells
 
-HELP = """Compare the finished runs of experiments: tables here, and beside the runs report.html
-and report/table.md, .tex, .csv, curves.svg and .png. The paper's numbers stand beside ours.
-
-  capsbench report                                  all experiments, and outputs/report.html on all
-  capsbench report experiment=table3
-  capsbench report experiment=table3 publish=true   what is small also to outputs/published
-  capsbench report readme=README.md                 fill its tables from outputs/published
-
-== The configuration ==
-$CONFIG
-"""
 IN_FILES_ONLY = ["Parameters", "Training", "Training images/s", "Inference ms/batch"]
 """Columns that a terminal has no room for."""
 
-ConfigStore.instance().store(
-    name="report",
-    node={
-        "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
-        "experiment": None,
-        "output_dir": "outputs",
-        "publish": False,
-        "readme": None,
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": "."},
-            "help": {"app_name": "capsbench report", "template": HELP},
-        },
-    },
-)
 
-
-@hydra.main(version_base="1.3", config_path=None, config_name="report")
-@plain_exit
-def app(config: DictConfig) -> None:
+def main(arguments: Arguments) -> None:
     """Print the comparisons; write tables, curves and pages beside the runs, publish them, fill the README."""
-    outputs = Path(config.output_dir)
-    if config.readme is None or config.publish or config.experiment is not None:
-        names = in_order(experiments(outputs)) if config.experiment is None else [config.experiment]
+    settings = parse_settings(Report, arguments.settings)
+    outputs = Path(settings.output_dir)
+    if settings.readme is None or settings.publish or settings.experiment is not None:
+        names = in_order(experiments(outputs)) if settings.experiment is None else [settings.experiment]
         if not names:
             raise ValueError(f"no finished runs in {outputs}; make some with: capsbench train -m experiment=demo")
         comparisons = []
@@ -60,18 +31,20 @@ def app(config: DictConfig) -> None:
             try:
                 comparisons.append(report(outputs / name))
             except OnlySmokeError:
-                if config.experiment is not None:
+                if settings.experiment is not None:
                     raise
                 say(f"left out: {outputs / name} has only smoke runs")
-        if config.experiment is None and comparisons:
+        if settings.experiment is None and comparisons:
             write_page(outputs / PAGE, "CapsBench", comparisons)
             say(f"All of these: {outputs / PAGE}")
-        if config.publish:
+        if settings.publish:
             for comparison in comparisons:
                 say(f"Published: {publish(comparison, outputs / comparison.name, outputs)}")
-    if config.readme is not None:
-        readme = Path(config.readme)
-        readme.write_text(filled(readme.read_text(encoding="utf-8"), outputs / PUBLISHED), encoding="utf-8")
+    if settings.readme is not None:
+        readme = Path(settings.readme)
+        text = filled(readme.read_text(encoding="utf-8"), outputs / PUBLISHED)
+        with written_atomically(readme) as path:
+            path.write_text(text, encoding="utf-8")
         say(f"Tables filled: {readme}")
 
 
@@ -93,9 +66,3 @@ def in_order(names: list[str]) -> list[str]:
     """The paper's experiments in its order, then the others."""
     order = list(targets())
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
-def main() -> None:
-    """Run the app; an error is one line."""
-    with one_line():
-        app()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.reports.paper import Target, flat, official
-from capsbench.runs import RESULT_FILE, Result
+from capsbench.runs import Result, begun_runs, finished_runs
 
 PERCENT = 100
 ACCURACIES = ("train/accuracy", "test/accuracy")
@@ -92,7 +92,7 @@ def load_runs(root: Path) -> list[Run]:
     Raises:
         ValueError: there are none; an OnlySmokeError where there are smoke runs.
     """
-    folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
+    folders = [folder.path for folder in finished_runs(root)]
     runs = [Run(Result.load(folder), folder) for folder in folders]
     whole = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
     if not whole:
@@ -188,8 +188,7 @@ def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
 
 def unfinished(root: Path) -> list[Path]:
     """Folders below `root` whose run was begun and has no result: failed, stopped, or still going."""
-    begun = {path.parent for path in root.rglob("config.yaml")}
-    return sorted(folder for folder in begun if not (folder / RESULT_FILE).exists())
+    return [folder.path for folder in begun_runs(root) if not folder.is_finished]
 
 
 def _describe(result: Result) -> dict[str, str]:

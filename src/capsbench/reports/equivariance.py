@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from capsbench.reports.comparison import PERCENT, Panel, Run
 from capsbench.reports.figures import colors, in_order, legend_below
+from capsbench.runs import RunFolder
 
-EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
     "rotation": "Rotation °",
     "shear": "Shear",
@@ -34,7 +34,7 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     """What `capsbench analyze equivariance` left in the folders of a panel's runs, by router, where it was run."""
     found = {}
     for router, runs in in_order(panel):
-        read = [json.loads((run.folder / EQUIVARIANCE_FILE).read_text()) for run in runs if is_analysed(run)]
+        read = [json.loads(RunFolder(run.folder).equivariance.read_text()) for run in runs if is_analysed(run)]
         if read:
             found[router] = read
     return found
@@ -42,7 +42,7 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
 
 def is_analysed(run: Run) -> bool:
     """Whether a run's equivariance has been measured."""
-    return (run.folder / EQUIVARIANCE_FILE).is_file()
+    return RunFolder(run.folder).equivariance.is_file()
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from capsbench.reports.figures import colors, in_order, label_of, to_svg, traini
 from capsbench.reports.formats import narrow, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.tables import Comparison, cells
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.runs import RunFolder
 
 
 def write_page(path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True) -> None:
@@ -88,7 +88,9 @@ def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[st
 
 def _pictures(run: Run) -> dict[str, str]:
     """The run's pictures as data URIs, by name; reconstructions first."""
-    paths = sorted((run.folder / PICTURES).glob("*.png"), key=lambda path: (path.stem != "reconstructions", path.stem))
+    paths = sorted(
+        RunFolder(run.folder).pictures.glob("*.png"), key=lambda path: (path.stem != "reconstructions", path.stem)
+    )
     return {
         path.stem.replace("_", " "): "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in paths

@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 
 from capsbench.reports.benchmarks import benchmark_markdown
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
+from capsbench.reports.equivariance import equivariance_table, write_equivariance
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_markdown, write_table
 from capsbench.reports.html import write_page
 from capsbench.reports.tables import Comparison, cells
-from capsbench.runs import RESULT_FILE
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.runs import RunFolder, finished_runs
 
 PUBLISHED = "published"
 BENCHMARKS = "benchmarks"
@@ -21,7 +20,6 @@ PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
 """What a file may have that is to be committed."""
 
-KEPT = (RESULT_FILE, EQUIVARIANCE_FILE, f"{PICTURES}/reconstructions.png")
 BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w/-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -41,8 +39,7 @@ def write_report(root: Path, *, interactive: bool = True) -> Comparison:
 
 def experiments(outputs: Path) -> list[str]:
     """The experiments below `outputs` that have a finished run."""
-    folders = (path.parent for path in sorted(outputs.glob(f"*/**/{RESULT_FILE}")))
-    names = dict.fromkeys(folder.relative_to(outputs).parts[0] for folder in folders)
+    names = dict.fromkeys(folder.path.relative_to(outputs).parts[0] for folder in finished_runs(outputs))
     return [name for name in names if name != PUBLISHED]
 
 
@@ -65,10 +62,10 @@ def publish(comparison: Comparison, root: Path, outputs: Path) -> Path:
     """
     published = outputs / PUBLISHED / comparison.name
     for run in comparison.runs:
-        for name in KEPT:
-            source = run.folder / name
+        folder = RunFolder(run.folder)
+        for source in (folder.result, folder.equivariance, folder.pictures / "reconstructions.png"):
             if source.is_file():
-                target = published / run.folder.relative_to(root) / name
+                target = published / source.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
     write_report(published, interactive=False)
