@@ -1,4 +1,4 @@
-"""Results that are committed, and the README's tables made from them."""
+"""Results that are committed, and the tables of our pages made from them."""
 
 import json
 import re
@@ -18,7 +18,7 @@ PUBLISHED = ROOT / "outputs" / "published"
 README = "# Title\n\n<!-- table: table3 -->\nold\n<!-- end -->\n\ntext\n"
 
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
-MEASURED = re.compile(r"(?<![\w.,])(?<!Python )(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)")
+MEASURED = re.compile(r"(?<![\w.,§])(?<!Python )(?<!arXiv:)(?<!Apache-)(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)")
 """A number with decimals, or of percent, milliseconds or times."""
 
 
@@ -139,7 +139,21 @@ def test_an_unbacked_number_is_found() -> None:
     assert "old" not in prose
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+HEADERS = sorted(ROOT.glob("conf/experiment/*.yaml"))
+
+
+@pytest.mark.parametrize("path", HEADERS, ids=lambda path: path.stem)
+def test_a_number_in_an_experiments_header_is_the_papers_or_published(path: Path) -> None:
+    comments = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    known = ROOT.joinpath("src", "capsbench", "reports", "paper.yaml").read_text()
+    known += "".join(table.read_text() for table in PUBLISHED.glob(f"{path.stem}/report/table.md"))
+    missing = [
+        number for number in re.findall(r"(?<![§.\d])\d+\.\d+", comments) if not re.search(rf"\b{number}\b", known)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_files_that_our_pages_link_to_are_there(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert linked
