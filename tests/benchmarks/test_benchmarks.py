@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from capsbench.reports.benchmarks import draw_layer, draw_scaling
 
 from capsbench.benchmarks import layer, scaling, table1, train
 from capsbench.benchmarks.measure import interleaved, peak_bytes, ratio
 from capsbench.capsules import FullTransform
-from capsbench.reports.benchmarks import draw_layer, draw_scaling
 
 CPU = torch.device("cpu")
 Measured = dict[str, dict[str, float]]

@@ -18,9 +18,10 @@ from capsbench.data import DataError
 from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
 from capsbench.launch.errors import describe
-from capsbench.reports.comparison import Run, panels
+from capsbench.reports.comparison import panels
 from capsbench.reports.equivariance import equivariance_table, write_equivariance
 from capsbench.reports.formats import say
+from capsbench.reports.runs import Run
 from capsbench.runs import RunFolder
 
 

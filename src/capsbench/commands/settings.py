@@ -38,9 +38,6 @@ class Dashboard:
     output_dir: str = setting("outputs", "where the runs are")
 
 
-TARGETS = ["fig4", "fig5", "table2", "table3", "table5", "table6"]
-
-
 @dataclass
 class Benchmark:
     """What to measure, and how often."""
@@ -49,7 +46,8 @@ class Benchmark:
     batch_size: int = setting(128, "examples in a batch")
     steps: int = setting(10, "training steps in a repetition")
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
-    targets: list[str] = setting(TARGETS, "tables and figures of the paper")
+    routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
+    experiments: list[str] | None = setting(None, "the paper's tables and figures to measure; null: all")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
 
 
@@ -106,15 +104,17 @@ The paper's numbers stand beside ours.
         settings=Dashboard,
     ),
     "benchmark": Command(
-        "measure how fast things are; each way in turn, several times",
-        "  capsbench benchmark layer repetitions=9",
+        "measure how fast things are: alternatives in turn, several times",
+        """  capsbench benchmark layer repetitions=9
+  capsbench benchmark layer routers=[fm,mine] --config-dir my_conf""",
         actions={
-            "data": "images per second of data loading, against the usual way",
-            "layer": "time and memory of capsule layers: each router, plain and fused, and the floor",
-            "scaling": "the same against the number of children, of parents, of examples",
-            "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
-            "train": "images per second of training, and what Lightning's loop costs",
+            "contention": "time of a training step alone and beside busy processes, by how idle threads wait",
+            "data": "images per second of data loading, against the usual dataset and workers",
+            "layer": "time and memory of capsule layers with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
+            "scaling": "time of capsule layers against the number of children, parents and examples",
+            "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
+            "train": "images per second of training, and the cost of Lightning's loop",
         },
         settings=Benchmark,
     ),

@@ -159,5 +159,5 @@ def finished_runs(root: Path) -> Iterable[RunFolder]:
 
 
 def begun_runs(root: Path) -> Iterable[RunFolder]:
-    """The runs below a folder that were begun, in the order of their paths; published ones keep no configuration."""
-    return (RunFolder(path.parent) for path in sorted(root.rglob("config.yaml")))
+    """The runs below a folder that were begun, in the order of their paths; a published failure keeps its cause."""
+    return map(RunFolder, sorted({path.parent for name in ("config.yaml", "error.txt") for path in root.rglob(name)}))

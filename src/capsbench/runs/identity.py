@@ -89,7 +89,7 @@ def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     told = _changes(settings, _defaults()["settings"])
     if "data" in told and told["data"].get("seed") == settings.get("seed"):
-        del told["data"]["seed"]
+        told["data"].pop("seed", None)
     return told
 
 
