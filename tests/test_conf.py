@@ -6,6 +6,7 @@ from typing import Any
 import hydra
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -130,8 +131,10 @@ def test_the_papers_grids(
 
 def test_augmentation_is_each_sets_own() -> None:
     def augmentation(experiment: str) -> dict[str, tuple[int, bool]]:
-        settings = {run.identity.data: run.identity.settings["data"] for run in grid(f"experiment={experiment}")}
-        return {name: (data["crop_padding"], data["flip"]) for name, data in settings.items()}
+        settings = {
+            run.identity.data: run.identity.settings["data"]["augmentation"] for run in grid(f"experiment={experiment}")
+        }
+        return {name: (made["crop_padding"], made["flip"]) for name, made in settings.items()}
 
     assert set(augmentation("fig4").values()) == {(0, False)}
     assert augmentation("fig5") == {"svhn": (4, False), "fashion_mnist": (4, False), "cifar10": (4, True)}
@@ -171,14 +174,23 @@ def test_data_sets(name: str, kind: type[data.ImageDataModule], standardized: bo
     made = instantiate(compose(f"data={name}", "seed=5").data)
     assert type(made) is kind
     assert (made.seed, made.standardized) == (5, standardized)
-    assert (made.crop_padding, made.flip, made.val_fraction, made.subset) == (0, False, 0, None)
+    assert made.augmentation in (None, data.Augmentation())
+    assert (made.val_fraction, made.subset) == (0, None)
+
+
+@pytest.mark.parametrize("experiment", ["fig5", "table2"])
+@pytest.mark.parametrize("name", ["affnist", "multi_mnist", "small_norb"])
+def test_sets_without_augmentation_refuse_it(experiment: str, name: str) -> None:
+    settings = compose(f"experiment={experiment}", f"data={name}", "data.augmentation.flip=false").data
+    with pytest.raises(InstantiationException, match=r"does not accept data\.augmentation: .*; leave it out"):
+        instantiate(settings)
 
 
 def test_every_choice_composes() -> None:
     groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
     assert {"arch", "data", "experiment", "launcher", "logger", "router", "trainer"} <= set(groups)
     for group in groups:
-        for path in Path(CONF, group).glob("*.yaml"):
+        for path in Path(CONF, group).glob("[!_]*.yaml"):
             config = compose(f"{group}={path.stem}")
             assert group in ("experiment", "launcher") or OmegaConf.select(config, group) is not None
 

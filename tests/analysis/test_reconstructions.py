@@ -8,8 +8,7 @@ from matplotlib.image import imread
 from torch import nn
 
 from capsbench.analysis.reconstructions import pose_tours, reconstruct, two_digit_examples, write_pictures
-from capsbench.data import Digits, LabelledImages, MultiMNIST
-from capsbench.data.module import BatchKey
+from capsbench.data import BatchKey, Digits, LabelledImages, MultiMNIST
 from capsbench.routing import Capsules
 from capsbench.training import ClassificationModule, MarginLoss
 

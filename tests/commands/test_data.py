@@ -48,7 +48,7 @@ def test_check_of_something_damaged_fails(capsbench: Run, capsys: pytest.Capture
 
 
 def test_show_draws_a_picture(capsbench: Run, arrays: Path) -> None:
-    capsbench("data", "show", "data=arrays", f"data.path={arrays}", "data.crop_padding=2")
+    capsbench("data", "show", "data=arrays", f"data.path={arrays}", "data.augmentation.crop_padding=2")
     with Image.open("outputs/data/arrays.png") as sheet:
         assert sheet.size == (1200, 624)
         assert len(sheet.convert("L").getcolors(256) or range(257)) > 50

@@ -76,7 +76,7 @@ def test_a_run_that_is_cut_short_is_marked(capsbench: Run) -> None:
 
 
 def test_the_same_command_gives_the_same_weights_bit_for_bit(capsbench: Run) -> None:
-    arguments = ("train", "trainer.max_epochs=1", "data.subset=128", "data.crop_padding=2", "seed=3")
+    arguments = ("train", "trainer.max_epochs=1", "data.subset=128", "data.augmentation.crop_padding=2", "seed=3")
     weights = []
     for folder in ("first", "second"):
         capsbench(*arguments, f"output_dir={folder}")
@@ -133,7 +133,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["trainer.max_epoch=3"], "there is no setting trainer.max_epoch; did you mean max_epochs"),
         (["router.implementation=fast"], "router.implementation must be auto or plain or fused, got 'fast'"),
         (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
-        (["data.flip=no"], "data.flip must be true or false, got no"),
+        (["data.augmentation.flip=no"], "data.augmentation.flip must be true or false, got no"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
         (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
         (["data.subset=abc"], "data.subset must be a whole number or null, got abc"),

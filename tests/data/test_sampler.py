@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 import torch
 
-from capsbench.data.module import EpochSampler
+from capsbench.data.sampler import EpochSampler
 
 
 def batches(rank: int = 0, world_size: int = 1, epoch: int = 0) -> list[list[int]]:

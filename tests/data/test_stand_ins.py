@@ -1,19 +1,21 @@
 """A few digits in the place of sets that are not here."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from capsbench.data import CIFAR10, MNIST, SVHN, AffNIST, FashionMNIST, ImageDataModule, MultiMNIST, SmallNORB
+from capsbench.data import CIFAR10, MNIST, SVHN, AffNIST, BatchKey, FashionMNIST, ImageDataModule, MultiMNIST, SmallNORB
 from capsbench.data.files import FileSet
-from capsbench.data.module import BatchKey
 
 
 def absent(kind: type[ImageDataModule]) -> type[ImageDataModule]:
     """The same set, its files known to be nowhere."""
     nowhere = FileSet("nowhere", kind.source.files)
-    return type(kind.__name__, (kind,), {"source": nowhere, "file_sets": (nowhere,), "__module__": __name__})
+    return type(
+        kind.__name__, (kind,), {"source": nowhere, "digits": nowhere, "file_sets": (nowhere,), "__module__": __name__}
+    )
 
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, SVHN, CIFAR10, AffNIST, MultiMNIST, SmallNORB])
@@ -37,6 +39,17 @@ def test_what_is_here_is_used(shared: Path) -> None:
     data = MNIST(data_dir=shared / "data", absent="stand_in")
     assert not data.is_stand_in
     assert data.title == "MNIST"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(AffNIST, {"test_source": "generated", "per_digit": 4}), (SmallNORB, {"viewpoints": "novel_azimuth"})],
+)
+def test_settings_without_effect_on_a_stand_in(
+    kind: type[ImageDataModule], options: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"has no effect with .* \(stand-in\); leave it out"):
+        absent(kind)(data_dir=tmp_path, absent="stand_in", **options)
 
 
 def test_another_word() -> None:

@@ -1,19 +1,14 @@
-"""Preparation and augmentation of whole batches."""
+"""What is done to batches of images."""
 
 import pytest
 import torch
 
-from capsbench.data.randomness import Draw
-from capsbench.data.transforms import random_crop, random_flip, standardize, to_unit_range
+from capsbench.data.transforms import cut, place, standardize, to_unit_range
 
 
 def images(number: int = 200, channels: int = 3, size: int = 8) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(1, 256, (number, channels, size, size), generator=generator, dtype=torch.uint8)
-
-
-def draw(number: int = 200) -> Draw:
-    return Draw(0, 0, torch.arange(number))
 
 
 def test_unit_range() -> None:
@@ -32,22 +27,17 @@ def test_a_flat_image_becomes_zeros() -> None:
     assert standardize(torch.full((2, 1, 4, 4), 7, dtype=torch.uint8)).eq(0).all()
 
 
-def test_crops_are_windows_of_the_padded_image_and_all_are_reached() -> None:
-    originals = images()
-    crops = random_crop(originals, 1, draw())
-    padded = torch.nn.functional.pad(originals, (1, 1, 1, 1))
-    reached = set()
-    for original, crop in zip(padded, crops, strict=True):
-        places = [(y, x) for y in range(3) for x in range(3) if original[:, y : y + 8, x : x + 8].equal(crop)]
-        assert len(places) == 1
-        reached |= set(places)
-    assert len(reached) == 9
+def test_cut_takes_each_image_at_its_own_place() -> None:
+    stored = images(2, size=48)
+    found = cut(stored, torch.tensor([0, 16]), torch.tensor([3, 5]), 32, 20)
+    assert found[0].equal(stored[0, :, 0:32, 3:23])
+    assert found[1].equal(stored[1, :, 16:48, 5:25])
 
 
-def test_flip_mirrors_about_half() -> None:
-    originals = images()
-    flipped = random_flip(originals, draw())
-    mirrored = sum(a.flip(-1).equal(b) for a, b in zip(originals, flipped, strict=True))
-    kept = sum(a.equal(b) for a, b in zip(originals, flipped, strict=True))
-    assert mirrored + kept == 200
-    assert 70 < mirrored < 130
+def test_place_puts_each_image_at_its_own_place() -> None:
+    stored = images(2)
+    canvas = place(stored, 12, torch.tensor([0, 4]), torch.tensor([3, 1]))
+    assert canvas.shape == (2, 3, 12, 12)
+    assert canvas[0, :, 0:8, 3:11].equal(stored[0])
+    assert canvas[1, :, 4:12, 1:9].equal(stored[1])
+    assert canvas.sum() == stored.sum()

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from capsbench.launch.build import restore
+from capsbench.runs import RunFolder
 
 
 def test_weights_of_a_checkpoint_that_holds_metrics_too(capsbench: Callable[..., Path]) -> None:
@@ -15,6 +16,6 @@ def test_weights_of_a_checkpoint_that_holds_metrics_too(capsbench: Callable[...,
     weights = dict(checkpoint["state_dict"])
     checkpoint["state_dict"]["metrics.train_loss.mean_value"] = torch.tensor(1.0)  # as older versions saved it
     torch.save(checkpoint, path)
-    restored = restore(path.parents[1]).module.state_dict()
+    restored = restore(RunFolder(path.parents[1])).module.state_dict()
     assert restored.keys() == weights.keys()
     assert all(restored[name].equal(tensor) for name, tensor in weights.items())

@@ -38,7 +38,7 @@ def test_parameters_are_one_pair_per_parent() -> None:
     assert shapes == {"beta_a": (7,), "beta_v": (7,)}
 
 
-def test_beta_a_starts_as_the_paper_says() -> None:
+def test_beta_a_starts_as_in_fmrouting() -> None:
     torch.manual_seed(0)
     beta_a = EMRouting(num_parents=10_000).beta_a
     assert -2000 <= beta_a.min() < beta_a.max() <= 0

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from capsbench.capsules import DeconvDecoder
-from capsbench.data import Batch, Digits
-from capsbench.data.module import BatchKey
+from capsbench.data import Batch, BatchKey, Digits
 from capsbench.models import ResNetCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
 from capsbench.training import ClassificationModule, MarginLoss, NaNGuard, SpreadLoss, Throughput

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from capsbench.data import Batch, ImageDataModule
-from capsbench.data.module import BatchKey
+from capsbench.data import Batch, BatchKey, ImageDataModule
 from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
 

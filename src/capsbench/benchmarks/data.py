@@ -11,8 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from capsbench.benchmarks.measure import Measurement, ratios
-from capsbench.data.module import Batch, ImageDataModule, LabelledImages
-from capsbench.data.sets.multi_mnist import MultiMNIST
+from capsbench.data import Augmentation, Batch, ImageDataModule, LabelledImages, MultiMNIST
 
 NUM_IMAGES = 10_000
 BATCH_SIZE = 128
@@ -80,7 +79,9 @@ def benchmark_data(repetitions: int = 5) -> list[Measurement]:
     Returns:
         Images per second of each way, and how many times as fast as the usual way ours is.
     """
-    pictures = RandomPictures(standardized=True, crop_padding=4, flip=True, batch_size=BATCH_SIZE)
+    pictures = RandomPictures(
+        standardized=True, augmentation=Augmentation(crop_padding=4, flip=True), batch_size=BATCH_SIZE
+    )
     digits = RandomDigits(per_digit=1, batch_size=BATCH_SIZE)
     pictures.setup()
     digits.setup()

@@ -9,8 +9,7 @@ import torch
 
 from capsbench.benchmarks.measure import Measurement, interleaved
 from capsbench.benchmarks.train import StepTimes, quiet_trainer
-from capsbench.data import ImageDataModule
-from capsbench.data.module import LabelledImages
+from capsbench.data import ImageDataModule, LabelledImages
 from capsbench.training import ClassificationModule
 
 EXAMPLES = {

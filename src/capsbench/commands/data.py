@@ -25,7 +25,7 @@ def main(arguments: Arguments) -> None:
     names = [name for part in named for name in part.split(",")]
     overrides = [word for word in arguments.settings if not word.startswith("data=")]
     with open_configuration(arguments.config_dir) as loader:
-        known = loader.get_group_options("data")
+        known = [name for name in loader.get_group_options("data") if not name.startswith("_")]
         for name in names:
             if name not in known:
                 raise ValueError(f"there is no data set {name}; {choice_of(name, known)}")
@@ -74,7 +74,7 @@ def _act(action: str, name: str, data: "ImageDataModule") -> str:
     if action == "check":
         counts = f"{data.num_examples('train'):,} to train, {data.num_examples('test'):,} to test"
         return f"complete, {counts}"
-    from capsbench.data.overview import write_contact_sheet
+    from capsbench.analysis.sheets import write_contact_sheet
 
     path = Path("outputs", "data", f"{name}.png")
     write_contact_sheet(data, path)

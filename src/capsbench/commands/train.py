@@ -63,6 +63,7 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
 
 def _train(config: DictConfig, run: PlannedRun) -> Result:
     from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
+    from capsbench.runs.train_and_test import find_checkpoint
     from capsbench.training import Interrupted
 
     folder = run.folder
@@ -70,7 +71,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
         raise RuntimeError(f"{folder} failed before: {folder.cause_of_failure} (retry_failed=true tries it again)")
     folder.failure.unlink(missing_ok=True)
     OmegaConf.save(config, folder.config, resolve=True)
-    log.info("%s: %s", folder, "resumed" if folder.weights.is_file() or folder.resume.is_file() else "training")
+    log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:
         return train_run(config, run.identity, folder)
     except Interrupted as error:

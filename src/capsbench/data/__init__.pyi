@@ -1,7 +1,9 @@
-from .errors import DataError as DataError
-from .module import Batch as Batch
+from .augmentation import Augmentation as Augmentation
+from .batch import Batch as Batch
+from .batch import BatchKey as BatchKey
+from .batch import LabelledImages as LabelledImages
+from .files import DataError as DataError
 from .module import ImageDataModule as ImageDataModule
-from .module import LabelledImages as LabelledImages
 from .sets.affnist import AffNIST as AffNIST
 from .sets.arrays import Arrays as Arrays
 from .sets.cifar10 import CIFAR10 as CIFAR10

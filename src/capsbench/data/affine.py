@@ -1,4 +1,4 @@
-"""Affine transformations of digits, at random as affNIST's were made, or by known amounts."""
+"""Affine transformations of digits: random ones as in affNIST, or by known amounts."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,17 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from capsbench.data.randomness import Draw
+from capsbench.data.transforms import cut
 
 ROTATION = 20.0
 SHEAR = 0.2
 SCALE = (0.8, 1.2)
 WIDE = 64
-"""A canvas that no transformed digit leaves."""
+"""Side of a canvas that holds every transformed digit completely."""
 
 
 class Affine(NamedTuple):
-    """What was done to each image, in this order: scaled, sheared, rotated about its centre, shifted.
+    """How each image is transformed, in this order: scaled, sheared, rotated about its centre, shifted.
 
     Attributes:
         rotation: degrees, counter-clockwise.
@@ -35,7 +36,7 @@ class Affine(NamedTuple):
 
     @classmethod
     def nothing(cls, batch: int) -> "Affine":
-        """The transformation that leaves `batch` images as they are."""
+        """Make the transformation that leaves `batch` images unchanged."""
         zero, one = torch.zeros(batch), torch.ones(batch)
         return cls(zero, zero, one, one, zero, zero)
 
@@ -43,21 +44,21 @@ class Affine(NamedTuple):
 def transform(
     images: UInt8[Tensor, "batch 1 height width"], affine: Affine, size: int
 ) -> UInt8[Tensor, "batch 1 size size"]:
-    """Transform square images by known amounts, onto a black canvas; what leaves the canvas is cut off."""
+    """Transform square images by known amounts onto a black canvas, which cuts off what is outside."""
     warped = warp(images, rotation=affine.rotation, shear=affine.shear, scale_x=affine.scale_x, scale_y=affine.scale_y)
     middle = (WIDE - size) // 2
     rows, columns = (
         (middle - shift.round().long()).clamp(0, WIDE - size) for shift in (affine.shift_y, affine.shift_x)
     )
-    return _windows(warped, rows, columns, size)
+    return cut(warped, rows, columns, size, size)
 
 
 def transform_at_random(
     images: UInt8[Tensor, "batch 1 height width"], draw: Draw, size: int
 ) -> tuple[UInt8[Tensor, "batch 1 size size"], Affine]:
-    """Transform square images as affNIST's were, and say by how much each.
+    """Transform square images at random as in affNIST, and return the transformations too.
 
-    Rotation within ±20°, shear within ±0.2, both scales from 0.8 to 1.2, each uniform; then the place, uniform among
+    Rotation is uniform within ±20°, shear within ±0.2, both scales from 0.8 to 1.2; then the place is uniform among
     those where the canvas cuts off no ink. Source: Tieleman's description of affNIST.
     """
     rotation = draw.uniform("rotation", -ROTATION, ROTATION)
@@ -69,7 +70,7 @@ def transform_at_random(
     columns = _first_line(ink.any(dim=1), size, draw, "column")
     middle = (WIDE - size) // 2
     affine = Affine(rotation, shear, scale_x, scale_y, (middle - columns).float(), (middle - rows).float())
-    return _windows(warped, rows, columns, size), affine
+    return cut(warped, rows, columns, size, size), affine
 
 
 def warp(
@@ -80,7 +81,7 @@ def warp(
     scale_x: Float[Tensor, "batch"],
     scale_y: Float[Tensor, "batch"],
 ) -> UInt8[Tensor, "batch 1 wide wide"]:
-    """Scale, shear, then rotate square images about their centre, on a canvas wide enough; see `Affine`."""
+    """Scale, shear, then rotate square images about their centre, on a canvas of side `WIDE`; see `Affine`."""
     sine, cosine = torch.sin(torch.deg2rad(rotation)), torch.cos(torch.deg2rad(rotation))
     one, zero = torch.ones_like(shear), torch.zeros_like(shear)
 
@@ -97,16 +98,9 @@ def warp(
 
 
 def _first_line(has_ink: Bool[Tensor, "batch wide"], size: int, draw: Draw, purpose: str) -> Int64[Tensor, "batch"]:
-    """Where a window begins that shows every line with ink; the middle of the ink where it does not fit."""
+    """Draw where a window of `size` lines begins that shows every line with ink, or the last ones if not all fit."""
     first = has_ink.int().argmax(dim=1)
     last = WIDE - 1 - has_ink.flip(1).int().argmax(dim=1)
     lowest = (last - size + 1).clamp(0, WIDE - size)
     highest = torch.minimum(first, torch.tensor(WIDE - size)).maximum(lowest)
     return lowest + draw.integers(purpose, highest - lowest + 1)
-
-
-def _windows(
-    warped: UInt8[Tensor, "batch 1 wide wide"], rows: Int64[Tensor, "batch"], columns: Int64[Tensor, "batch"], size: int
-) -> UInt8[Tensor, "batch 1 size size"]:
-    example, along = torch.arange(len(warped))[:, None, None], torch.arange(size)
-    return warped[example, 0, (rows[:, None] + along)[:, :, None], (columns[:, None] + along)[:, None, :]].unsqueeze(1)

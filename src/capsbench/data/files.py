@@ -1,4 +1,4 @@
-"""Files of data sets: where they may lie, what their content must be, and how to get them."""
+"""Files of data sets: where they may be, what their content must be, and how to download them."""
 
 import contextlib
 import gzip
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from capsbench.data.errors import DataError
-
 LOCK = ".lock"
+
+
+class DataError(RuntimeError):
+    """Data is missing, unreadable or not what it should be; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class DataFile:
     """One file of a data set.
 
     Attributes:
-        name: on disk, uncompressed; NAME.gz is taken as well.
-        md5: of the content, uncompressed, so that a copy compressed by someone else is as good; None if nobody has
-            published it, and then whoever reads the file checks its form.
-        urls: where it can be downloaded, the first that works.
-        download_md5: of what the addresses give, before it is unpacked.
-        download_mb: its size in MB.
+        name: on disk, uncompressed; NAME.gz is accepted too.
+        md5: of the uncompressed content, so that copies compressed by others are accepted; None if nobody has published
+            it: the reader then checks the form of the file.
+        urls: addresses to download it from, tried in this order.
+        download_md5: of the download, before it is unpacked.
+        download_mb: size of the download in MB.
     """
 
     name: str
@@ -44,9 +46,9 @@ class FileSet:
     """The files of one data set.
 
     Attributes:
-        folder: their place below `data_dir`.
+        folder: where they are kept, below `data_dir`.
         files: all of them.
-        elsewhere: other places, below `data_dir` or absolute: other tools' folders, the system's packages.
+        elsewhere: other folders to look in, below `data_dir` or absolute: those of other tools or system packages.
     """
 
     folder: str
@@ -54,13 +56,13 @@ class FileSet:
     elsewhere: tuple[str, ...] = ()
 
     def find(self, data_dir: Path) -> Path | None:
-        """The first place that has every file, or None."""
+        """Find the first folder that has every file; None if there is none."""
         return next((place for place in self._places(data_dir) if not self._missing(place)), None)
 
     def fetch(self, data_dir: Path) -> Path:
-        """The place that has every file, after downloading those that are missing.
+        """Find the folder that has every file, and download missing files first.
 
-        A file appears under its name only once it is whole and its digest has matched; two processes take turns.
+        Downloads are atomic and checksummed; two processes take turns.
 
         Raises:
             DataError: no network, no space, or an address gave something else.
@@ -77,7 +79,7 @@ class FileSet:
         except OSError as error:
             looked = "; ".join(f"{p} lacks {', '.join(self._missing(p))}" for p in self._places(data_dir))
             reason = " ".join(str(error).split())
-            with contextlib.suppress(OSError):  # leave no folder behind that was made for nothing
+            with contextlib.suppress(OSError):  # remove the folder if it is empty
                 (folder / LOCK).unlink(missing_ok=True)
                 folder.rmdir()
             raise DataError(
@@ -87,10 +89,10 @@ class FileSet:
         return folder
 
     def check(self, place: Path, name: str) -> Path:
-        """The path of a file that another library is going to open, after its digest has matched.
+        """Verify the checksum of a file that another library is going to open, and give its path.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the file is missing or damaged.
         """
         file = next(file for file in self.files if file.name == name)
         path = place / name
@@ -101,10 +103,10 @@ class FileSet:
         return path
 
     def read(self, place: Path, name: str) -> bytes:
-        """The content of a file, uncompressed, after its digest has matched.
+        """Read a file, uncompress it and verify its checksum.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the file is missing or damaged.
         """
         file = next(file for file in self.files if file.name == name)
         path = _on_disk(place, name)
@@ -140,8 +142,8 @@ def _on_disk(place: Path, name: str) -> Path | None:
 
 
 def _download(file: DataFile, folder: Path) -> None:
-    """Get a file from the first address that gives it; pooch moves it into place once its digest has matched."""
-    import pooch  # late: whoever only writes a file needs no downloader
+    """Download a file from the first address that works; pooch verifies it and then moves it into place."""
+    import pooch  # takes long to import, and is needed for downloads alone
 
     failures = []
     for url in file.urls:
@@ -152,13 +154,13 @@ def _download(file: DataFile, folder: Path) -> None:
             if suffix == ".zip":
                 _unzip(Path(path), file.name)
             return
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # no connection; not what it should be
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # no connection, or another content
             failures.append(f"{url}: {error}")
     raise OSError("; ".join(failures))
 
 
 def _unzip(archive: Path, name: str) -> None:
-    """Unpack the one member of that name beside its archive, and remove the archive."""
+    """Extract one member of an archive into the archive's folder, and remove the archive."""
     try:
         with (
             zipfile.ZipFile(archive) as members,
@@ -173,13 +175,13 @@ def _unzip(archive: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file beside `path` to write to; once the body is through, it replaces `path`.
+    """Give the path of a temporary file to write; at the end of the block it replaces `path`.
 
-    A process that dies meanwhile leaves `path` as it was, and at most one temporary file, which the next write reuses.
+    If the process is killed meanwhile, `path` keeps its old content, and the next write removes the temporary file.
     Only one process at a time may write.
 
     Args:
-        path: of the file, in a folder that exists.
+        path: of the file; its folder exists.
 
     Raises:
         OSError: the folder is missing, full or not writable.

@@ -1,7 +1,8 @@
-"""Randomness as a function: every draw is computed from what it is for, never taken from a generator's state.
+"""Randomness as a function: each random number is computed from (seed, purpose, epoch, index), without a generator.
 
-The order of an epoch and the augmentation of an example depend on (seed, purpose, epoch, index) alone. So a run that
-resumes in mid-epoch, a second worker, another rank or another device all see the same batches.
+So the order of an epoch and the augmentation of an example are the same in a run that resumes in mid-epoch, in a second
+worker, on another rank and on another device. A change of these functions changes every published number; their values
+are pinned in tests.
 """
 
 import hashlib
@@ -16,12 +17,12 @@ _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
 class Draw:
-    """Random numbers for a batch of examples, one per example and purpose.
+    """Draw random numbers for a batch of examples, one per example and purpose.
 
     Args:
         seed: of the run.
-        epoch: draws of two epochs are independent.
-        indices: (batch,), which examples of the data set; the draws live on its device.
+        epoch: draws of different epochs are independent.
+        indices: (batch,) of the examples in the data set; random numbers are made on their device.
     """
 
     def __init__(self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]) -> None:
@@ -30,20 +31,20 @@ class Draw:
         self.indices = indices
 
     def bits(self, purpose: str) -> Int64[Tensor, "batch"]:
-        """64 random bits per example."""
+        """Draw 64 random bits per example."""
         return random_bits((self.seed, purpose, self.epoch), self.indices)
 
     def integers(self, purpose: str, high: int | Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
-        """Uniform integers in [0, high), for high up to 2³¹, the same for all or one each."""
+        """Draw uniform integers in [0, high); `high` is at most 2³¹, one for all examples or one for each."""
         return (_shift_right(self.bits(purpose), 32) * high) >> 32
 
     def uniform(self, purpose: str, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "batch"]:
-        """Uniform float32 numbers in [low, high)."""
+        """Draw uniform float32 numbers in [low, high)."""
         return low + (high - low) * _shift_right(self.bits(purpose), 40).float() * 2.0**-24
 
 
 def permutation(key: tuple[int | str, ...], length: int, device: torch.device | str = "cpu") -> Int64[Tensor, "length"]:
-    """A random order of `length` things, a function of `key`.
+    """Draw a random order of the numbers 0 to `length` - 1, a function of `key`.
 
     >>> permutation((1, "order", 0), 5).tolist()
     [1, 4, 0, 3, 2]
@@ -52,10 +53,10 @@ def permutation(key: tuple[int | str, ...], length: int, device: torch.device | 
 
 
 def random_bits(key: tuple[int | str, ...], indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
-    """64 random bits per index: element `index` of the SplitMix64 sequence that `key` starts.
+    """Draw 64 random bits per index: element `index` of the SplitMix64 sequence whose start is a hash of `key`.
 
-    The same on every device, since it is integer arithmetic. Source: Steele, Lea and Flood 2014, "Fast Splittable
-    Pseudorandom Number Generators".
+    All arithmetic is on integers, so every device gives the same bits. Source: Steele, Lea and Flood 2014, "Fast
+    Splittable Pseudorandom Number Generators".
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     z = (indices + 1) * _GOLDEN_GAMMA + int.from_bytes(digest, "little", signed=True)
@@ -65,5 +66,5 @@ def random_bits(key: tuple[int | str, ...], indices: Int64[Tensor, "batch"]) -> 
 
 
 def _shift_right(z: Int64[Tensor, "batch"], by: int) -> Int64[Tensor, "batch"]:
-    """Shift as an unsigned number; PyTorch's >> drags the sign along."""
+    """Shift as an unsigned number; PyTorch's >> copies the sign bit."""
     return (z >> by) & ((1 << (64 - by)) - 1)

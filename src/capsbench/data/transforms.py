@@ -1,23 +1,21 @@
-"""Preparation and augmentation of whole batches, on whatever device the images are."""
+"""What is done to batches of images on the device that holds them: scaling, cutting, placing."""
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
-
-from capsbench.data.randomness import Draw
 
 
 def to_unit_range(images: UInt8[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
-    """Bytes to float32 in [0, 1]."""
+    """Scale bytes to float32 in [0, 1]."""
     return images.float() / 255
 
 
 def standardize(images: UInt8[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
     """Give each image mean 0 and variance 1 over all its pixels and channels.
 
-    The deviation is held above 1/√(pixels · channels), so that a flat image becomes zeros. On the scale of bytes, as in
-    TensorFlow's `per_image_standardization`, which the paper uses.
+    The deviation, on the scale of bytes, is at least 1/√(pixels · channels), so that a flat image becomes zeros. The
+    paper uses the same function, TensorFlow's `per_image_standardization`.
     """
     flat = images.flatten(1).float()
     flat = flat - flat.mean(dim=1, keepdim=True)
@@ -28,45 +26,33 @@ def standardize(images: UInt8[Tensor, "batch channel height width"]) -> Float[Te
 
 
 def stretch(images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
-    """Shift and scale each image so that its darkest value is 0 and its brightest 1; a flat one becomes zeros.
+    """Shift and scale each image so that its darkest value is 0 and its brightest 1; a flat image becomes zeros.
 
-    What can be drawn of a standardised image, from which brightness and contrast are gone.
+    A decoder's target for a standardised image, whose brightness and contrast are lost.
     """
     low = images.amin(dim=(1, 2, 3), keepdim=True)
     span = images.amax(dim=(1, 2, 3), keepdim=True) - low
     return (images - low) / span.clamp_min(torch.finfo(images.dtype).tiny)
 
 
-def random_crop(
-    images: UInt8[Tensor, "batch channel height width"], padding: int, draw: Draw
-) -> UInt8[Tensor, "batch channel height width"]:
-    """Pad with `padding` black pixels on each side and cut the original size out at a random place."""
-    height, width = images.shape[2:]
-    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    rows, columns = (draw.integers(f"crop {axis}", 2 * padding + 1) for axis in ("row", "column"))
+def cut(
+    images: Shaped[Tensor, "batch channel height width"],
+    rows: Int64[Tensor, "batch"],
+    columns: Int64[Tensor, "batch"],
+    height: int,
+    width: int,
+) -> Shaped[Tensor, "batch channel window_height window_width"]:
+    """Cut a window out of each image, its upper left corner at (row, column)."""
+    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: nothing is copied before one is chosen
     return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 
 
-def random_flip(
-    images: UInt8[Tensor, "batch channel height width"], draw: Draw
-) -> UInt8[Tensor, "batch channel height width"]:
-    """Mirror each image left to right with probability ½."""
-    flipped = draw.integers("flip", 2).bool()[:, None, None, None]
-    return torch.where(flipped, images.flip(-1), images)
-
-
 def place(
-    digits: UInt8[Tensor, "batch 1 height width"],
+    images: Shaped[Tensor, "batch channel height width"],
     size: int,
     rows: Int64[Tensor, "batch"],
     columns: Int64[Tensor, "batch"],
-) -> UInt8[Tensor, "batch 1 size size"]:
-    """Put each digit on a black square canvas, its upper left corner at (row, column)."""
-    batch, _, height, width = digits.shape
-    device = digits.device
-    canvas = torch.zeros(batch, 1, size, size, dtype=digits.dtype, device=device)
-    example = torch.arange(batch, device=device)[:, None, None]
-    y = (rows[:, None] + torch.arange(height, device=device))[:, :, None]
-    x = (columns[:, None] + torch.arange(width, device=device))[:, None, :]
-    canvas[example, 0, y, x] = digits[:, 0]
-    return canvas
+) -> Shaped[Tensor, "batch channel size size"]:
+    """Put each square image on a larger black canvas, its upper left corner at (row, column)."""
+    margin = size - images.shape[-1]
+    return cut(F.pad(images, (margin,) * 4), margin - rows, margin - columns, size, size)

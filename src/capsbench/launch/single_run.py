@@ -32,6 +32,7 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
     "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
+    "The `srun` command is available on your system but is not used.*",  # launcher=slurm starts the jobs
     "Using `DistributedSampler` with the dataloaders.*",  # ours divide batches so that no example is seen twice
 )
 """Warnings that would tell a user nothing."""

@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
-from capsbench.data.module import SplitName
+from capsbench.data.batch import SplitName
 from capsbench.routing import Capsules, NonFiniteError
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.nan_guard import blame

@@ -1,15 +1,16 @@
 """Translated MNIST to train on, affNIST or its generator to test on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
 
-from capsbench.data import AffNIST, DataError, LabelledImages
+from capsbench.data import AffNIST, Augmentation, BatchKey, DataError, LabelledImages
 from capsbench.data.affine import warp
-from capsbench.data.module import BatchKey
+from capsbench.data.files import DataFile, FileSet
 from capsbench.data.sets.affnist import generate, read_official
 
 
@@ -176,8 +177,6 @@ def test_another_struct_or_no_mat_at_all(tmp_path: Path) -> None:
 
 
 def test_without_the_official_file_the_way_out_is_named(tmp_path: Path) -> None:
-    from capsbench.data.files import DataFile, FileSet
-
     missing = FileSet("affnist", (DataFile("test.mat", None, ("http://127.0.0.1:9/x.zip",), None, 1.0),))
     kind = type("Missing", (AffNIST,), {"source": missing, "digits": FileSet("mnist", ()), "__module__": __name__})
     with pytest.raises(DataError, match=r"Or test on generated images: data\.test_source=generated"):
@@ -189,9 +188,19 @@ def test_title_says_which_test_set() -> None:
     assert AffNIST().title == "affNIST"
 
 
-def test_options_out_of_range() -> None:
-    with pytest.raises(ValueError, match=r"data\.per_digit must be at least 1, got 0"):
-        AffNIST(per_digit=0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
+        ({"per_digit": 4}, "data.per_digit=4 has no effect with data.test_source=official; leave it out"),
+        ({"test_source": "mine"}, "data.test_source must be official or generated, got mine"),
+        ({"standardized": True}, "affNIST does not accept data.standardized: a decoder draws its digits in"),
+        ({"augmentation": Augmentation(crop_padding=4)}, "affNIST does not accept data.augmentation: its digits are"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        AffNIST(**options)
 
 
 def test_real_digits(shared: Path) -> None:

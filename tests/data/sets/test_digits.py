@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from capsbench.data import Batch, Digits
+from capsbench.data import Augmentation, Batch, Digits
 
 
 @pytest.fixture(scope="module")
 def digits() -> Digits:
-    data = Digits(seed=3, batch_size=64, crop_padding=4, flip=True)
+    data = Digits(seed=3, batch_size=64, augmentation=Augmentation(crop_padding=4, flip=True))
     data.setup()
     return data
 
@@ -44,7 +44,7 @@ def test_epochs_repeat_exactly_and_differ_from_each_other(digits: Digits) -> Non
     assert not first[0].images.equal(second[0].images)
 
 
-def test_global_generator_plays_no_part(digits: Digits) -> None:
+def test_the_global_generator_is_not_used(digits: Digits) -> None:
     torch.manual_seed(0)
     first = epoch(digits)[5]
     torch.manual_seed(1)

@@ -1,10 +1,11 @@
 """Two digits in one image."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from capsbench.data import LabelledImages, MultiMNIST
-from capsbench.data.module import BatchKey
+from capsbench.data import Augmentation, BatchKey, LabelledImages, MultiMNIST
 
 
 class FewDigits(MultiMNIST):
@@ -89,6 +90,14 @@ def test_test_images_hold_test_digits_only(data: FewDigits) -> None:
     assert (train[train > 0] % 2 == 1).all()
 
 
-def test_per_digit_must_be_positive() -> None:
-    with pytest.raises(ValueError, match=r"data\.per_digit must be at least 1, got 0"):
-        MultiMNIST(per_digit=0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
+        ({"standardized": True}, "Multi-MNIST does not accept data.standardized: a decoder draws its digits in"),
+        ({"augmentation": Augmentation(flip=True)}, "Multi-MNIST does not accept data.augmentation: its digits are"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        MultiMNIST(**options)

@@ -12,11 +12,10 @@ import pytest
 import torch
 from filelock import FileLock
 
-from capsbench.data.errors import DataError
+from capsbench.data import Augmentation, BatchKey, DataError, SmallNORB
 from capsbench.data.files import DataFile, FileSet
-from capsbench.data.module import BatchKey
 from capsbench.data.randomness import Draw
-from capsbench.data.sets.small_norb import STEMS, SmallNORB, cut
+from capsbench.data.sets.norb_files import STEMS
 from capsbench.data.transforms import standardize
 
 PAIRS = 36
@@ -241,7 +240,7 @@ def test_a_damaged_cache_is_made_anew(
     damage(caches(tmp_path)[0])
     with caplog.at_level(logging.WARNING):
         assert_same(loaded(tiny, tmp_path), first)
-    assert "is made anew" in caplog.text
+    assert "is made again" in caplog.text
     assert len(caches(tmp_path)[0].read_bytes()) == len(whole)
     remove_sources(tmp_path)
     assert_same(loaded(tiny, tmp_path), first)
@@ -389,21 +388,13 @@ def test_toys_are_held_out_whole(tiny: type[SmallNORB], tmp_path: Path) -> None:
         ({"brightness": -0.1}, "data.brightness must be finite and at least 0, got -0.1"),
         ({"brightness": float("inf")}, "data.brightness must be finite and at least 0, got inf"),
         ({"contrast": 1.0}, "data.contrast must be at least 0 and below 1, got 1.0"),
-        ({"standardized": True}, "data.standardized must be off for smallNORB, got True"),
-        ({"crop_padding": 4}, "data.crop_padding must be off for smallNORB, got 4"),
-        ({"flip": True}, "data.flip must be off for smallNORB, got True"),
+        ({"standardized": True}, "smallNORB does not accept data.standardized: its images always are; leave it out"),
+        ({"augmentation": Augmentation(flip=True)}, "smallNORB does not accept data.augmentation: its own is set by"),
     ],
 )
-def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SmallNORB(**options)
-
-
-def test_cut_takes_each_image_at_its_own_place() -> None:
-    images = torch.arange(2 * 48 * 48.0).reshape(2, 1, 48, 48)
-    found = cut(images, torch.tensor([0, 16]), torch.tensor([3, 5]))
-    assert found[0].equal(images[0, :, 0:32, 3:35])
-    assert found[1].equal(images[1, :, 16:48, 5:37])
 
 
 def test_the_official_files_are_named_and_known() -> None:

@@ -39,9 +39,10 @@ def test_same_as_all_votes_in_float64(shape: tuple[int, ...], normalize: bool) -
     check_against_float64(shape, normalize)
 
 
-def test_programs_that_sum_several_children(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("normalize", [True, False])
+def test_programs_that_sum_several_children(monkeypatch: pytest.MonkeyPatch, normalize: bool) -> None:
     monkeypatch.setattr(triton, "PROGRAMS", 8)  # 11 children: 6 in the first part, 5 in the second
-    check_against_float64((3, 11, 1, 4, 4, 4), normalize=True)
+    check_against_float64((3, 11, 1, 4, 4, 4), normalize)
 
 
 def check_against_float64(shape: tuple[int, ...], normalize: bool) -> None:

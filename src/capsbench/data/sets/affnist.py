@@ -12,33 +12,36 @@ from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from capsbench.data.affine import transform_at_random
-from capsbench.data.errors import DataError
-from capsbench.data.files import DataFile, FileSet
-from capsbench.data.module import Batch, BatchKey, FileDataModule, LabelledImages, SplitName, stand_in_digits
+from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
+from capsbench.data.file_module import FileDataModule
+from capsbench.data.files import DataError, DataFile, FileSet
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.mnist import MNIST
+from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import place, to_unit_range
 
 CANVAS = 40
 OFFSETS = CANVAS - 28 + 1
-"""Places per direction at which a 28×28 digit lies within the canvas: ±6 pixels about the centre."""
+"""Places per direction where a 28×28 digit fits: ±6 pixels about the centre."""
+PER_DIGIT = 32
 GENERATOR_SEED = 0
 
 
 class AffNIST(FileDataModule):
     """The robustness test of Sabour et al. 2017 (arXiv:1710.09829), §5.2, and of the paper's §4.3.1.
 
-    Training: MNIST's 60,000 digits, each on a black 40×40 canvas at one of the 169 places where it fits, drawn anew in
-    each epoch. Test: Tieleman's affNIST, 320,000 images; or, where its file cannot be had, digits transformed as
-    affNIST's were, and called "affNIST (generated)".
+    Training: MNIST's 60,000 digits on a black 40×40 canvas, each at one of the 169 places where it fits, drawn anew in
+    each epoch. Test: Tieleman's affNIST, 320,000 images; or, if its file is not available, MNIST's test digits
+    transformed in the same way, under the title "affNIST (generated)".
 
     Args:
         test_source: "official", or "generated" from MNIST's test digits.
         per_digit: how many transformations of each test digit to generate.
-        **options: see `FileDataModule` and `ImageDataModule`.
+        **options: see `FileDataModule` and `ImageDataModule`, but augmentation and standardized.
 
     Raises:
-        ValueError: test_source is neither of the two, or per_digit is below 1.
+        ValueError: test_source is neither of the two; per_digit is below 1, or set although nothing is generated; an
+            option is refused.
     """
 
     image_shape = (1, CANVAS, CANVAS)
@@ -60,44 +63,46 @@ class AffNIST(FileDataModule):
     file_sets = (digits, source)
     licence = "not stated"
     origin = "https://www.cs.toronto.edu/~tijmen/affNIST"
+    refused = {
+        "augmentation": "its digits are placed at random",
+        "standardized": "a decoder draws its digits in [0, 1]",
+    }
 
     def __init__(
         self,
         *,
         test_source: str = "official",
-        per_digit: int = 32,
+        per_digit: int = PER_DIGIT,
         **options: Any,
     ) -> None:
-        self.test_source = test_source  # `is_here` asks for it
-        super().__init__(**options)
+        super().__init__((self.digits,) if test_source == "generated" else None, **options)
         if test_source not in ("official", "generated"):
             raise ValueError(f"data.test_source must be official or generated, got {test_source}")
         if per_digit < 1:
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
+        if per_digit != PER_DIGIT and (test_source == "official" or self.is_stand_in):
+            which = self.title if self.is_stand_in else "data.test_source=official"
+            raise ValueError(f"data.per_digit={per_digit} has no effect with {which}; leave it out")
+        self.test_source = test_source
         self.per_digit = per_digit
         if test_source == "generated" and not self.is_stand_in:
             self.title, self.stands_in_for = "affNIST (generated)", self.title
 
-    def is_here(self) -> bool:
-        """Whether MNIST is, and the official test file where that is asked for."""
-        needed = (self.digits,) if self.test_source == "generated" else self.file_sets
-        return all(files.find(self.data_dir) is not None for files in needed)
-
     def fetch(self) -> None:
-        """Make sure the files are somewhere; download them if not."""
+        """Download MNIST, and the official test file if it is used."""
         self.digits.fetch(self.data_dir)
         if self.test_source == "official":
             self._fetch_official()
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """MNIST's digits as they are, to be placed batch by batch, and the test images whole."""
+        """Read MNIST's digits, which each batch places on their canvas, and read or generate the test images."""
         train, self.test_digits = MNIST(data_dir=self.data_dir).load()
         if self.test_source == "generated":
             return train, generate(self.test_digits, self.per_digit)
         return train, read_official(self._fetch_official() / self.source.files[0].name)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
-        """The batch of these examples; digits held out to tune on keep one place each."""
+        """Make a batch; digits that are held out to tune on have the same place in every epoch."""
         if split != "val":
             return super().batch(split, key)
         digits, labels = (part[key.indices] for part in self.splits[split])
@@ -105,18 +110,18 @@ class AffNIST(FileDataModule):
         return Batch(images, labels, images.unsqueeze(1))
 
     def showcase(self, count: int) -> dict[str, Batch]:
-        """Test digits placed as in training, and test images, as in the paper's table 4."""
+        """Choose test digits placed as in training, and test images, as in the paper's table 4."""
         chosen = torch.arange(min(count, len(self.test_digits.labels)))
         digits = self.test_digits.take(chosen.tolist())
         images = self.train_images(digits.images, Draw(GENERATOR_SEED, 0, chosen))
         return {"translated MNIST": Batch(images, digits.labels, images.unsqueeze(1))} | super().showcase(count)
 
     def untransformed_images(self) -> LabelledImages:
-        """MNIST's test digits, 28×28."""
+        """Give MNIST's test digits, 28×28."""
         return self.test_digits
 
     def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        """A few digits to place, and as many transformed."""
+        """Make a few digits to place, and a few transformed ones."""
         train, self.test_digits = stand_in_digits(MNIST.image_shape, self.num_classes)
         return train, generate(self.test_digits, 1)
 
@@ -129,12 +134,12 @@ class AffNIST(FileDataModule):
     def train_images(
         self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
-        """Digits on their canvas, each at its place for this epoch."""
+        """Place each digit on its canvas, where `draw` says."""
         return to_unit_range(place(images, CANVAS, draw.integers("row", OFFSETS), draw.integers("column", OFFSETS)))
 
 
 def generate(digits: LabelledImages, per_digit: int, chunk: int = 4096) -> LabelledImages:
-    """Test images made as affNIST's were: `per_digit` random transformations of each digit, always the same ones."""
+    """Generate `per_digit` random transformations of each digit as in affNIST, the same in every call."""
     images = []
     for part in torch.split(torch.arange(len(digits.labels) * per_digit), chunk):
         transformed, _ = transform_at_random(digits.images[part // per_digit], Draw(GENERATOR_SEED, 0, part), CANVAS)
@@ -143,7 +148,7 @@ def generate(digits: LabelledImages, per_digit: int, chunk: int = 4096) -> Label
 
 
 def read_official(path: Path) -> LabelledImages:
-    """The images and labels of affNIST's `test.mat`.
+    """Read the images and labels of affNIST's `test.mat`.
 
     Raises:
         DataError: the file is not the struct `affNISTdata` with image (1600 × N bytes) and label_int (N digits).
@@ -170,6 +175,6 @@ def read_official(path: Path) -> LabelledImages:
         raise DataError(f"{path}: {pixels.shape[1]} images but {len(labels)} labels")
     if labels.size and not (labels.min() >= 0 and labels.max() <= 9):
         raise DataError(f"{path}: labels must be from 0 to 9, found {labels.min()} to {labels.max()}")
-    # MATLAB keeps columns together: one image after the other, so turning it over copies nothing.
+    # MATLAB stores columns one after the other, so transposing copies nothing.
     images = torch.from_numpy(np.ascontiguousarray(pixels.T)).view(-1, 1, CANVAS, CANVAS)
     return LabelledImages(images, torch.from_numpy(labels.astype(np.int64)))

@@ -1,4 +1,4 @@
-"""Anyone's own images, from one .npz file of arrays."""
+"""Your own images, from one .npz file of arrays."""
 
 import os
 import zipfile
@@ -7,39 +7,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
-from capsbench.data.errors import DataError
-from capsbench.data.module import SPLIT_SEED, ImageDataModule, LabelledImages
+from capsbench.data.batch import LabelledImages
+from capsbench.data.files import DataError
+from capsbench.data.module import ImageDataModule
 
-WHOLE = ("images", "labels")
+TEST_FRACTION = 0.2
+UNDIVIDED = ("images", "labels")
 DIVIDED = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class Arrays(ImageDataModule):
     """Images and labels from a NumPy .npz file.
 
-    It holds either `train_images`, `train_labels`, `test_images`, `test_labels`, or `images` and `labels`, of which a
-    stratified share becomes the test split, the same for every seed. Images are uint8, (N, height, width) or (N,
-    height, width, channels), grey or RGB; labels are integers from 0.
+    It holds either `train_images`, `train_labels`, `test_images` and `test_labels`; or `images` and `labels`, which are
+    divided, stratified and the same for every seed. Images are uint8, (N, height, width) or (N, height, width,
+    channels), grey or RGB; labels are integers from 0.
 
     Args:
         path: of the file.
         test_fraction: the share of `images` to test on.
-        title: what the set is called in tables; the file's name if not given.
-        stands_in_for: the title of a set in whose place these images are used.
+        title: the set's name in tables; None: the file's name.
+        stands_in_for: the title of the set that these images replace.
         **options: see `ImageDataModule`.
 
     Raises:
         DataError: the file is missing, cannot be read, or holds something else.
-        ValueError: test_fraction is not between 0 and 1.
+        ValueError: test_fraction is not between 0 and 1, or set although the file is already divided.
     """
 
     def __init__(
         self,
         *,
         path: str | os.PathLike[str],
-        test_fraction: float = 0.2,
+        test_fraction: float = TEST_FRACTION,
         title: str | None = None,
         stands_in_for: str | None = None,
         **options: Any,
@@ -56,16 +57,20 @@ class Arrays(ImageDataModule):
         self.num_classes = int(max(self._train.labels.max(), self._test.labels.max())) + 1
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """The two splits."""
+        """Give the two splits."""
         return self._train, self._test
 
     def _read(self, test_fraction: float) -> tuple[LabelledImages, LabelledImages]:
         try:
             with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in (*WHOLE, *DIVIDED) if name in file}
+                arrays = {name: file[name] for name in (*UNDIVIDED, *DIVIDED) if name in file}
         except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"data.path={self.path} is not a readable .npz file: {error}") from error
         if all(name in arrays for name in DIVIDED):
+            if test_fraction != TEST_FRACTION:
+                raise ValueError(
+                    f"data.test_fraction={test_fraction} has no effect: {self.path} is already divided; leave it out"
+                )
             train = self._check(arrays["train_images"], arrays["train_labels"])
             test = self._check(arrays["test_images"], arrays["test_labels"])
             if train.images.shape[1:] != test.images.shape[1:]:
@@ -74,19 +79,12 @@ class Arrays(ImageDataModule):
                     f"{tuple(train.images.shape[1:])} and {tuple(test.images.shape[1:])}"
                 )
             return train, test
-        if not all(name in arrays for name in WHOLE):
-            raise DataError(f"{self.path} must hold {', '.join(WHOLE)} or {', '.join(DIVIDED)}; has {list(arrays)}")
-        whole = self._check(arrays["images"], arrays["labels"])
+        if not all(name in arrays for name in UNDIVIDED):
+            raise DataError(f"{self.path} must hold {', '.join(UNDIVIDED)} or {', '.join(DIVIDED)}; has {list(arrays)}")
         try:
-            first, second = train_test_split(
-                range(len(whole.labels)),
-                stratify=whole.labels.tolist(),
-                random_state=SPLIT_SEED,
-                test_size=test_fraction,
-            )
+            return self._check(arrays["images"], arrays["labels"]).divide(second=test_fraction)
         except ValueError as error:
             raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
-        return whole.take(first), whole.take(second)
 
     def _check(self, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:

@@ -1,5 +1,7 @@
-"""CIFAR-10."""
+"""CIFAR-10: ten kinds of objects."""
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -7,15 +9,15 @@ import torch
 import torchvision.datasets
 from filelock import FileLock
 
-from capsbench.data.errors import DataError
-from capsbench.data.files import DataFile, FileSet
-from capsbench.data.module import FileDataModule, LabelledImages
+from capsbench.data.batch import LabelledImages
+from capsbench.data.file_module import FileDataModule
+from capsbench.data.files import DataError, DataFile, FileSet
 
 
 class CIFAR10(FileDataModule):
     """Ten kinds of objects, 50,000 + 10,000 pictures of 32×32×3 (Krizhevsky 2009).
 
-    The set is a tar archive of pickles; none is opened before its digest has matched.
+    The set is a tar archive of pickles; each is opened only after its checksum was verified.
     """
 
     image_shape = (3, 32, 32)
@@ -40,23 +42,23 @@ class CIFAR10(FileDataModule):
     origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
     def is_here(self) -> bool:
-        """Whether the archive, or what was extracted from it, lies somewhere."""
+        """Tell whether the archive or its extracted files can be found."""
         return self._extracted_place() is not None or super().is_here()
 
     def fetch(self) -> None:
-        """Make sure the extracted batches are somewhere; download and extract the archive if not."""
+        """Download and extract the archive, unless its extracted files are here."""
         self._extracted()
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Read with torchvision, which checks each batch's digest before it opens it."""
+        """Read with torchvision, which verifies each file's checksum before it opens it."""
         place = self._extracted()
         return self._load_split(place, train=True), self._load_split(place, train=False)
 
     def _extracted(self) -> Path:
-        """The folder that holds torchvision's `cifar-10-batches-py`, whole."""
-        whole = self._extracted_place()
-        if whole is not None:
-            return whole
+        """Find the folder that holds a complete `cifar-10-batches-py`; extract the archive if there is none."""
+        complete = self._extracted_place()
+        if complete is not None:
+            return complete
         place = self.source.fetch(self.data_dir)
         archive = self.source.files[0].name
         self.source.check(place, archive)
@@ -64,11 +66,11 @@ class CIFAR10(FileDataModule):
         try:
             target.mkdir(parents=True, exist_ok=True)
             with FileLock(target / ".lock"):
-                if not self._is_whole(target):  # another process may have done it meanwhile
-                    torchvision.datasets.utils.extract_archive(str(place / archive), str(target))
+                if not self._is_complete(target):  # another process may have extracted it meanwhile
+                    self._extract(place / archive, target)
         except OSError as error:
             raise DataError(f"{place / archive} could not be extracted into {target}: {error}") from error
-        if not self._is_whole(target):
+        if not self._is_complete(target):
             raise DataError(
                 f"{place / archive} does not hold CIFAR-10's batches; delete it to have it downloaded again"
             )
@@ -76,9 +78,17 @@ class CIFAR10(FileDataModule):
 
     def _extracted_place(self) -> Path | None:
         places = (self.data_dir / self.source.folder, self.data_dir)
-        return next((place for place in places if self._is_whole(place)), None)
+        return next((place for place in places if self._is_complete(place)), None)
 
-    def _is_whole(self, place: Path) -> bool:
+    def _extract(self, archive: Path, target: Path) -> None:
+        name = self.torchvision_class.base_folder
+        with tempfile.TemporaryDirectory(dir=target) as temporary:
+            torchvision.datasets.utils.extract_archive(str(archive), temporary)
+            if Path(temporary, name).is_dir():
+                shutil.rmtree(target / name, ignore_errors=True)
+                Path(temporary, name).rename(target / name)
+
+    def _is_complete(self, place: Path) -> bool:
         if not (place / self.torchvision_class.base_folder).is_dir():
             return False
         try:

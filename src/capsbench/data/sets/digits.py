@@ -1,8 +1,8 @@
-"""The handwritten digits that come with scikit-learn: real, small, and there without a download."""
+"""The handwritten digits that come with scikit-learn: real, small, and available without a download."""
 
-from sklearn.model_selection import train_test_split
-
-from capsbench.data.module import SPLIT_SEED, ImageDataModule, LabelledImages, enlarged_digits
+from capsbench.data.batch import LabelledImages
+from capsbench.data.module import ImageDataModule
+from capsbench.data.stand_ins import enlarged_digits
 
 TEST_FRACTION = 0.2
 
@@ -10,7 +10,7 @@ TEST_FRACTION = 0.2
 class Digits(ImageDataModule):
     """1,797 digits of 8×8 pixels (UCI "Optical Recognition of Handwritten Digits"), enlarged to 32×32.
 
-    The split is fixed, whatever the seed: stratified, 1,437 to train and 360 to test.
+    The split is stratified and the same for every seed: 1,437 to train and 360 to test.
     """
 
     image_shape = (1, 32, 32)
@@ -20,14 +20,9 @@ class Digits(ImageDataModule):
     origin = "scikit-learn (UCI Optical Recognition of Handwritten Digits)"
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Enlarge, split."""
-        digits = enlarged_digits(self.image_shape[1:])
-        labels = digits.labels.tolist()
-        train, test = train_test_split(
-            range(len(labels)), test_size=TEST_FRACTION, stratify=labels, random_state=SPLIT_SEED
-        )
-        return digits.take(train), digits.take(test)
+        """Enlarge the digits and divide them."""
+        return enlarged_digits(self.image_shape[1:]).divide(second=TEST_FRACTION)
 
     def untransformed_images(self) -> LabelledImages:
-        """The test images."""
+        """Give the test images."""
         return self.splits["test"]

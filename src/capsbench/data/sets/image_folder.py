@@ -1,4 +1,4 @@
-"""Anyone's own images, from folders of PNG or JPEG files."""
+"""Your own images, from folders of PNG or JPEG files."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,24 +9,26 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from capsbench.data.errors import DataError
-from capsbench.data.module import ImageDataModule, LabelledImages
+from capsbench.data.batch import LabelledImages
+from capsbench.data.files import DataError
+from capsbench.data.module import ImageDataModule
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GREY = ("1", "L", "LA", "I", "I;16")
-"""Pillow's modes without colours."""
+"""Pillow's modes without colour."""
 
 
 class ImageFolder(ImageDataModule):
-    """Images from PATH/train/CLASS/*.png and PATH/test/CLASS/*.png (or .jpg, .jpeg), all read into memory once.
+    """Images from PATH/train/CLASS/*.png and PATH/test/CLASS/*.png (or .jpg, .jpeg), read into memory once.
 
-    Classes are numbered in the order of their names. All images have one size and become grey only if all are.
+    Classes are numbered in the order of their names. All images have the same size. They become grey if all training
+    images are, otherwise RGB.
 
     Args:
         path: the folder that holds train/ and test/.
-        data_dir: what the path is relative to, where the folder lies among the data sets.
-        title: what the set is called in tables; the folder's name if not given.
-        stands_in_for: the title of a set in whose place these images are used.
+        data_dir: the folder that `path` is relative to.
+        title: the set's name in tables; None: the folder's name.
+        stands_in_for: the title of the set that these images replace.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -93,7 +95,7 @@ class ImageFolder(ImageDataModule):
         return LabelledImages(torch.from_numpy(pixels), torch.tensor(labels))
 
     def _decode(self, path: Path) -> np.ndarray:
-        """One image as bytes (channels, height, width)."""
+        """Read one image as bytes (channels, height, width)."""
         with _open(path) as image:
             if image.size != self.size:
                 raise DataError(f"{path} is {image.size[0]}×{image.size[1]}, others are {self.size[0]}×{self.size[1]}")

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: images and labels as IDX files."""
+"""MNIST and Fashion-MNIST, which come as IDX files."""
 
 import tempfile
 from pathlib import Path
@@ -6,23 +6,24 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from capsbench.data.batch import LabelledImages
+from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import DataFile, FileSet
-from capsbench.data.module import FileDataModule, LabelledImages
 
 
 class IdxImages(FileDataModule):
-    """A data set in MNIST's format: images and labels, training and test, each one IDX file."""
+    """A data set in MNIST's format: four IDX files, images and labels, to train and to test."""
 
     image_shape = (1, 28, 28)
     num_classes = 10
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Read, check and parse the four files."""
+        """Read, verify and parse the four files."""
         place = self.source.fetch(self.data_dir)
         return self._load_split(place, "train"), self._load_split(place, "t10k")
 
     def untransformed_images(self) -> LabelledImages:
-        """The test images."""
+        """Give the test images."""
         return self.splits["test"]
 
     def _load_split(self, place: Path, split: str) -> LabelledImages:
@@ -32,7 +33,7 @@ class IdxImages(FileDataModule):
 
 
 def parse_idx(content: bytes, kind: str) -> Tensor:
-    """Images (example, height, width) or labels (example,) from the content of an IDX file."""
+    """Parse the content of an IDX file: images (example, height, width) or labels (example,)."""
     with tempfile.NamedTemporaryFile(prefix="idx") as plain:
         plain.write(content)
         plain.flush()
@@ -69,7 +70,7 @@ class MNIST(IdxImages):
 class FashionMNIST(IdxImages):
     """Zalando's article pictures, 60,000 + 10,000 (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747).
 
-    Debian's package dataset-fashion-mnist is one of its sources.
+    The files of Debian's package dataset-fashion-mnist are found too.
     """
 
     title = "Fashion-MNIST"

@@ -6,15 +6,17 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
+from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import FileSet
-from capsbench.data.module import Batch, BatchKey, FileDataModule, LabelledImages, SplitName, stand_in_digits
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.mnist import MNIST
+from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import place, to_unit_range
 
 CANVAS = 36
 OFFSETS = CANVAS - 28 + 1
-"""Places per direction: ±4 pixels about the centre."""
+"""Places per direction where a digit fits: ±4 pixels about the centre."""
 TEST_SEED = 0
 
 
@@ -22,16 +24,15 @@ class MultiMNIST(FileDataModule):
     """Sabour et al. 2017 (arXiv:1710.09829), §6, in the size of the paper's §4.3.2: 6 million and 1 million images.
 
     Each digit is merged with 100 digits of other classes of the same split, both shifted by up to 4 pixels in each
-    direction: min(a + b, 255). Nothing is stored: example `index` is a function of (seed, split, index), and the test
-    split is the same for every seed. A batch carries the merged images, in `targets` the two digits alone, and labels
-    (batch, 2).
+    direction: min(a + b, 255). No image is stored: example `index` is a function of (seed, split, index), and the test
+    split is the same for every seed. A batch has the merged images, labels (batch, 2) and as `targets` the two digits.
 
     Args:
         per_digit: images made from each digit; 100 in the paper.
-        **options: see `FileDataModule` and `ImageDataModule`; crop_padding, flip and standardized do not apply.
+        **options: see `FileDataModule` and `ImageDataModule`, but augmentation and standardized.
 
     Raises:
-        ValueError: per_digit is below 1.
+        ValueError: per_digit is below 1, or an option is refused.
     """
 
     image_shape = (1, CANVAS, CANVAS)
@@ -42,6 +43,10 @@ class MultiMNIST(FileDataModule):
     file_sets = (source,)
     licence = MNIST.licence
     origin = "made from MNIST"
+    refused = {
+        "augmentation": "its digits are shifted at random",
+        "standardized": "a decoder draws its digits in [0, 1]",
+    }
 
     def __init__(self, *, per_digit: int = 100, **options: Any) -> None:
         super().__init__(**options)
@@ -51,24 +56,24 @@ class MultiMNIST(FileDataModule):
         self._others: dict[SplitName, OtherClasses] = {}
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """The digits that images are made of."""
+        """Read the digits that images are made of."""
         return MNIST(data_dir=self.data_dir).load()
 
     def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        """A few digits to merge."""
+        """Make a few digits to merge."""
         return stand_in_digits(MNIST.image_shape, self.num_classes)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the digits, and sort them by class."""
+        """Load the digits and sort them by class."""
         super().setup(stage)
         self._others = {name: OtherClasses(split.labels) for name, split in self.splits.items()}
 
     def num_examples(self, split: SplitName) -> int:
-        """Images in a split."""
+        """Count the images of a split."""
         return super().num_examples(split) * self.per_digit
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
-        """The images of these indices, with the two digits of each and their labels."""
+        """Make the images with these indices; the epoch does not change them."""
         digits = self.splits[split]
         draw = Draw(self.seed if split == "train" else TEST_SEED, 0, key.indices)
         first = key.indices // self.per_digit
@@ -88,7 +93,7 @@ class MultiMNIST(FileDataModule):
 
 
 class OtherClasses:
-    """Digits of a split sorted by class, to draw one that is not of a given class.
+    """The digits of a split sorted by class, to draw one of another class than a given one.
 
     Args:
         labels: (example,) of the split.
@@ -100,7 +105,7 @@ class OtherClasses:
         self.starts = self.counts.cumsum(0) - self.counts
 
     def choose(self, labels: Int64[Tensor, "batch"], draw: Draw, split: SplitName) -> Int64[Tensor, "batch"]:
-        """For each label, an example of another class, uniform among them all."""
+        """Draw for each label an example of another class, uniformly among all of them."""
         rank = draw.integers(f"{split} partner", len(self.by_class) - self.counts[labels])
         behind_own_class = rank >= self.starts[labels]
         return self.by_class[rank + behind_own_class * self.counts[labels]]

@@ -1,4 +1,4 @@
-"""SVHN, cropped digits."""
+"""SVHN: cropped digits of house numbers."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 import torchvision.datasets
 
-from capsbench.data.errors import DataError
-from capsbench.data.files import DataFile, FileSet
-from capsbench.data.module import FileDataModule, LabelledImages
+from capsbench.data.batch import LabelledImages
+from capsbench.data.file_module import FileDataModule
+from capsbench.data.files import DataError, DataFile, FileSet
 
 
 def _file(split: str) -> DataFile:
@@ -28,7 +28,7 @@ class SVHN(FileDataModule):
     origin = "http://ufldl.stanford.edu/housenumbers"
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Check the digests, then read with torchvision."""
+        """Verify the checksums, then read with torchvision."""
         place = self.source.fetch(self.data_dir)
         return self._load_split(place, "train"), self._load_split(place, "test")
 

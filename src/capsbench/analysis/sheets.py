@@ -6,7 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from capsbench.data.module import BatchKey, ImageDataModule, SplitName
+from capsbench.data import BatchKey, ImageDataModule
+from capsbench.data.batch import SplitName
 
 COLUMNS = 10
 

@@ -1,4 +1,4 @@
-"""A part of the training set: to tune on, or to be quick."""
+"""Options of every data set: a part of the training set to tune on, or to be quick."""
 
 import pytest
 
@@ -49,7 +49,8 @@ def test_subset_of_what_is_left_after_validation() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"subset": 2000}, r"data\.subset must be at most the training set's 1437, got 2000"),
+        ({"subset": 2000}, r"data\.subset must be below the training set's 1437, got 2000"),
+        ({"subset": 1437}, r"data\.subset must be below the training set's 1437, got 1437"),
         ({"subset": 0}, r"data\.subset must be at least 1, got 0"),
         ({"subset": 3}, "does not fit this data set"),
         ({"val_fraction": 1.0}, r"data\.val_fraction must be at least 0 and below 1, got 1"),

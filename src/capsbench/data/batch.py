@@ -1,0 +1,60 @@
+"""The types that data is passed around in: a split in memory, the key of a batch, and the batch."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+SplitName = Literal["train", "val", "test"]
+SPLIT_SEED = 0
+
+
+class LabelledImages(NamedTuple):
+    """A split in memory: bytes (example, channel, height, width) and their labels."""
+
+    images: UInt8[Tensor, "example channel height width"]
+    labels: Int64[Tensor, "example"]
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        """Copy the split to another device."""
+        return LabelledImages(self.images.to(device), self.labels.to(device))
+
+    def take(self, indices: Sequence[int]) -> "LabelledImages":
+        """Select the examples with these indices."""
+        chosen = torch.as_tensor(indices, device=self.labels.device)
+        return LabelledImages(self.images[chosen], self.labels[chosen])
+
+    def divide(
+        self, *, first: float | int | None = None, second: float | int | None = None
+    ) -> tuple["LabelledImages", "LabelledImages"]:
+        """Divide the split into two that have every class in the same proportion; always the same division.
+
+        Args:
+            first, second: the size of one of the two parts: a share, or a number of examples.
+
+        Raises:
+            ValueError: a part would be too small to hold every class.
+        """
+        labels = self.labels.tolist()
+        indices = train_test_split(
+            range(len(labels)), train_size=first, test_size=second, stratify=labels, random_state=SPLIT_SEED
+        )
+        return self.take(indices[0]), self.take(indices[1])
+
+
+class Batch(NamedTuple):
+    """What a model trains on; `targets` are the images in [0, 1] that a decoder should reconstruct, one per label."""
+
+    images: Float[Tensor, "batch channel height width"]
+    labels: Int64[Tensor, "batch *several"]
+    targets: Float[Tensor, "batch label channel height width"]
+
+
+class BatchKey(NamedTuple):
+    """Which examples make a batch. The content of a batch depends on its key and the seed alone."""
+
+    epoch: int
+    indices: Int64[Tensor, "batch"]
