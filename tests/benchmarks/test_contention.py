@@ -24,13 +24,13 @@ def test_each_rule_has_its_environment_and_nothing_of_the_callers(monkeypatch: p
     seen: list[str] = []
 
     def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
-        seen.append(json.dumps({name: env.get(name) for name in (*contention.WAIT_RULES, "OMP_NUM_THREADS")}))
+        seen.append(json.dumps({name: env.get(name) for name in contention.VARIABLES}))
         return subprocess.CompletedProcess(command, 0, stdout="1.5\n")
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(os, "cpu_count", lambda: 0)
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
     contention.benchmark_contention(contention.environments("3000"), repetitions=1, steps=1)
     assert [json.loads(one) for one in seen[:4]] == [
         {"GOMP_SPINCOUNT": None, "OMP_WAIT_POLICY": None, "OMP_NUM_THREADS": None},

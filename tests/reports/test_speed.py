@@ -126,7 +126,7 @@ def test_contention_alone_and_in_company() -> None:
         {
             "Threads": "no limit",
             "Alone, ms": "50 (49 to 51)",
-            "Beside 2 busy processes, ms": "1900 (1899 to 1901)",
+            "Beside 2 busy processes, ms": "1,900 (1,899 to 1,901)",
         },
         {"Threads": "our limit", "Alone, ms": "51 (50 to 52)", "Beside 2 busy processes, ms": "–"},
     ]

@@ -18,8 +18,8 @@ from capsbench.routing import FMAgreement
 
 NETWORK = "resnet_capsnet_small"
 IMAGE_SHAPE = (1, 40, 40)
-WAIT_RULES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-"""Variables that say how idle threads wait."""
+VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+"""The caller's settings of threads, which no measurement inherits."""
 
 
 def environments(spin_count: str) -> dict[str, dict[str, str]]:
@@ -75,7 +75,7 @@ def _busy_processes(count: int) -> Iterator[None]:
 
 
 def _in_new_process(variables: Mapping[str, str], steps: int, batch_size: int) -> float:
-    environment = {name: value for name, value in os.environ.items() if name not in WAIT_RULES}
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     command = [sys.executable, "-m", "capsbench.benchmarks.contention", str(steps), str(batch_size)]
     done = subprocess.run(command, env=environment | dict(variables), stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)

@@ -84,7 +84,8 @@ def main(arguments: Arguments) -> None:
     if name in TABLES:
         title, make = TABLES[name]
         console.print(to_rich(make(record["measurements"]), title=title))
-    console.print(_table(found, title=f"{name}, {settings.repetitions} repetitions"))
+    else:
+        console.print(_table(found, title=f"{name}, {settings.repetitions} repetitions"))
     console.print(f"{'; '.join(record['devices'])}; written to {folder / name}.json", soft_wrap=True)
 
 

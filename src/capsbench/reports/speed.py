@@ -1,4 +1,4 @@
-"""Tables and pictures of benchmarks, made from their measurements."""
+"""Tables and pictures of benchmarks, made from their JSON files."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ def _pairs(measurements: Measurements, first: str, second: str) -> list[tuple[An
 
 
 def layer_table(measurements: Measurements) -> pd.DataFrame:
-    """One row per layer and router: the plain implementation and the one that is chosen, in time and memory."""
+    """Compare the plain implementation with the one that is chosen, in time and memory; a row per layer and router."""
     rows = []
     for layer, router in _pairs([one for one in measurements if one["implementation"] == "auto"], "subject", "router"):
 
@@ -58,7 +58,7 @@ def layer_table(measurements: Measurements) -> pd.DataFrame:
 
 
 def table1(measurements: Measurements) -> pd.DataFrame:
-    """One row per data set, device and router: our time and the paper's (GTX 1080 Ti, i7), and both divided by FM's."""
+    """Compare our times with the paper's (GTX 1080 Ti, i7), and both with FM's; a row per data set, device and router."""
     rows = []
     for one in measurements:
         if one["unit"] != "ms":
@@ -81,7 +81,7 @@ def table1(measurements: Measurements) -> pd.DataFrame:
 
 
 def train_table(measurements: Measurements) -> pd.DataFrame:
-    """One row per network and router: images per second of training, and how the ways of training compare."""
+    """Compare implementations of training in images per second; a row per network and router."""
     rows = []
     for network, router in _pairs(measurements, "subject", "router"):
 
@@ -103,7 +103,7 @@ def train_table(measurements: Measurements) -> pd.DataFrame:
 
 
 def contention_table(measurements: Measurements) -> pd.DataFrame:
-    """One row per rule of how threads wait: milliseconds of a training step alone and beside busy processes."""
+    """Compare a training step alone and beside busy processes; a row per rule of how idle threads wait."""
     companies = dict.fromkeys(one["size"] for one in measurements)
     titles = {size: f"Beside {size} busy processes, ms" if size else "Alone, ms" for size in companies}
     rows = []
@@ -111,7 +111,7 @@ def contention_table(measurements: Measurements) -> pd.DataFrame:
         row = {"Threads": rule}
         for size, title in titles.items():
             one = find(measurements, implementation=rule, size=size)
-            row[title] = NOTHING if one is None else f"{one['median']:.0f} ({one['least']:.0f} to {one['most']:.0f})"
+            row[title] = NOTHING if one is None else f"{one['median']:,.0f} ({one['least']:,.0f} to {one['most']:,.0f})"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -25,7 +25,7 @@ REPORT_COLUMNS = 24
 
 
 class Section(NamedTuple):
-    """Panels under a title, and what they tell."""
+    """Panels with their title and an explanation."""
 
     title: str
     text: str
@@ -33,7 +33,7 @@ class Section(NamedTuple):
 
 
 def sections() -> list[Section]:
-    """What is shown of a comparison, from the learning curves to the pictures."""
+    """List what is shown of a comparison, from the learning curves to the pictures."""
     spread = {"groupby": ROUTER, "groupby_aggfunc": "mean", "max_runs_to_show": MAX_RUNS}
     curves = [
         wr.LinePlot(title=title, x="epoch", y=[metric], title_x="Epoch", groupby_rangefunc="minmax", **spread)
@@ -59,7 +59,7 @@ def sections() -> list[Section]:
 
 
 def workspace(entity: str, project: str, group: str | None = None) -> ws.Workspace:
-    """The saved workspace of a comparison.
+    """Make the saved workspace of a comparison.
 
     Args:
         entity: user or team.
@@ -77,7 +77,7 @@ def workspace(entity: str, project: str, group: str | None = None) -> ws.Workspa
 
 
 def report(entity: str, project: str, groups: Sequence[str | None]) -> wr.Report:
-    """A report with a chapter for each comparison.
+    """Make a report with a chapter for each comparison.
 
     Args:
         entity: user or team.
@@ -103,12 +103,12 @@ def report(entity: str, project: str, groups: Sequence[str | None]) -> wr.Report
 
 
 def specification(saved: ws.Workspace | wr.Report) -> dict[str, Any]:
-    """What saving would send, as JSON's types."""
+    """Return what saving would send, as JSON's types."""
     specified: dict[str, Any] = saved._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
     return specified
 
 
 def _filters(group: str | None) -> Any:
-    # A filter that is sent, not a comparison; "not True", since a run that is under way does not say yet.
-    whole = expr.Summary("smoke") != True  # noqa: E712
-    return expr.And(whole) if group is None else expr.And(expr.Metric("Group") == group, whole)
+    # A filter that is sent, not a comparison; "not True", because a run that is training does not say yet.
+    counted = expr.Summary("smoke") != True  # noqa: E712
+    return expr.And(counted) if group is None else expr.And(expr.Metric("Group") == group, counted)
