@@ -46,12 +46,12 @@ table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 benchmarks: .venv/installed  ## the speed of layers, table 1, training and scaling on this machine
 	for name in layer table1 train scaling; do $(BIN)/capsbench benchmark $$name $(BENCHMARK) || exit; done
 
-gpu-check:  ## tests, speeds and the paper's runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check
+gpu-check:  ## tests, speeds and the paper's runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check STEPS="table3 fig4"
 	scripts/gpu-check
 
 wheels:  ## the packages that gpu-check needs on a machine that has torch and lightning but no network
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
-	    hydra-core omegaconf antlr4-python3-runtime pooch platformdirs plotly beartype
+	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
 
 test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile

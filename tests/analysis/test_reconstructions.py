@@ -7,7 +7,9 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
-from capsbench.analysis.reconstructions import pose_tours, reconstruct, two_digit_examples, write_pictures
+from capsbench.analysis import write_pictures
+from capsbench.analysis.pose_tours import pose_tours
+from capsbench.analysis.reconstructions import reconstruct, two_digit_examples
 from capsbench.data import BatchKey, Digits, LabelledImages, MultiMNIST
 from capsbench.routing import Capsules
 from capsbench.training import ClassificationModule, MarginLoss

@@ -1,4 +1,4 @@
-"""`capsbench data`, as typed."""
+"""`capsbench data`, as typed, and what it says about data to train on."""
 
 import json
 from collections.abc import Callable

@@ -47,3 +47,13 @@ def test_a_crop_is_flipped_after_it_was_cut(images: torch.Tensor) -> None:
 def test_negative_padding() -> None:
     with pytest.raises(ValueError, match=r"data\.augmentation\.crop_padding must be at least 0, got -1"):
         Augmentation(crop_padding=-1)
+
+
+def test_pinned_crops_and_flips() -> None:
+    """Published numbers depend on these: pixel (row, column) of every image is 16 · row + column."""
+    images = (16 * torch.arange(9)[:, None] + torch.arange(9)).byte().expand(6, 1, 9, 9)
+    draw = Draw(1, 0, torch.tensor([0, 1, 2, 3, 4, 59_999]))
+    middle = Augmentation(crop_padding=4)(images, draw)[:, 0, 4, 4].tolist()
+    assert [divmod(pixel, 16) for pixel in middle] == [(7, 4), (6, 1), (3, 3), (1, 6), (5, 3), (1, 1)]
+    corner = Augmentation(flip=True)(images, draw)[:, 0, 0, 0].tolist()
+    assert [pixel == 8 for pixel in corner] == [False, False, False, False, False, True]

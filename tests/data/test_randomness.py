@@ -1,8 +1,9 @@
-"""Draws that are functions of what they are for."""
+"""Random numbers that are functions of (seed, purpose, epoch, index)."""
 
+import pytest
 import torch
 
-from capsbench.data.randomness import Draw, permutation
+from capsbench.data.randomness import Draw, permutation, random_bits
 
 
 def test_a_draw_depends_on_the_example_not_on_its_batch() -> None:
@@ -50,3 +51,38 @@ def test_permutation_is_one() -> None:
 def test_every_order_of_three_is_reached() -> None:
     orders = {tuple(permutation((seed,), 3).tolist()) for seed in range(200)}
     assert len(orders) == 6
+
+
+# Published numbers depend on the values below. A change that makes one of these tests fail changes all of them.
+INDICES = torch.tensor([0, 1, 2, 59_999, 5_999_999])
+
+
+def test_pinned_bits() -> None:
+    assert random_bits((1, "order", 0), INDICES).tolist() == [
+        -5126760008621678937,
+        -7181116293212596182,
+        5811381568074147245,
+        7324438235664300625,
+        -9015211268242288525,
+    ]
+
+
+def test_pinned_order_of_an_epoch() -> None:
+    assert permutation((1, "order", 0), 10).tolist() == [1, 4, 8, 0, 7, 3, 9, 6, 2, 5]
+    assert permutation((1, "order", 1), 10).tolist() == [8, 6, 2, 1, 5, 7, 9, 4, 3, 0]
+    assert permutation((2, "order", 0), 10).tolist() == [6, 1, 2, 7, 4, 0, 3, 8, 5, 9]
+    assert permutation((1, "order", 0), 60_000)[:6].tolist() == [21961, 36431, 41110, 8702, 58196, 10488]
+
+
+def test_pinned_integers() -> None:
+    assert Draw(1, 0, INDICES).integers("crop row", 9).tolist() == [7, 6, 3, 1, 2]
+    assert Draw(7, 3, INDICES).integers("crop row", 13).tolist() == [10, 12, 4, 0, 4]
+    one_each = torch.tensor([1, 9, 1000, 2**31, 2])
+    assert Draw(7, 3, INDICES).integers("crop column", one_each).tolist() == [0, 6, 620, 994411259, 1]
+
+
+def test_pinned_uniform_numbers() -> None:
+    degrees = Draw(1, 0, INDICES).uniform("rotation", -20.0, 20.0).tolist()
+    assert degrees == pytest.approx([-11.2743301, -11.5628671, -4.6192722, -0.9519920, -8.5246963], abs=1e-5)
+    shares = Draw(7, 3, INDICES).uniform("x").tolist()
+    assert shares == pytest.approx([0.3977515, 0.7715061, 0.6602704, 0.0469767, 0.3678436], abs=1e-6)

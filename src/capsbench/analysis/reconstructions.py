@@ -1,32 +1,26 @@
-"""Pictures of what poses hold: the paper's tables 4 and 5, and a tour through each dimension of a pose."""
+"""Reconstructions: what a decoder draws from the poses of chosen classes, as in the paper's tables 4 and 5."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
+from capsbench.analysis.sheets import COLUMNS, Caption, Row, draw_rows
 from capsbench.data import Batch, BatchKey, ImageDataModule
 from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
 
-COLUMNS = 10
 SEARCHED = 2048
-"""Test examples among which right and wrong predictions are looked for."""
-TOUR_STEPS = 11
-TOUR_REACH = 2.0
-"""Standard deviations to each side. Sabour et al. vary by ±0.25, which fits poses no longer than 1."""
+"""How many test examples are searched for right and wrong predictions."""
 COLORS = torch.tensor([[0.1, 1.0, 0.1], [1.0, 0.0, 0.9]])
-"""Red, green, blue of the first and the second reconstruction: where both have ink it is white."""
+"""Red, green, blue of the first and the second reconstruction; their sum is white."""
 
 
 class Reconstruction(NamedTuple):
-    """A batch and what was drawn from the poses of the chosen classes."""
+    """A batch and what the decoder drew from the poses of the chosen classes."""
 
     batch: Batch
     labels: Int64[Tensor, "batch several"]
@@ -39,12 +33,12 @@ class Reconstruction(NamedTuple):
 def reconstruct(
     module: ClassificationModule, batch: Batch, chosen: Int64[Tensor, "batch several"] | None = None
 ) -> Reconstruction:
-    """Draw a batch from the poses of the predicted classes, or of others.
+    """Reconstruct a batch from the poses of the predicted classes, or of others.
 
     Args:
         module: with a decoder.
         batch: to reconstruct.
-        chosen: classes whose poses to decode; None: the predicted ones.
+        chosen: the classes whose poses are decoded; None: the predicted ones.
 
     Raises:
         ValueError: the run has no decoder.
@@ -59,7 +53,7 @@ def reconstruct(
 
 
 def decoder_of(module: ClassificationModule) -> nn.Module:
-    """The decoder of a module.
+    """Give the decoder of a module.
 
     Raises:
         ValueError: it has none.
@@ -70,74 +64,69 @@ def decoder_of(module: ClassificationModule) -> nn.Module:
 
 
 def reconstruction_sheet(kinds: Mapping[str, Reconstruction]) -> Figure:
-    """Inputs over what was drawn of them (the paper's table 4), two rows for each kind of examples."""
+    """Draw inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples."""
     figure = Figure(figsize=(COLUMNS, 2.9 * len(kinds)), layout="constrained")
     for part, (name, shown) in zip(figure.subfigures(len(kinds), 1, squeeze=False)[:, 0], kinds.items(), strict=True):
         part.suptitle(name)
-        grid = part.subplots(2, COLUMNS, squeeze=False)
-        for axes, row_name in zip(grid, ("input", "output"), strict=True):
-            _name_row(axes, row_name)
-        targets = shown.batch.targets[:, 0].cpu()
-        columns = zip(targets, shown.drawn[:, 0], shown.labels, shown.predicted, strict=True)
-        for (above, below), (image, drawn, label, predicted) in zip(grid.T, columns, strict=False):
-            _show(above, image)
-            _show(below, drawn)
-            wrong = not label.equal(predicted)
-            below.set_title(f"L:{label.item()} P:{predicted.item()}", fontsize=8, color="firebrick" if wrong else "0.2")
+        captions = [
+            Caption(f"L:{label.item()} P:{predicted.item()}", wrong=not label.equal(predicted))
+            for label, predicted in zip(shown.labels, shown.predicted, strict=True)
+        ]
+        draw_rows(part, [Row("input", shown.batch.targets[:, 0]), Row("output", shown.drawn[:, 0], captions)])
     return figure
 
 
 def overlay_sheet(shown: Reconstruction, forced: Sequence[bool]) -> Figure:
-    """Merged images over both reconstructions, one in green and one in magenta (the paper's table 5).
+    """Draw merged images and both reconstructions below, one in green and one in magenta (the paper's table 5).
 
     Args:
-        shown: examples of two classes.
-        forced: which of them were drawn from classes that are not the prediction; they get a star.
+        shown: examples with two labels.
+        forced: which of them were reconstructed from other classes than the predicted ones; they get a star.
     """
+
+    def classes(which: Tensor) -> str:
+        return f"({', '.join(map(str, which.tolist()))})"
+
+    overlaid = torch.einsum("nschw,sr->nrhw", shown.drawn, COLORS).clamp_max(1.0)
+    captions = [
+        Caption(
+            f"{'*' if star else ''}R:{classes(chosen)}\nL:{classes(label)}\nP:{classes(predicted)}",
+            wrong=not _same(label, predicted),
+        )
+        for star, chosen, label, predicted in zip(forced, shown.chosen, shown.labels, shown.predicted, strict=True)
+    ]
     columns = min(COLUMNS, len(forced))
-    rows = -(-len(forced) // columns)
-    figure = Figure(figsize=(1.35 * columns, 3.6 * rows), layout="constrained")
-    grid = figure.subplots(2 * rows, columns, squeeze=False)
-    for ax in grid.flat:
-        ax.set_axis_off()
-    for place, star in enumerate(forced):
-        row, column = divmod(place, columns)
-        above, below = grid[2 * row, column], grid[2 * row + 1, column]
-        _show(above, shown.batch.images[place].cpu())
-        overlaid = torch.einsum("schw,sr->rhw", shown.drawn[place], COLORS)
-        _show(below, overlaid.clamp_max(1.0))
-        label, predicted, chosen = (
-            f"({', '.join(map(str, which[place].tolist()))})" for which in (shown.labels, shown.predicted, shown.chosen)
-        )
-        wrong = not _same(shown.labels[place], shown.predicted[place])
-        below.set_title(
-            f"{'*' if star else ''}R:{chosen}\nL:{label}\nP:{predicted}",
-            fontsize=8,
-            color="firebrick" if wrong else "0.2",
-        )
+    rows = []
+    for start in range(0, len(forced), columns):
+        part = slice(start, start + columns)
+        rows += [Row("", shown.batch.images[part]), Row("", overlaid[part], captions[part])]
+    figure = Figure(figsize=(1.35 * columns, 1.8 * len(rows)), layout="constrained")
+    draw_rows(figure, rows, columns)
     return figure
 
 
 def two_digit_examples(
     module: ClassificationModule, data: ImageDataModule, classes: Sequence[int] | None = None
 ) -> tuple[Reconstruction, list[bool]]:
-    """The examples of table 5: right predictions, wrong ones drawn as predicted, and some drawn from another class.
+    """Choose and reconstruct the examples of table 5: right predictions, wrong ones, and some with a forced class.
 
-    The last are right predictions, drawn from the first label and from a class that is neither label nor prediction;
-    or from `classes`, one of which is a label.
+    Right and wrong predictions are reconstructed from the predicted classes. The last examples are right predictions,
+    reconstructed from the first label and a class that is neither label nor prediction; or from `classes`, one of which
+    is a label.
 
     Args:
         module: trained on two labels per image, with a decoder.
         data: set up.
-        classes: two classes to draw in the last columns.
+        classes: two classes to reconstruct the last examples from.
+
+    Returns:
+        The reconstructions, and for each whether its classes were forced.
 
     Raises:
         ValueError: classes are not two different classes of the data; the run has no decoder.
     """
     check_classes(classes, data)
-    searched = data.batch(
-        "test", BatchKey(0, torch.arange(min(SEARCHED, data.num_examples("test")), device=data.device))
-    )
+    searched = searched_batch(data)
     found = reconstruct(module, searched)
     right = torch.tensor([_same(*pair) for pair in zip(found.labels, found.predicted, strict=True)])
     fits = right
@@ -160,8 +149,14 @@ def two_digit_examples(
     return reconstruct(module, picked, torch.cat([chosen[plain], chosen[wrong], other[forced]])), star
 
 
+def searched_batch(data: ImageDataModule) -> Batch:
+    """Make the batch of the first `SEARCHED` test examples."""
+    number = min(SEARCHED, data.num_examples("test"))
+    return data.batch("test", BatchKey(0, torch.arange(number, device=data.device)))
+
+
 def check_classes(classes: Sequence[int] | None, data: ImageDataModule) -> None:
-    """Make sure that classes to draw are different ones, as many as the data has labels per image.
+    """Check that classes to reconstruct from are different ones, as many as an image of the data has labels.
 
     Raises:
         ValueError: they are not.
@@ -172,103 +167,6 @@ def check_classes(classes: Sequence[int] | None, data: ImageDataModule) -> None:
     if len(classes) != wanted or len(set(classes)) != wanted or not all(0 <= c < data.num_classes for c in classes):
         what = f"{wanted} different classes" if wanted > 1 else "one class"
         raise ValueError(f"classes must be {what} from 0 to {data.num_classes - 1}, got {list(classes)}")
-
-
-@torch.no_grad()
-def pose_tours(module: ClassificationModule, data: ImageDataModule) -> dict[int, Figure]:
-    """For each class a sheet: its pose in one example, each dimension in turn varied in 11 steps, decoded.
-
-    The example is the first test image in which the class is recognised; the reach is two standard deviations of the
-    dimension, over all test images searched in which it is, to each side. Classes never recognised have no sheet.
-
-    Raises:
-        ValueError: the run has no decoder.
-    """
-    decoder = decoder_of(module)
-    indices = torch.arange(min(SEARCHED, data.num_examples("test")), device=data.device)
-    batch = data.batch("test", BatchKey(0, indices))
-    poses, activations = module.predict(batch.images)
-    labels = batch.labels.reshape(len(activations), -1).to(poses.device)
-    predicted = most_active(activations, labels.shape[1])
-    tours = {}
-    for number in range(data.num_classes):
-        recognised = ((labels == number).any(dim=1) & (predicted == number).any(dim=1)).nonzero()[:, 0]
-        if len(recognised) < 2:
-            continue
-        own = poses[recognised, number]
-        steps = torch.arange(TOUR_STEPS).to(own) / (TOUR_STEPS // 2) * TOUR_REACH - TOUR_REACH
-        offsets = torch.einsum("s,dk->dsk", steps, torch.diag(own.std(dim=0)))
-        varied = poses[recognised[:1]].repeat(offsets[..., 0].numel(), 1, 1)
-        varied[:, number] += offsets.flatten(0, 1)
-        drawn = decoder(varied, torch.full((len(varied), 1), number, device=own.device))
-        tours[number] = _tour_sheet(number, drawn[:, 0].float().cpu())
-    return tours
-
-
-def _tour_sheet(number: int, drawn: Float[Tensor, "step channel height width"]) -> Figure:
-    height, width = drawn.shape[2:]
-    dimensions = len(drawn) // TOUR_STEPS
-    figure = Figure(figsize=(0.5 * TOUR_STEPS + 0.8, 0.5 * dimensions + 0.8), layout="constrained")
-    ax = figure.subplots()
-    grid = make_grid(drawn, nrow=TOUR_STEPS, padding=1, pad_value=0.5)
-    ax.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
-    ax.set_xticks(
-        [(width + 1) * (step + 0.5) for step in (0, TOUR_STEPS // 2, TOUR_STEPS - 1)],
-        labels=[f"−{TOUR_REACH:.0f} σ", "pose", f"+{TOUR_REACH:.0f} σ"],
-    )
-    ax.set_yticks([(height + 1) * (d + 0.5) for d in range(dimensions)], labels=[str(d + 1) for d in range(dimensions)])
-    ax.set(ylabel="Dimension of the pose", title=f"Class {number}")
-    ax.tick_params(length=0)
-    return figure
-
-
-def write_pictures(
-    module: ClassificationModule, data: ImageDataModule, folder: Path, classes: Sequence[int] | None = None
-) -> list[Path]:
-    """Write the pictures of a trained run as PNG: reconstructions, and a pose tour per class.
-
-    Args:
-        module: trained, with a decoder.
-        data: set up.
-        folder: to write to.
-        classes: draw from the poses of these classes; see `two_digit_examples`.
-
-    Returns:
-        The files, the reconstructions first.
-
-    Raises:
-        ValueError: the run has no decoder; classes are not classes of the data.
-    """
-    check_classes(classes, data)
-    if data.labels_per_image == 2:
-        sheet = overlay_sheet(*two_digit_examples(module, data, classes))
-    else:
-        kinds = {}
-        for name, batch in data.showcase(COLUMNS).items():
-            chosen = None if classes is None else torch.tensor([list(classes)]).expand(len(batch.images), -1)
-            title = name if classes is None else f"{name}, drawn from the pose of class {classes[0]}"
-            kinds[title] = reconstruct(module, batch, chosen)
-        sheet = reconstruction_sheet(kinds)
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {"reconstructions": sheet}
-    if classes is None:
-        figures |= {f"pose_tour_{number}": tour for number, tour in pose_tours(module, data).items()}
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=90)
-    return paths
-
-
-def _name_row(axes: Iterable[Axes], name: str) -> None:
-    first, *_ = axes = list(axes)
-    for ax in axes:
-        ax.set_axis_off()
-    first.text(-0.15, 0.5, name, rotation=90, va="center", ha="right", transform=first.transAxes)
-
-
-def _show(ax: Axes, image: Float[Tensor, "channel height width"]) -> None:
-    ax.imshow(image.permute(1, 2, 0).expand(-1, -1, 3).numpy(), vmin=0, vmax=1, interpolation="nearest")
 
 
 def _same(labels: Tensor, predicted: Tensor) -> bool:

@@ -1,54 +1,83 @@
-"""What data sets there are, whether they are here, and what they look like."""
+"""Sheets of images in rows: how contact sheets and reconstructions are drawn."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from matplotlib.figure import Figure
+from jaxtyping import Float
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from capsbench.data import BatchKey, ImageDataModule
-from capsbench.data.batch import SplitName
+from capsbench.data.files import written_atomically
+from capsbench.data.transforms import stretch
 
 COLUMNS = 10
 
 
-def contact_sheet(data: ImageDataModule) -> Figure:
-    """Samples with their labels, four rows: training images as stored, in two epochs as the network sees them, test.
+class Caption(NamedTuple):
+    """A line or more above an image; red where the prediction is wrong."""
 
-    Args:
-        data: set up.
-    """
-    train, test = data.num_examples("train"), data.num_examples("test")
-    chosen = torch.linspace(0, train - 1, min(COLUMNS, train)).long()
-    stored = torch.linspace(0, len(data.splits["train"].labels) - 1, min(COLUMNS, train)).long()
-    rows: list[tuple[str, Tensor, Tensor]] = [
-        ("stored", data.splits["train"].images[stored].float(), data.splits["train"].labels[stored])
-    ]
-    wanted: list[tuple[str, SplitName, int, Tensor]] = [
-        ("epoch 1", "train", 0, chosen),
-        ("epoch 2", "train", 1, chosen),
-        ("test", "test", 0, torch.linspace(0, test - 1, min(COLUMNS, test)).long()),
-    ]
-    for name, split, epoch, indices in wanted:
-        batch = data.batch(split, BatchKey(epoch, indices))
-        rows.append((name, batch.images, batch.labels))
+    text: str
+    wrong: bool = False
 
-    figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    for axes, (name, images, labels) in zip(grid, rows, strict=True):
+
+class Row(NamedTuple):
+    """A named row of images (channel, height, width) in [0, 1], with captions or without."""
+
+    name: str
+    images: Iterable[Float[Tensor, "channel height width"]]
+    captions: Sequence[Caption] = ()
+
+
+def draw_rows(figure: FigureBase, rows: Sequence[Row], columns: int = COLUMNS) -> None:
+    """Fill a figure with rows of images; places without an image stay empty."""
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
         for ax in axes:
             ax.set_axis_off()
-        axes[0].text(-0.15, 0.5, name, rotation=90, va="center", ha="right", transform=axes[0].transAxes)
-        for ax, image, label in zip(axes, images, labels, strict=False):
-            low, high = image.min(), image.max()
-            shown = ((image - low) / (high - low).clamp_min(1e-9)).permute(1, 2, 0)
-            ax.imshow(shown.expand(-1, -1, 3), interpolation="nearest")
-            ax.set_title(", ".join(str(one) for one in label.reshape(-1).tolist()), fontsize=8)
-    figure.suptitle(data.title)
-    return figure
+        axes[0].text(-0.15, 0.5, row.name, rotation=90, va="center", ha="right", transform=axes[0].transAxes)
+        for ax, image in zip(axes, row.images, strict=False):
+            shown = image.permute(1, 2, 0).expand(-1, -1, 3).cpu().numpy()
+            ax.imshow(shown, vmin=0, vmax=1, interpolation="nearest")
+        for ax, caption in zip(axes, row.captions, strict=False):
+            ax.set_title(caption.text, fontsize=8, color="firebrick" if caption.wrong else "0.2")
+
+
+def write_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure as a PNG, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png")
 
 
 def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
-    """Write `contact_sheet` as a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(data).savefig(path, dpi=120)
+    """Write samples with their labels: training images as stored and in two epochs, and test images.
+
+    Args:
+        data: set up.
+        path: of the PNG.
+    """
+
+    def spread(number: int) -> Tensor:
+        return torch.linspace(0, number - 1, min(COLUMNS, number), device=data.device).long()
+
+    def row(name: str, images: Tensor, labels: Tensor) -> Row:
+        return Row(
+            name, stretch(images), [Caption(", ".join(map(str, label.reshape(-1).tolist()))) for label in labels]
+        )
+
+    train = data.splits["train"]
+    stored = train.take(spread(len(train.labels)).tolist())
+    batches = {
+        "epoch 1": data.batch("train", BatchKey(0, spread(data.num_examples("train")))),
+        "epoch 2": data.batch("train", BatchKey(1, spread(data.num_examples("train")))),
+        "test": data.batch("test", BatchKey(0, spread(data.num_examples("test")))),
+    }
+    rows = [row("stored", stored.images.float(), stored.labels)]
+    rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
+    figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
+    draw_rows(figure, rows)
+    figure.suptitle(data.title)
+    write_figure(figure, path, dpi=120)

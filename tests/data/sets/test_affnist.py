@@ -53,6 +53,16 @@ def test_placement_is_new_each_epoch_and_repeats(data: FourDigits) -> None:
     assert not images(0).equal(images(1))
 
 
+def test_pinned_places(data: FourDigits) -> None:
+    """Published numbers depend on these: (row, column) of each digit in two epochs."""
+    found = []
+    for epoch in (0, 1):
+        ink = data.batch("train", BatchKey(epoch, torch.arange(4))).images[:, 0] > 0
+        corners = [ink.any(dim=axis).int().argmax(dim=1) - 4 for axis in (2, 1)]
+        found.append(torch.stack(corners, dim=1).tolist())
+    assert found == [[[0, 3], [2, 12], [10, 9], [8, 12]], [[2, 8], [3, 3], [3, 6], [10, 9]]]
+
+
 def test_digits_held_out_are_placed_too_and_stay() -> None:
     data = FourDigits(test_source="generated", per_digit=2)
     data.setup()

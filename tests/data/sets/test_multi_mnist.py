@@ -91,6 +91,24 @@ def test_test_images_hold_test_digits_only(data: FewDigits) -> None:
 
 
 @pytest.mark.parametrize(
+    ("split", "labels", "places"),
+    [
+        ("train", [[0, 6], [0, 4], [1, 0], [9, 0]], [(6, 0, 5, 0), (5, 1, 2, 5), (7, 1, 6, 4), (6, 3, 6, 3)]),
+        ("test", [[0, 6], [0, 5], [1, 4], [9, 2]], [(2, 6, 8, 1), (4, 8, 6, 3), (6, 5, 1, 7), (2, 0, 0, 8)]),
+    ],
+)
+def test_pinned_pairs_and_places(
+    data: FewDigits, split: str, labels: list[list[int]], places: list[tuple[int, ...]]
+) -> None:
+    """Published numbers depend on these: which digits are merged, and the (row, column) of each."""
+    made = data.batch(split, BatchKey(0, torch.tensor([0, 1, 100, 1999])))
+    assert made.labels.tolist() == labels
+    ink = made.targets[:, :, 0] > 0
+    corners = torch.stack([ink.any(dim=axis).int().argmax(dim=2) for axis in (3, 2)], dim=2)
+    assert corners.flatten(1).tolist() == [list(place) for place in places]
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
