@@ -85,13 +85,15 @@ def publish(comparison: Comparison, root: Path, outputs: Path, protocols: Protoc
             if source.is_file():
                 target = published / source.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                with written_atomically(target) as path:
+                    shutil.copyfile(source, path)
         RunFolder(published / run.folder.relative_to(root)).failure.unlink(missing_ok=True)
     for folder in unfinished(root):
         if folder.cause_of_failure is not None:
             failure = RunFolder(published / folder.path.relative_to(root)).failure
             failure.parent.mkdir(parents=True, exist_ok=True)
-            failure.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
+            with written_atomically(failure) as path:
+                path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
     write_report(published, protocols, interactive=False)
     for path in sorted(published.rglob("*")):
         if path.is_file() and path.stat().st_size > MAX_BYTES:

@@ -58,7 +58,7 @@ def layer_table(measurements: Measurements) -> pd.DataFrame:
 
 
 def table1(measurements: Measurements) -> pd.DataFrame:
-    """Compare our times with the paper's (GTX 1080 Ti, i7), and both with FM's; a row per data set, device and router."""
+    """Compare our times with the paper's (GTX 1080 Ti, i7), and both with FM's; a row per data set and router."""
     rows = []
     for one in measurements:
         if one["unit"] != "ms":
