@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TARGETS := fig4 fig5 table1 table2 table3 table4 table5 table6
 
-# SMOKE=1: every code path of a target in seconds, on a few stand-in digits where the data is not there.
+# SMOKE=1 tries every code path of a target in seconds. A few digits stand in for data sets that are not installed.
 ifneq ($(filter-out 0,$(SMOKE)),)
 SEEDS ?= 1
 RUNS := outputs/smoke
@@ -15,8 +15,7 @@ SEEDS ?= 1,2,3
 RUNS := outputs
 endif
 
-# Steps one after the other. One that fails keeps none after it from its work, unless a signal ended it; the target then
-# fails at its end.
+# The steps of a target: after a step that fails the others still run, and the target fails at its end. A signal stops it.
 GO_ON = || { failed=$$?; [ $$failed -lt 128 ] || exit $$failed; }
 TRAIN = $(BIN)/capsbench train -m experiment=$(1) seed=$(SEEDS) $(FLAGS) $(GO_ON)
 REPORT = $(BIN)/capsbench report $(if $(FLAGS),output_dir=$(RUNS),experiment=$(1)) $(GO_ON)
@@ -25,10 +24,11 @@ END = exit $${failed:-0}
 .PHONY: demo paper $(TARGETS) benchmarks gpu-check wheels test lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
+	@echo "Training six small networks: about 4 minutes on 2 CPU cores. Ctrl-C stops; make demo continues."
 	$(BIN)/capsbench train -m experiment=demo router=fm,dynamic,em seed=1,2
 	$(BIN)/capsbench report experiment=demo
 
-paper:  ## every table and figure; SEEDS=1,2,3; SMOKE=1 tries them out
+paper:  ## every table and figure; SEEDS=1,2,3; SMOKE=1 tries all of them in minutes
 	$(MAKE) --keep-going $(TARGETS)
 
 fig4 fig5 table2 table3 table5 table6: .venv/installed
@@ -43,34 +43,40 @@ table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 	$(BIN)/capsbench analyze equivariance run=$(RUNS)/table3 $(ANALYSIS) $(GO_ON); \
 	$(call REPORT,table3); $(END)
 
-benchmarks: .venv/installed  ## layers, table 1, training, scaling: how fast this machine is
+benchmarks: .venv/installed  ## the speed of layers, table 1, training and scaling on this machine
 	for name in layer table1 train scaling; do $(BIN)/capsbench benchmark $$name $(BENCHMARK) || exit; done
 
-gpu-check:  ## kernels, speeds and the next runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check
+gpu-check:  ## tests, speeds and the paper's runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check STEPS="table3 fig4"
 	scripts/gpu-check
 
-wheels:  ## what gpu-check needs of a machine without network that has torch and lightning
+wheels:  ## the packages that gpu-check needs on a machine that has torch and lightning but no network
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
-	    hydra-core omegaconf antlr4-python3-runtime pooch platformdirs plotly beartype
+	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
 
-test: .venv/installed  ## several files at once, each in one thread
+test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
 
-lint: .venv/installed
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .venv/installed
+types: .venv/installed-dev
 	$(BIN)/mypy
 
-format: .venv/installed
+format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-setup: .venv/installed  ## .venv with the tested versions
+setup: .venv/installed-dev  ## everything, with the tools of developers, in the tested versions
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: CapsBench needs Python 3.11 or later, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: CapsBench needs Python 3.11 or later, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	@echo "Installing into .venv: 6 GB on Linux, most of it PyTorch with CUDA. This takes 2 minutes on a fast network."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	$(BIN)/pip install -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "Adding what tests, lint and launchers need: 0.5 GB."
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@

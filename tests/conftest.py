@@ -1,7 +1,6 @@
 """Shared by all tests."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +36,7 @@ def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
     monkeypatch.delenv("CAPSBENCH_DATA", raising=False)
 
     def run(*arguments: str) -> Path:
-        monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-        cli.main()
+        cli.main(list(arguments))
         return tmp_path / "outputs"
 
     return run

@@ -6,7 +6,6 @@ from typing import Any
 import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -14,7 +13,7 @@ from omegaconf import OmegaConf
 from capsbench import data
 from capsbench.launch import sweep
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.config import CONF
+from capsbench.launch.config import CONF, open_configuration
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
 from capsbench.runs import Identity
 
@@ -97,9 +96,9 @@ def test_decoders_are_an_axis(arch: str, router: str, decoder: str) -> None:
     assert 0 <= drawn.min() <= drawn.max() <= 1
 
 
-def grid(experiment: str) -> list[sweep.Planned]:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return sweep.plan(GlobalHydra.instance().config_loader(), [f"experiment={experiment}"])
+def grid(*overrides: str) -> list[sweep.PlannedRun]:
+    with open_configuration() as loader:
+        return sweep.plan(loader, overrides)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def grid(experiment: str) -> list[sweep.Planned]:
 def test_the_papers_grids(
     experiment: str, data_sets: set[str], routers: set[str], arch: str, epochs: int, steps: int
 ) -> None:
-    runs = [run.identity for run in grid(experiment)]
+    runs = [run.identity for run in grid(f"experiment={experiment}")]
     assert len(runs) == len(data_sets) * len(routers) * 3
     assert {run.data for run in runs} == data_sets
     assert {run.router for run in runs} == routers
@@ -132,7 +131,9 @@ def test_the_papers_grids(
 
 def test_augmentation_is_each_sets_own() -> None:
     def augmentation(experiment: str) -> dict[str, tuple[int, bool]]:
-        settings = {run.identity.data: run.identity.settings["data"]["augmentation"] for run in grid(experiment)}
+        settings = {
+            run.identity.data: run.identity.settings["data"]["augmentation"] for run in grid(f"experiment={experiment}")
+        }
         return {name: (made["crop_padding"], made["flip"]) for name, made in settings.items()}
 
     assert set(augmentation("fig4").values()) == {(0, False)}
@@ -147,8 +148,7 @@ def test_table_6_halves_its_rate_every_20_epochs() -> None:
 
 
 def test_the_command_line_goes_before_an_experiments_sweep() -> None:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        runs = sweep.plan(GlobalHydra.instance().config_loader(), ["experiment=table2", "data=svhn", "seed=4"])
+    runs = grid("experiment=table2", "data=svhn", "seed=4")
     assert [(run.identity.data, run.identity.router, run.identity.seed) for run in runs] == [("svhn", "fm", 4)]
 
 

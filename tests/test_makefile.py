@@ -27,6 +27,31 @@ def make(folder: Path, *arguments: str, failing: str = "nothing", code: int = 1)
     return made.returncode, (folder / "asked").read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    ("target", "installed"),
+    [("demo", ["install -c constraints.txt -e ."])]
+    + [
+        (target, ["install -c constraints.txt -e .", "install -c constraints.txt -e .[dev]"])
+        for target in ("setup", "test", "lint", "types", "format")
+    ],
+)
+def test_a_target_installs_what_it_needs(tmp_path: Path, target: str, installed: list[str]) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for name in ("pip", "capsbench", "pytest", "ruff", "mypy"):
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.log\n')
+        command.chmod(0o755)
+    (tmp_path / ".venv").mkdir()
+    make = ["make", f"BIN={tmp_path}/bin", "PYTHON=true", target]
+    printed = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "pip.log").read_text().splitlines() == installed
+    assert "6 GB" in printed.partition("pip")[0], "the size is said before"
+    subprocess.run(make, cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "pip.log").read_text().splitlines() == installed, "once"
+
+
 def test_a_target_trains_and_reports(tmp_path: Path) -> None:
     assert make(tmp_path, "fig4") == (
         0,

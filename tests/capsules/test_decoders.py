@@ -1,4 +1,4 @@
-"""Decoders: what they draw depends on the chosen pose alone."""
+"""Decoders: an image depends on the chosen pose alone."""
 
 import pytest
 import torch
@@ -30,9 +30,9 @@ def test_sabours_decoder_in_numbers() -> None:
 @pytest.mark.parametrize("kind", DECODERS)
 @pytest.mark.parametrize("shape", [(1, 40, 40), (3, 32, 32), (1, 28, 36)])
 def test_one_image_per_chosen_class(kind: type[nn.Module], shape: tuple[int, int, int]) -> None:
-    drawn = kind(shape, 5, 9)(torch.randn(4, 5, 9), torch.tensor([[0, 1], [2, 3], [4, 0], [1, 1]]))
-    assert drawn.shape == (4, 2, *shape)
-    assert 0 <= drawn.min() <= drawn.max() <= 1
+    images = kind(shape, 5, 9)(torch.randn(4, 5, 9), torch.tensor([[0, 1], [2, 3], [4, 0], [1, 1]]))
+    assert images.shape == (4, 2, *shape)
+    assert 0 <= images.min() <= images.max() <= 1
 
 
 @pytest.mark.parametrize("kind", DECODERS)
@@ -58,3 +58,9 @@ def test_the_dense_decoder_knows_the_class_and_the_deconv_decoder_does_not() -> 
 def test_a_base_that_does_not_fit_the_image(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"multiples of 4 pixels .* got \d+×\d+; use decoder=dense"):
         DeconvDecoder(shape, 10, 16)
+
+
+def test_batch_norm_momentum_reaches_every_batch_norm() -> None:
+    decoder = DeconvDecoder((1, 8, 8), 3, 4, batch_norm_momentum=0.2)
+    norms = [module for module in decoder.layers if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert [(norm.eps, norm.momentum) for norm in norms] == [(1e-3, 0.2)] * 3

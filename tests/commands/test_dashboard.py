@@ -27,9 +27,8 @@ class Logged(NamedTuple):
     run: Any
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["capsbench", *arguments])
-    cli.main()
+def command(*arguments: str) -> None:
+    cli.main(list(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
-        command(monkeypatch, "train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb")
+        command("train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb")
     (path,) = folder.rglob("offline-run-*/*.wandb")
     deadline = time.monotonic() + 60
     while not any(record.HasField("exit") for record in records(path)):  # wandb's own process writes it, in its time
@@ -143,7 +142,7 @@ def test_every_key_of_the_dashboard_is_logged(
 ) -> None:
     (path,) = outputs.rglob("offline-run-*/*.wandb")
     logged = read(path)
-    command(monkeypatch, "dashboard", "--dry-run", "--output-dir", str(outputs))
+    command("dashboard", "--dry-run", f"output_dir={outputs}")
     specified = json.loads(capsys.readouterr().out)
     kinds = {panel["viewType"] for panel in panels(specified)}
     assert kinds == {
@@ -172,23 +171,23 @@ def test_the_comparisons_of_an_output_folder(
     outputs: Path, nobody: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def names(*arguments: str) -> list[str]:
-        command(monkeypatch, "dashboard", "--dry-run", *arguments)
+        command("dashboard", "--dry-run", *arguments)
         return [workspace["displayName"] for workspace in json.loads(capsys.readouterr().out)["workspaces"]]
 
-    assert names("--output-dir", str(outputs)) == ["CapsBench adhoc/digits/resnet_capsnet_small"]
+    assert names(f"output_dir={outputs}") == ["CapsBench adhoc/digits/resnet_capsnet_small"]
     assert names() == ["CapsBench all runs"]
-    assert names("a/b/c", "d/e/f") == ["CapsBench a/b/c", "CapsBench d/e/f"]
+    assert names("group=[a/b/c,d/e/f]") == ["CapsBench a/b/c", "CapsBench d/e/f"]
 
 
 def test_errors_are_one_line(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: str) -> str:
         with pytest.raises(SystemExit) as error:
-            command(monkeypatch, "dashboard", *arguments)
+            command("dashboard", *arguments)
         assert "\n" not in str(error.value.code)
         return str(error.value.code)
 
-    assert fails("demo", "--dry-run").startswith("error: a comparison is named EXPERIMENT/DATA/ARCH")
-    for arguments in ([], ["--entity", "somebody"]):
+    assert fails("group=demo", "--dry-run").startswith("error: a comparison is named EXPERIMENT/DATA/ARCH")
+    for arguments in ([], ["entity=somebody"]):
         assert fails(*arguments) == (
             "error: nobody is logged in to Weights & Biases: run wandb login, or look with --dry-run"
         )

@@ -27,14 +27,14 @@ def test_list_names_every_set(capsbench: Run, capsys: pytest.CaptureFixture[str]
 
 
 def test_check_what_is_here(capsbench: Run, capsys: pytest.CaptureFixture[str], arrays: Path) -> None:
-    capsbench("data", "check", "digits")
-    assert capsys.readouterr().out == "digits: whole, 1,437 to train, 360 to test\n"
-    capsbench("data", "check", "arrays", f"data.path={arrays}")
-    assert capsys.readouterr().out == "arrays: whole, 32 to train, 8 to test\n"
+    capsbench("data", "check", "data=digits")
+    assert capsys.readouterr().out == "digits: complete, 1,437 to train, 360 to test\n"
+    capsbench("data", "check", "data=arrays", f"data.path={arrays}")
+    assert capsys.readouterr().out == "arrays: complete, 32 to train, 8 to test\n"
 
 
 def test_what_must_be_downloaded_is_not_here(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    capsbench("data", "list", "cifar10_jpeg", "digits", "data_dir=nowhere")
+    capsbench("data", "list", "data=cifar10_jpeg,digits", "data_dir=nowhere")
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert {row[1]: row[3] for row in rows}.items() >= {"cifar10_jpeg": "no", "digits": "yes"}.items()
 
@@ -42,13 +42,13 @@ def test_what_must_be_downloaded_is_not_here(capsbench: Run, capsys: pytest.Capt
 def test_check_of_something_damaged_fails(capsbench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_text("<html>")
     with pytest.raises(SystemExit) as error:
-        capsbench("data", "check", "arrays", "data.path=bad.npz")
+        capsbench("data", "check", "data=arrays", "data.path=bad.npz")
     assert error.value.code == "error: check failed for arrays"
     assert "arrays: data.path=bad.npz is not a readable .npz file" in capsys.readouterr().err
 
 
 def test_show_draws_a_picture(capsbench: Run, arrays: Path) -> None:
-    capsbench("data", "show", "arrays", f"data.path={arrays}", "data.augmentation.crop_padding=2")
+    capsbench("data", "show", "data=arrays", f"data.path={arrays}", "data.augmentation.crop_padding=2")
     with Image.open("outputs/data/arrays.png") as sheet:
         assert sheet.size == (1200, 624)
         assert len(sheet.convert("L").getcolors(256) or range(257)) > 50
@@ -57,9 +57,9 @@ def test_show_draws_a_picture(capsbench: Run, arrays: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fetch", "mnst"], "error: there is no data set mnst; there are: affnist, arrays"),
-        (["fetch"], "error: capsbench data fetch needs a name; there are:"),
-        (["show", "arrays"], "error: show failed for arrays"),
+        (["fetch", "data=mnst"], "error: there is no data set mnst; did you mean mnist"),
+        (["fetch"], "error: capsbench data fetch needs data=NAME; there are:"),
+        (["show", "data=arrays"], "error: show failed for arrays"),
     ],
 )
 def test_bad_input(capsbench: Run, arguments: list[str], said: str) -> None:
@@ -102,20 +102,23 @@ def test_hours_of_the_paper(capsbench: Run) -> None:
     assert measured["all: hours"] == measured["table5: hours"]
 
 
-def test_an_unknown_benchmark(capsbench: Run) -> None:
+def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         capsbench("benchmark", "dta")
-    assert error.value.code == "error: there is no benchmark dta; there are: data, layer, scaling, table1, train, paper"
+    assert error.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is no capsbench benchmark dta; did you mean data? There are: data, layer")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["paper", "targets=[fig9]"], "error: there is no target fig9; there are: fig4, fig5,"),
-        (["paper", "targets=fig4"], "error: targets must be a list such as [fig4], got fig4"),
+        (["paper", "targets=fig4"], "error: targets must be a list such as [a,b], got fig4"),
         (["layer", "output_dir=/proc/nowhere"], "error: cannot use /proc/nowhere"),
-        (["layer", "repetitions=0"], "error: repetitions must be an integer of at least 1, got 0"),
-        (["train", "steps=many"], "error: steps must be an integer of at least 1, got many"),
+        (["layer", "repetitions=0"], "error: repetitions must be a whole number of at least 1, got 0"),
+        (["train", "steps=many"], "error: steps must be a whole number, got many"),
     ],
 )
 def test_bad_benchmark_settings(capsbench: Run, arguments: list[str], said: str) -> None:

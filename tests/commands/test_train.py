@@ -46,7 +46,7 @@ def test_the_demo_in_miniature(capsbench: Run, capsys: pytest.CaptureFixture[str
 
 def test_a_run_leaves_its_result_config_metrics_and_checkpoint(capsbench: Run) -> None:
     outputs = capsbench("train", "router=dynamic", "router.iterations=2", "trainer.max_epochs=1", "seed=7")
-    (folder,) = outputs.glob("adhoc/digits/resnet_capsnet_small/dynamic/seed7-*")
+    (folder,) = outputs.glob("adhoc/digits/resnet_capsnet_small/dynamic2/seed7-*")
     result = json.loads((folder / "result.json").read_text())
     assert result["settings"]["router"]["iterations"] == 2
     assert result["parameters"] == 189_616
@@ -136,7 +136,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["data.augmentation.flip=no"], "data.augmentation.flip must be true or false, got no"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
         (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
-        (["data.subset=abc"], "data.subset must be a number or null, got abc"),
+        (["data.subset=abc"], "data.subset must be a whole number or null, got abc"),
         (["arch.vote_gain=big"], "arch.vote_gain must be a number or null, got big"),
         (
             ["data=multi_mnist", "data.absent=stand_in", "loss=spread"],
@@ -192,7 +192,7 @@ def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr(config, "force_disable_caches", True)
     said = fails(capsbench, "train", "trainer=smoke", "compile=default")
     assert said.endswith(
-        "compile needs a C++ compiler such as g++, and none works here; install one, or take compile=null"
+        "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
     )
 
 
@@ -217,11 +217,41 @@ def test_a_decoder_without_labels(capsbench: Run) -> None:
     assert "own.npz must hold images, labels or" in said
 
 
-def test_an_unknown_command(capsbench: Run) -> None:
-    assert (
-        fails(capsbench, "trian")
-        == "error: there is no command trian; there are: train, status, report, analyze, data, dashboard, benchmark"
-    )
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "there is no command trian; did you mean train? There are: analyze, benchmark, dashboard, data"),
+        (["status", "--jsn"], "unrecognized arguments: --jsn; capsbench status --help shows what there is"),
+        (["status", "table3"], "settings are given as name=value, got table3"),
+        (["data"], "the following arguments are required: ACTION"),
+        (
+            ["analyze", "equivarience", "run=x"],
+            "there is no capsbench analyze equivarience; did you mean equivariance?",
+        ),
+        (["train", "--sweep"], "unrecognized arguments: --sweep; capsbench train --help"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    capsbench: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench(*arguments)
+    assert error.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {said}")
+    assert printed.count("\n") == 1
+
+
+def test_help_and_version_come_without_pytorch() -> None:
+    for words in (["--help"], ["--version"], ["train", "--help"], ["report", "--help"], ["status", "seed=1"]):
+        code = (
+            "import sys\nfrom capsbench.commands.cli import main\n"
+            f"try: main({words})\nexcept SystemExit as end: assert not end.code\n"
+            "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'lightning')))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
 
 
 def test_a_report_on_nothing(capsbench: Run) -> None:

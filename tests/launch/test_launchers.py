@@ -15,8 +15,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 
-from capsbench.launch.config import CONF, app
-from capsbench.launch.errors import one_line
+from capsbench.commands import cli
+from capsbench.launch.config import CONF
 from capsbench.launch.ray import enter_working_directory, gpus_per_run
 from capsbench.runs import CHECKPOINT, Result
 
@@ -100,11 +100,11 @@ def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) ->
     ended = start("launcher=local")
     assert ended.returncode == 1
     said = ended.stderr.splitlines()
-    assert said[-1].startswith("error: a process of the sweep was killed, probably for want of memory")
+    assert said[-1].startswith("error: a worker process was killed (often out of memory)")
     assert "the same command goes on with them" in said[-1]
     (told,) = (line for line in said if "/broken/" in line)
     assert told.startswith("interrupted: outputs/")
-    assert told.endswith("was killed, perhaps for want of memory")
+    assert told.endswith("was killed, perhaps out of memory")
     deadly.write_text(BROKEN.replace("iterations: 0", "iterations: 2"))
     assert start("launcher=serial").returncode == 0
 
@@ -162,9 +162,8 @@ def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: py
     ]
     monkeypatch.delitem(launchers, f"{package}.yaml")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["capsbench", "-m", f"launcher={preset}"])
-    with pytest.raises(SystemExit) as error, one_line():
-        app()
+    with pytest.raises(SystemExit) as error:
+        cli.main(["train", "-m", f"launcher={preset}"])
     assert error.value.code == (
         f"error: the launcher {package} needs a package that is not installed: pip install 'capsbench[{extra}]'"
     )

@@ -1,5 +1,6 @@
 """Results made up for reports, whose numbers are therefore known."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from capsbench.launch.protocols import protocol
 from capsbench.reports.paper import targets
 from capsbench.runs import Result
 
@@ -83,27 +85,27 @@ def write_paper_run(
     outputs: Path, experiment: str, router: str, seed: int, accuracy: float, *, data: str | None = None, **changes: Any
 ) -> Path:
     target = targets()[experiment]
-    title = data or target.data[0]
-    protocol = target.protocol | target.data_protocols.get(title, {}) | target.router_protocols.get(router, {})
-    protocol |= changes.pop("settings", {})
-    settings: dict[str, Any] = {"seed": seed}
-    for key, value in protocol.items():
+    title = data or next(iter(target.data))
+    paper = protocol(experiment, target.data[title], router if router in target.routers else target.routers[0])
+    settings: Any = copy.deepcopy(dict(paper.settings)) | {"seed": seed}
+    choices = dict(paper.choices) | {"router": router}
+    for key, value in changes.pop("settings", {}).items():
         *parts, last = key.split(".")
         node = settings
         for part in parts:
             node = node.setdefault(part, {})
         if parts:
             node[last] = value
-    choices = {key: value for key, value in protocol.items() if key in ("decoder", "loss", "optim")} | {
-        "router": router
-    }
+        else:
+            choices[key] = value
+    trainer = settings["trainer"]
     told: dict[str, Any] = {
         "data": title.lower(),
         "data_title": title,
-        "arch": protocol["arch"],
+        "arch": paper.arch,
         "choices": choices,
-        "epochs": protocol.get("epochs", 5),
-        "steps": protocol.get("steps", 1000),
+        "epochs": trainer["max_epochs"] if trainer["max_epochs"] > 0 else 5,
+        "steps": trainer["max_steps"] if trainer["max_steps"] > 0 else 1000,
         "train_examples": 60_000,
     }
     return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from capsbench.reports.comparison import load_runs, panels
+from capsbench.launch.protocols import protocol
+from capsbench.reports.comparison import Comparison, panels
+from capsbench.reports.runs import load_runs
 
 AddRun = Callable[..., Path]
 
@@ -16,8 +16,8 @@ def test_a_line_per_router_the_best_first(add_run: AddRun, tmp_path: Path) -> No
     add_run(tmp_path, "em", 1, 0.95)
     (panel,) = panels(load_runs(tmp_path))
     assert panel.title == "digits / capsnet"
-    assert {label: len(runs) for label, runs in panel.routers.items()} == {"em": 1, "fm": 3}
-    assert list(panel.routers) == ["em", "fm"]
+    assert {label: len(runs) for label, runs in panel.by_label.items()} == {"EM (3)": 1, "FM": 3}
+    assert list(panel.by_label) == ["EM (3)", "FM"]
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(add_run: AddRun, tmp_path: Path) -> None:
@@ -26,26 +26,26 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(add_run: AddRun
     add_run(tmp_path, "fm", 1, 0.7, loss="margin")
     add_run(tmp_path, "fm", 1, 0.6, loss="spread")
     (panel,) = panels(load_runs(tmp_path))
-    assert list(panel.routers) == [
-        "dynamic [loss=margin, router.iterations=1]",
-        "dynamic [loss=margin, router.iterations=3]",
-        "fm [loss=margin]",
-        "fm [loss=spread]",
+    assert list(panel.by_label) == [
+        "Dynamic (1) [loss=margin]",
+        "Dynamic (3) [loss=margin]",
+        "FM [loss=margin]",
+        "FM [loss=spread]",
     ]
 
 
-def test_smoke_runs_never_count(add_run: AddRun, tmp_path: Path) -> None:
-    add_run(tmp_path, "fm", 1, 0.9, smoke=True)
-    with pytest.raises(ValueError, match=r"no finished runs in .* \(1 smoke runs do not count\)"):
-        load_runs(tmp_path)
-    add_run(tmp_path, "fm", 2, 0.5)
-    assert [run.result.seed for run in load_runs(tmp_path)] == [2]
+def test_what_all_runs_share_can_be_left_to_a_caption(add_paper_run: AddRun, tmp_path: Path) -> None:
+    cut = {"steps": 2000, "settings": {"optim.optimizer.lr": 0.001}}
+    more = {"settings": {"optim.optimizer.lr": 0.001, "arch.vote_gain": 0.25}, "steps": 2000}
+    add_paper_run(tmp_path, "table3", "fm", 1, 0.93, **cut)
+    add_paper_run(tmp_path, "table3", "dynamic", 1, 0.92, **more)
+    comparison = Comparison.of(tmp_path / "table3", protocol)
+    assert comparison.shared == ("2,000 of 40,000 steps", "optim.optimizer.lr=0.001")
+    assert [one.label for one in comparison.without_shared().conditions] == ["FM", "Dynamic (3) [arch.vote_gain=0.25]"]
 
 
-def test_an_epoch_cut_short_has_the_test_accuracy_of_the_end(add_run: AddRun, tmp_path: Path) -> None:
-    add_run(tmp_path, "fm", 1, 0.9, history=[{"epoch": 1, "step": 5, "train/accuracy": 0.5}])
-    add_run(tmp_path, "em", 1, 0.8, history=[{"epoch": 1, "test/accuracy": 0.7}, {"epoch": 2, "train/accuracy": 0.6}])
-    em, fm = (run.curves() for run in load_runs(tmp_path))
-    assert fm.to_dict("list") == {"train/accuracy": [0.5], "test/accuracy": [0.9]}
-    assert em["test/accuracy"].tolist() == [0.7, 0.8]
-    assert em["train/accuracy"].isna().tolist() == [True, False]
+def test_a_routers_title_tells_its_iterations(add_run: AddRun, tmp_path: Path) -> None:
+    for iterations in (3, 5):
+        add_run(tmp_path, "em", 1, iterations / 10, iterations=iterations)
+    (panel,) = panels(load_runs(tmp_path))
+    assert list(panel.by_label) == ["EM (5)", "EM (3)"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from capsbench.reports.comparison import load_runs, panels
+from capsbench.reports.comparison import panels
 from capsbench.reports.figures import colors, training_curves
+from capsbench.reports.runs import load_runs
 
 AddRun = Callable[..., Path]
 

@@ -1,15 +1,9 @@
-"""One table in four formats, each read back."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""One table in three formats, each read back."""
 
 import pandas as pd
-import pytest
 
-from capsbench.reports.formats import to_html, to_latex, to_markdown, write_table
-from capsbench.reports.tables import Comparison
+from capsbench.reports.formats import to_html, to_latex, to_markdown
 
-AddRun = Callable[..., Path]
 TABLE = pd.DataFrame(
     {
         "Router": ["FM", "Dynamic (3) [arch.vote_gain=0.25]", "a|b & <c>"],
@@ -47,15 +41,3 @@ def test_html_is_escaped_and_sets_brackets_apart() -> None:
     assert "<td>93.50 ± 0.50 <span>[affNIST (generated)]</span></td>" in html
     assert "<td>a|b &amp; &lt;c&gt;</td>" in html
     assert "<td>Dynamic (3) [arch.vote_gain=0.25]</td>" in html
-
-
-def test_the_files_of_an_experiment(add_paper_run: AddRun, tmp_path: Path) -> None:
-    for seed, accuracy in ((1, 0.93), (2, 0.94)):
-        add_paper_run(tmp_path, "table3", "fm", seed, accuracy)
-    folder = tmp_path / "report"
-    write_table(Comparison.of(tmp_path / "table3"), folder)
-    assert "| 93.50 ± 0.71 (1 of 3 seeds missing) |" in (folder / "table.md").read_text()
-    assert r"93.50 $\pm$ 0.71 (1 of 3 seeds missing)" in (folder / "table.tex").read_text()
-    read = pd.read_csv(folder / "table.csv").set_index("router")
-    assert read.loc["FM", ["mean", "std", "paper_mean"]].tolist() == pytest.approx([93.5, 0.5**0.5, 93.85])
-    assert read.loc["EM (3)", ["n", "seeds_missing"]].tolist() == [0, 3]

@@ -1,4 +1,4 @@
-"""The page: whole, asking nothing of anybody, and alive in a browser."""
+"""The page is self-contained, and works in a browser."""
 
 import shutil
 import subprocess
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from capsbench.launch.protocols import protocol
+from capsbench.reports.comparison import Comparison
 from capsbench.reports.html import write_page
-from capsbench.reports.tables import Comparison
 
 AddRun = Callable[..., Path]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -42,7 +43,7 @@ def outputs(add_run: AddRun, add_paper_run: AddRun, tmp_path: Path) -> Path:
 
 def page(outputs: Path, *names: str, interactive: bool = True) -> str:
     path = outputs / "page.html"
-    write_page(path, "<all>", [Comparison.of(outputs / name) for name in names], interactive=interactive)
+    write_page(path, "<all>", [Comparison.of(outputs / name, protocol) for name in names], interactive=interactive)
     return path.read_text()
 
 
@@ -68,7 +69,7 @@ def test_the_page_shows_every_experiment(outputs: Path) -> None:
     assert {"#demo", "#table3"} <= set(Tags(html).attributes("href"))
     assert "<td>93.85 ± 0.29</td>" in html
     assert "<span>(1 of 3 seeds missing)</span>" in html
-    assert 'data-label="em"' in html
+    assert 'data-label="EM (3)"' in html
 
 
 def browse(path: Path, profile: Path, *options: str) -> str:
@@ -88,7 +89,7 @@ def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, 
       document.addEventListener("securitypolicyviolation", violation => blocked.push(violation.blockedURI));
     </script><meta name="viewport" """
     click = """<script>
-      const fm = [...document.querySelectorAll(".buttons button")].find(button => button.dataset.label === "fm");
+      const fm = [...document.querySelectorAll(".buttons button")].find(button => button.dataset.label === "FM");
       fm.click();
       const narrow = document.documentElement.scrollWidth <= innerWidth;
       document.body.dataset.seen = JSON.stringify([...document.querySelectorAll(".js-plotly-plot")].map(
@@ -105,7 +106,9 @@ def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, 
     lines = [found for _, found in tags.found if "scatterlayer" in (found.get("class") or "").split()]
     assert len(plots) == 2, "training and test accuracy"
     assert len(lines) == 2
-    assert tags.attributes("data-seen") == ['[["em","em"],["em","em"]]'], "a band and a line in either figure"
-    assert tags.attributes("data-blocked") == ["[]"], "plotly wants nothing that the page's policy forbids"
+    assert tags.attributes("data-seen") == ['[["EM (3)","EM (3)"],["EM (3)","EM (3)"]]'], (
+        "a band and a line in either figure"
+    )
+    assert tags.attributes("data-blocked") == ["[]"], "plotly does nothing that the page's policy forbids"
     assert tags.attributes("data-fetched") == ["refused"]
     assert tags.attributes("data-fits") == ["true"], "nothing is wider than a narrow window"

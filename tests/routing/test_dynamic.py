@@ -1,9 +1,16 @@
-"""Dynamic routing beyond its goldens."""
+"""Dynamic routing against golden numbers and by its properties."""
 
 import pytest
 import torch
 
 from capsbench.routing import DynamicRouting, squash
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_golden_numbers(golden: dict[str, torch.Tensor], iterations: int) -> None:
+    parents = DynamicRouting(iterations)(golden["votes"])
+    torch.testing.assert_close(parents.poses, golden[f"dynamic{iterations}_poses"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(parents.activations, golden[f"dynamic{iterations}_squash_factor"], atol=1e-4, rtol=0)
 
 
 def test_one_iteration_is_uniform_coupling() -> None:

@@ -1,9 +1,36 @@
-"""EM routing beyond its goldens."""
+"""EM routing against golden numbers and by its properties."""
 
 import pytest
 import torch
 
 from capsbench.routing import EMRouting
+from capsbench.routing.em import Gaussians, e_step
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_golden_numbers(golden: dict[str, torch.Tensor], iterations: int) -> None:
+    router = EMRouting(golden["votes"].shape[2], iterations)
+    router.load_state_dict({"beta_a": golden["em_beta_a"], "beta_v": golden["em_beta_v"]})
+    parents = router(golden["votes"], golden["child_activations"])
+    torch.testing.assert_close(parents.poses, golden[f"em{iterations}_poses"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(parents.activations, golden[f"em{iterations}_activations"], atol=1e-4, rtol=0)
+
+
+def test_e_step_is_the_posterior_of_a_gaussian_mixture() -> None:
+    votes = torch.randn(2, 5, 3, 4)
+    parents = Gaussians(torch.randn(2, 3, 4), torch.rand(2, 3, 4) + 0.1, torch.rand(2, 3))
+    density = torch.distributions.Normal(parents.mean.unsqueeze(1), parents.variance.sqrt().unsqueeze(1))
+    joint = parents.activation.unsqueeze(1) * density.log_prob(votes).sum(dim=-1).exp()
+    torch.testing.assert_close(e_step(votes, parents), joint / joint.sum(dim=2, keepdim=True))
+
+
+def test_m_step_of_a_uniform_assignment_takes_the_weighted_mean_and_variance() -> None:
+    votes, activations = torch.randn(2, 5, 3, 4), torch.rand(2, 5)
+    parents = EMRouting(num_parents=3).m_step(votes, activations, None, iteration=0)
+    weights = (activations / activations.sum(dim=1, keepdim=True))[..., None, None]
+    mean = (weights * votes).sum(dim=1)
+    torch.testing.assert_close(parents.mean, mean)
+    torch.testing.assert_close(parents.variance, (weights * (votes - mean.unsqueeze(1)) ** 2).sum(dim=1))
 
 
 def test_parameters_are_one_pair_per_parent() -> None:
@@ -11,7 +38,7 @@ def test_parameters_are_one_pair_per_parent() -> None:
     assert shapes == {"beta_a": (7,), "beta_v": (7,)}
 
 
-def test_beta_a_starts_as_the_paper_says() -> None:
+def test_beta_a_starts_as_in_fmrouting() -> None:
     torch.manual_seed(0)
     beta_a = EMRouting(num_parents=10_000).beta_a
     assert -2000 <= beta_a.min() < beta_a.max() <= 0

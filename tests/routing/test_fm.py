@@ -10,6 +10,13 @@ from hypothesis import strategies as st
 from capsbench.routing import FMAgreement
 
 
+def test_golden_numbers(golden: dict[str, torch.Tensor]) -> None:
+    parents = FMAgreement()(golden["votes"])
+    s = FMAgreement(feeds_capsules=True)(golden["votes"]).poses
+    for ours, name in ((parents.poses, "fm_poses"), (parents.activations, "fm_activations"), (s, "fm_s")):
+        torch.testing.assert_close(ours.double(), golden[name].double(), atol=1e-5, rtol=0)
+
+
 def literal(votes: torch.Tensor, scale: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     """The double loop over pairs, for one parent's unit votes (n, dim): s and its sum."""
     s = torch.zeros_like(votes[0])
@@ -96,3 +103,10 @@ def test_scale_multiplies_s() -> None:
 def test_scale_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"router\.scale must be positive, got 0.0"):
         FMAgreement(scale=0.0)
+
+
+def test_poses_for_another_capsule_layer_are_s_whatever_normalize_pose_is() -> None:
+    votes = torch.randn(2, 5, 3, 4)
+    s = FMAgreement(normalize_pose=False)(votes).poses
+    assert FMAgreement(feeds_capsules=True)(votes).poses.equal(s)
+    assert FMAgreement(feeds_capsules=True, normalize_pose=False)(votes).poses.equal(s)

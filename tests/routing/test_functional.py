@@ -1,4 +1,4 @@
-"""Squash and normalisation, at zero above all."""
+"""Squash and normalisation, also of the zero vector."""
 
 import torch
 

@@ -1,20 +1,22 @@
 """The file that says a run is finished."""
 
+import json
+import shutil
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from capsbench.runs import RESULT_FILE, Result
-from capsbench.runs import result as result_module
-from capsbench.runs.result import versions
+from capsbench.launch.config import open_configuration
+from capsbench.launch.sweep import plan
+from capsbench.runs import Result, RunFolder, environment
 
 
 def test_what_is_saved_is_what_is_loaded(result: Result, tmp_path: Path) -> None:
     result.save(tmp_path)
     assert Result.load(tmp_path) == result
-    assert [path.name for path in tmp_path.iterdir()] == [RESULT_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_a_save_that_fails_leaves_the_old_result(
@@ -29,7 +31,7 @@ def test_a_save_that_fails_leaves_the_old_result(
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"experiment": "demo"}'])
 def test_a_file_that_is_no_result(tmp_path: Path, content: str) -> None:
-    (tmp_path / RESULT_FILE).write_text(content)
+    RunFolder(tmp_path).result.write_text(content)
     with pytest.raises(ValueError, match=r"result\.json is not a result of this version .* delete it"):
         Result.load(tmp_path)
 
@@ -38,5 +40,36 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.Mon
     def version(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(result_module, "version", version)
-    assert versions()["capsbench"] == "not installed"
+    monkeypatch.setattr(environment, "version", version)
+    assert environment.versions()["capsbench"] == "not installed"
+
+
+SCHEMA_1 = Path(__file__).with_name("result_schema1.json")
+"""A result of the first schema, as version 0.1.0 wrote it."""
+
+
+def test_a_result_of_an_older_schema_is_read(tmp_path: Path) -> None:
+    shutil.copy(SCHEMA_1, tmp_path / "result.json")
+    result = Result.load(tmp_path)
+    assert result.schema == 2
+    assert (result.router, result.seed, result.metrics["test/accuracy"]) == ("fm", 1, 0.8981000185012817)
+    assert result.settings["data"]["augmentation"]["crop_padding"] == 0
+    assert "crop_padding" not in result.settings["data"]
+
+
+def test_a_result_of_an_older_schema_is_todays_run(tmp_path: Path) -> None:
+    shutil.copy(SCHEMA_1, tmp_path / "result.json")
+    asked = "experiment=fig4 arch=capsnet_light data=fashion_mnist trainer.max_epochs=5 router=fm seed=1"
+    with open_configuration() as loader:
+        (run,) = plan(loader, asked.split())
+    assert Result.load(tmp_path).identity == run.identity.digest
+
+
+def test_fields_that_came_later_have_defaults(result: Result, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    path = RunFolder(tmp_path).result
+    record = json.loads(path.read_text())
+    for name in ("device", "stands_in_for", "full", "versions"):
+        del record[name]
+    path.write_text(json.dumps(record))
+    assert Result.load(tmp_path).metrics == result.metrics

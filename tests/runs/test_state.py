@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.runs import Result, State, state
+from capsbench.runs import Result, RunFolder, State
 
 
 def test_a_run_that_ends_while_one_looks_is_done(
     tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "config.yaml").touch()
+    folder = RunFolder(tmp_path)
+    folder.config.touch()
 
-    def end_it(folder: Path) -> bool:
-        result.save(folder)
+    def end_it(self: RunFolder) -> bool:
+        result.save(self.path)
         return False
 
-    monkeypatch.setattr(state, "_is_locked", end_it)
-    assert State.of(tmp_path) == State("done", metrics=result.metrics)
+    monkeypatch.setattr(RunFolder, "is_locked", property(end_it))
+    assert State.of(folder) == State("done", metrics=result.metrics)

@@ -65,6 +65,19 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> Non
     assert all(a.equal(b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
 
 
+def test_metrics_are_saved_to_resume_from_but_are_no_weights() -> None:
+    module, resumed = make_module(), make_module()
+    before = set(module.state_dict())
+    assert before == {f"model.{name}" for name in module.model.state_dict()}
+    module.metrics["train_loss"].update(torch.tensor(3.0))
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    assert set(module.state_dict()) == before
+    resumed.on_load_checkpoint(checkpoint)
+    resumed.metrics["train_loss"].update(torch.tensor(6.0))
+    assert resumed.metrics["train_loss"].compute() == 4.5
+
+
 def test_metrics_and_throughput(tmp_path: Path) -> None:
     throughput = Throughput()
     trainer = fit(make_module(), tmp_path, 2, throughput)

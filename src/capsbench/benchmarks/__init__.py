@@ -1,1 +1,1 @@
-"""Benchmarks: ratios inside one run, interleaved, medians with their spread; never a timed test."""
+"""Benchmarks: alternatives are measured in turn within one run; no test depends on a time."""

@@ -1,4 +1,4 @@
-"""Batches a second: whole batches from memory against the usual way, on the same work."""
+"""Images per second of data loading: batches prepared at once against the usual dataset and workers."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from capsbench.benchmarks.measure import spread
+from capsbench.benchmarks.measure import Measurement, ratios
 from capsbench.data import Augmentation, Batch, ImageDataModule, LabelledImages, MultiMNIST
 
 NUM_IMAGES = 10_000
 BATCH_SIZE = 128
 WORKERS = 2
+OURS, USUAL = "a batch at once", f"image by image, {WORKERS} workers"
 
 
 class RandomPictures(ImageDataModule):
@@ -27,7 +28,7 @@ class RandomPictures(ImageDataModule):
     num_images: int | None = None
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Bytes from a fixed seed."""
+        """Make images from a fixed seed."""
         count = self.num_images or NUM_IMAGES
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (count, *self.image_shape), generator=generator, dtype=torch.uint8)
@@ -36,10 +37,10 @@ class RandomPictures(ImageDataModule):
 
 
 class RandomDigits(MultiMNIST):
-    """Multi-MNIST made from noise: the same work without MNIST's files."""
+    """Multi-MNIST made of noise: the same work without MNIST's files."""
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Bytes from a fixed seed."""
+        """Make images from a fixed seed."""
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (NUM_IMAGES, 1, 28, 28), generator=generator, dtype=torch.uint8)
         split = LabelledImages(images, torch.arange(NUM_IMAGES) % self.num_classes)
@@ -47,7 +48,7 @@ class RandomDigits(MultiMNIST):
 
 
 class OneByOne(Dataset[tuple[Tensor, int]]):
-    """The usual way: an image is taken out, made a PIL image, and transformed by itself."""
+    """The usual dataset: each image is made a PIL image and transformed by itself."""
 
     def __init__(self, split: LabelledImages) -> None:
         self.images = split.images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -72,12 +73,11 @@ def _standardize_one(image: Tensor) -> Tensor:
     return (image - image.mean()) / image.std(correction=0).clamp_min(1 / np.sqrt(image.numel()))
 
 
-def benchmark_data(repetitions: int = 5) -> dict[str, dict[str, float]]:
-    """Images per second of an epoch, each way `repetitions` times in turn.
+def benchmark_data(repetitions: int = 5) -> list[Measurement]:
+    """Measure an epoch of loading, each way `repetitions` times in turn.
 
     Returns:
-        For each way the median, least and most images per second; for the first also its ratio to the usual way,
-        taken repetition by repetition, median, least and most.
+        Images per second of each way, and how many times as fast as the usual way ours is.
     """
     pictures = RandomPictures(
         standardized=True, augmentation=Augmentation(crop_padding=4, flip=True), batch_size=BATCH_SIZE
@@ -92,21 +92,23 @@ def benchmark_data(repetitions: int = 5) -> dict[str, dict[str, float]]:
         num_workers=WORKERS,
         persistent_workers=True,
     )
-    ways: dict[str, Callable[[], Iterable[Batch | list[Tensor]]]] = {
-        "whole batches": pictures.train_dataloader,
-        "one by one, 2 workers": lambda: usual,
-        "Multi-MNIST": digits.train_dataloader,
+    ways: dict[tuple[str, str], Callable[[], Iterable[Batch | list[Tensor]]]] = {
+        (pictures.title, OURS): pictures.train_dataloader,
+        (pictures.title, USUAL): lambda: usual,
+        (digits.title, OURS): digits.train_dataloader,
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for repetition in range(repetitions + 1):
-        for name, loader in ways.items():
+        for way, loader in ways.items():
             start = time.perf_counter()
             for _ in loader():
                 pass
             if repetition:  # the first warms up, and starts the workers
-                rates[name].append(NUM_IMAGES / (time.perf_counter() - start))
-    ratios = [
-        ours / theirs for ours, theirs in zip(rates["whole batches"], rates["one by one, 2 workers"], strict=True)
+                rates[way].append(NUM_IMAGES / (time.perf_counter() - start))
+    found = [
+        Measurement.of(values, subject, "loading", "images/s", implementation=way)
+        for (subject, way), values in rates.items()
     ]
-    summary = {name: spread(values) for name, values in rates.items()}
-    return summary | {"whole batches ÷ one by one": spread(ratios)}
+    faster = ratios(rates[pictures.title, OURS], rates[pictures.title, USUAL])
+    unit = "times as fast as image by image"
+    return [*found, Measurement.of(faster, pictures.title, "loading", unit, implementation=OURS)]

@@ -1,23 +1,22 @@
-"""Capsule layers alone: milliseconds and memory of each router and implementation, and the floor below them."""
+"""Capsule layers alone: time and memory of each router and implementation, and the lower bound of the time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from capsbench.benchmarks.measure import Measured, interleaved, peak_bytes, ratio, spread
+from capsbench.benchmarks.measure import Measurement, interleaved, peak_bytes, ratios
 from capsbench.capsules import CapsuleLayer, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
-from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement
+from capsbench.routing import Capsules
 
-ROUTERS: dict[str, RouterFactory] = {
-    "FM": FMAgreement,
-    "dynamic(1)": partial(DynamicRouting, iterations=1),
-    "dynamic(3)": partial(DynamicRouting, iterations=3),
-    "EM(2)": partial(EMRouting, iterations=2),
-}
 IMPLEMENTATIONS = ("plain", "fused", "auto")
+FM = "fm"
+VOTES_ALONE = "votes alone"
+Way = tuple[str | None, str]
+"""A router, if one is used, and an implementation."""
 
 
 class Shape(NamedTuple):
@@ -34,68 +33,94 @@ SHAPES = {
 }
 
 
-def benchmark_layer(repetitions: int, batch_size: int, device: torch.device) -> Measured:
-    """Milliseconds forward, and forward and backward, of capsule layers in training, and their extra memory.
+def benchmark_layer(
+    routers: Mapping[str, RouterFactory], repetitions: int, batch_size: int, device: torch.device
+) -> list[Measurement]:
+    """Measure capsule layers in training: milliseconds forward, forward and backward, and extra memory.
 
-    Beside them the product that forms the votes alone, and the floor: the bytes and the arithmetic that the result
-    takes, at the speeds of a copy and of a matrix product on this device.
+    Beside them the product that forms the votes alone, and FM's lower bound ("floor"): the time to move and multiply
+    what the result depends on, at this device's speed of a copy and of a matrix product.
 
     Returns:
-        For each "shape, router, implementation" the times; memory in units of the votes; ratios, turn by turn: to the
-        product alone, to the plain implementation, and to the floor.
+        For each shape, router and implementation times in ms, extra memory in multiples of the votes, and ratios to the
+        product alone, to the plain implementation and to the floor.
     """
-    summary: Measured = {}
     bandwidth, rate = _speeds(device)
-    summary["copy: GB/s"], summary["matrix product: GFLOP/s"] = spread([bandwidth / 1e9]), spread([rate / 1e9])
+    found = [
+        Measurement.of([bandwidth / 1e9], "copy", "bandwidth", "GB/s"),
+        Measurement.of([rate / 1e9], "matrix product", "rate", "GFLOP/s"),
+    ]
     for name, shape in SHAPES.items():
-        summary |= {
-            f"{name}, {what}": value for what, value in _of_shape(shape, repetitions, batch_size, device).items()
-        }
-        floor = 1000 * _floor_seconds(shape, batch_size, bandwidth, rate)
-        for implementation in ("fused", "auto"):
-            fm = summary[f"{name}, FM {implementation}, forward: ms"]
-            summary[f"{name}, FM {implementation} ÷ floor, forward"] = {k: v / floor for k, v in fm.items()}
-        summary[f"{name}, floor of FM, forward: ms"] = spread([floor])
-    return summary
+        found += _of_shape(name, shape, routers, repetitions, batch_size, device)
+        if FM in routers:
+            floor = 1000 * _floor_seconds(shape, batch_size, bandwidth, rate)
+            found.append(Measurement.of([floor], name, "forward", "ms", router=FM, implementation="floor"))
+            found += [
+                replace(m, unit="÷ floor", median=m.median / floor, least=m.least / floor, most=m.most / floor)
+                for m in found
+                if (m.subject, m.router, m.quantity, m.unit) == (name, FM, "forward", "ms")
+                and m.implementation in ("fused", "auto")
+            ]
+    return found
 
 
-def _of_shape(shape: Shape, repetitions: int, batch_size: int, device: torch.device) -> Measured:
-    transform = shape.transform()
+def implementations(factory: RouterFactory) -> tuple[str, ...]:
+    """Name the implementations that a router offers: those of ours, or one where it has no such setting."""
+    return IMPLEMENTATIONS if "implementation" in getattr(factory, "keywords", {}) else ("auto",)
+
+
+def _of_shape(
+    name: str,
+    shape: Shape,
+    routers: Mapping[str, RouterFactory],
+    repetitions: int,
+    batch_size: int,
+    device: torch.device,
+) -> list[Measurement]:
+    transform = shape.transform().to(device)
     num_children, num_parents = transform.weight.shape[:2]
     child_dim = transform.weight.shape[2] if isinstance(transform, FullTransform) else transform.pose_dim
     poses = torch.randn(batch_size, num_children, child_dim, device=device, requires_grad=True)
     children = Capsules(poses, torch.rand(batch_size, num_children, device=device))
-    transform.to(device)
+    layers: dict[Way, CapsuleLayer] = {}
+    for router, factory in routers.items():
+        for implementation in implementations(factory):
+            make = partial(factory, implementation=implementation) if len(implementations(factory)) > 1 else factory
+            layers[router, implementation] = CapsuleLayer(shape.transform(), make, vote_norm=shape.vote_norm).to(device)
 
-    forward: dict[str, Callable[[], object]] = {"votes alone": _without_gradients(lambda: transform(poses))}
-    both: dict[str, Callable[[], object]] = {}
-    for router, factory in ROUTERS.items():
-        for implementation in IMPLEMENTATIONS:
-            layer = CapsuleLayer(
-                shape.transform(), partial(factory, implementation=implementation), vote_norm=shape.vote_norm
-            ).to(device)
-            forward[f"{router} {implementation}"] = _without_gradients(partial(layer, children))
-            both[f"{router} {implementation}"] = partial(forward_and_backward, layer, children)
-
+    forward: dict[Way, Callable[[], object]] = {(None, VOTES_ALONE): _without_gradients(lambda: transform(poses))}
+    forward |= {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
+    both: dict[Way, Callable[[], object]] = {
+        way: partial(forward_and_backward, layer, children) for way, layer in layers.items()
+    }
     votes_bytes = 4 * batch_size * num_children * num_parents * transform.pose_dim
-    summary: Measured = {"votes: MB": spread([votes_bytes / 1e6])}
+    found = [Measurement.of([votes_bytes / 1e6], name, "votes", "MB")]
     for direction, ways in (("forward", forward), ("forward and backward", both)):
-        times = interleaved(ways, repetitions)
-        summary |= {f"{way}, {direction}: ms": spread(values) for way, values in times.items()}
-        for router in ROUTERS:
-            for implementation in IMPLEMENTATIONS:
-                way = f"{router} {implementation}"
-                if "votes alone" in ways:
-                    summary[f"{way} ÷ votes alone, {direction}"] = ratio(times, way, "votes alone")
-                if implementation != "plain":
-                    summary[f"{way} ÷ plain, {direction}"] = ratio(times, way, f"{router} plain")
-    for way, run in both.items():
-        summary[f"{way}: extra memory ÷ votes, training"] = spread([peak_bytes(run, device) / votes_bytes])
-    return summary
+        found += _timed(name, direction, interleaved(ways, repetitions))
+    for (who, way), run in both.items():
+        memory = [peak_bytes(run, device) / votes_bytes]
+        found.append(Measurement.of(memory, name, "extra memory", "÷ votes", router=who, implementation=way))
+    return found
+
+
+def _timed(name: str, direction: str, times: Mapping[Way, list[float]]) -> list[Measurement]:
+    """The times of each way, and their ratios to the votes alone and to the plain implementation."""
+    found = []
+    for (router, implementation), values in times.items():
+        series = {"ms": values}
+        if router is not None and (None, VOTES_ALONE) in times:
+            series[f"÷ {VOTES_ALONE}"] = ratios(values, times[None, VOTES_ALONE])
+        if implementation != "plain" and (router, "plain") in times:
+            series["÷ plain"] = ratios(values, times[router, "plain"])
+        found += [
+            Measurement.of(numbers, name, direction, unit, router=router, implementation=implementation)
+            for unit, numbers in series.items()
+        ]
+    return found
 
 
 def forward_and_backward(layer: CapsuleLayer, children: Capsules) -> tuple[Tensor, ...]:
-    """What training does with the layer; the gradients are new each time."""
+    """Run the layer as training does, and return its gradients."""
     parents = layer(children)
     sources = [children.poses, *layer.parameters()]
     loss = parents.poses.square().sum() + parents.activations.sum()
@@ -111,7 +136,7 @@ def _without_gradients(way: Callable[[], object]) -> Callable[[], object]:
 
 
 def _speeds(device: torch.device) -> tuple[float, float]:
-    """Bytes per second of a copy, read and written, and floating-point operations per second of a matrix product."""
+    """Measure a copy in bytes per second, read and written, and a matrix product in operations per second."""
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
     side = 4096 if device.type == "cuda" else 1024
@@ -121,11 +146,11 @@ def _speeds(device: torch.device) -> tuple[float, float]:
 
 
 def _floor_seconds(shape: Shape, batch_size: int, bandwidth: float, rate: float) -> float:
-    """The longer of: reading children and weights once, and multiplying them, at full speed."""
+    """Bound the time of FM from below: children and weights are read once and multiplied, whichever takes longer."""
     transform = shape.transform()
     num_children, num_parents, inner, _ = transform.weight.shape
     child_dim = inner if isinstance(transform, FullTransform) else transform.pose_dim
     read = 4 * (batch_size * num_children * child_dim + transform.weight.numel())
     votes = batch_size * num_children * num_parents * transform.pose_dim
-    operations = votes * (2 * inner + 6)  # the product; squared for the length, scaled, added up, squared, added up
+    operations = votes * (2 * inner + 6)  # the product; square for the length, scale, sum, square, sum
     return max(read / bandwidth, operations / rate)

@@ -1,53 +1,93 @@
-"""Repeated measurements: ways of doing the same thing taken in turn, so that a noisy machine is noisy for all."""
+"""Repeated measurements of alternatives, taken in turn, so that a noisy machine is noisy for all of them."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-Measured = dict[str, dict[str, float]]
-"""For each name the median, least and most of what was measured."""
+Key = TypeVar("Key", bound=Hashable)
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+@dataclass(frozen=True)
+class Measurement:
+    """One quantity of one subject, measured several times.
+
+    Attributes:
+        subject: what was measured: a layer, a network, a data set, an experiment, or the size that was varied.
+        router: its name in conf/router; None where none is used.
+        implementation: which of several alternatives, such as "plain" and "fused".
+        quantity: such as "forward", "training step" or "extra memory".
+        unit: such as "ms"; of a ratio what it is relative to ("÷ plain"), taken repetition by repetition.
+        median, least, most: of the repetitions.
+        device: "CPU" or "CUDA", where a benchmark measures both.
+        size: of what was varied, where something was.
+    """
+
+    subject: str
+    router: str | None
+    implementation: str | None
+    quantity: str
+    unit: str
+    median: float
+    least: float
+    most: float
+    device: str | None = None
+    size: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        values: Sequence[float],
+        subject: str,
+        quantity: str,
+        unit: str,
+        *,
+        router: str | None = None,
+        implementation: str | None = None,
+        device: str | None = None,
+        size: int | None = None,
+    ) -> "Measurement":
+        """Summarise repetitions by their median, least and most."""
+        spread = statistics.median(values), min(values), max(values)
+        return cls(subject, router, implementation, quantity, unit, *spread, device=device, size=size)
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Milliseconds of each way, `repetitions` times in turn, after one turn to warm up.
+def interleaved(ways: Mapping[Key, Callable[[], object]], repetitions: int) -> dict[Key, list[float]]:
+    """Measure each way `repetitions` times in turn, in milliseconds, after one turn to warm up.
 
     On a GPU the queue is empty before and after each.
     """
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[Key, list[float]] = {key: [] for key in ways}
     for repetition in range(repetitions + 1):
-        for name, way in ways.items():
+        for key, way in ways.items():
             wait()
             start = time.perf_counter()
             way()
             wait()
             if repetition:
-                times[name].append(1000 * (time.perf_counter() - start))
+                times[key].append(1000 * (time.perf_counter() - start))
     return times
 
 
 def wait() -> None:
-    """Until the GPU, if there is one, has done what it was asked for."""
+    """Wait until the GPU, if there is one, is idle."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def ratio(times: Mapping[str, Sequence[float]], ours: str, theirs: str) -> dict[str, float]:
-    """How many times as long one way takes as another, turn by turn."""
-    return spread([our / their for our, their in zip(times[ours], times[theirs], strict=True)])
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Divide two series repetition by repetition."""
+    return [our / their for our, their in zip(ours, theirs, strict=True)]
 
 
 def peak_bytes(way: Callable[[], object], device: torch.device) -> int:
-    """The most memory that is allocated at a time while a way runs, beyond what it finds and what it leaves behind."""
-    way()  # makes what is made lazily
+    """Measure the peak of memory while a way runs, less what was allocated before it or is left after it."""
+    way()  # what is allocated once, on first use, does not count
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)

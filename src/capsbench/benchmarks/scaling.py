@@ -1,25 +1,28 @@
-"""What a capsule layer costs as children, parents and examples become more."""
+"""The time of a capsule layer as children, parents and examples increase."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
-from capsbench.benchmarks.layer import ROUTERS, forward_and_backward
-from capsbench.benchmarks.measure import Measured, interleaved, spread
-from capsbench.capsules import CapsuleLayer, FullTransform
+from capsbench.benchmarks.layer import forward_and_backward
+from capsbench.benchmarks.measure import Measurement, interleaved
+from capsbench.capsules import CapsuleLayer, FullTransform, RouterFactory
 from capsbench.routing import Capsules
 
 BASE = {"children": 256, "parents": 10, "batch": 64}
 SIZES = {"children": (64, 256, 1024, 4096), "parents": (2, 10, 50, 100), "batch": (16, 64, 256, 1024)}
 
 
-def benchmark_scaling(repetitions: int, device: torch.device) -> Measured:
-    """Milliseconds, forward and backward, of each router's layer (8 to 16 dimensions), one size varied at a time.
+def benchmark_scaling(
+    routers: Mapping[str, RouterFactory], repetitions: int, device: torch.device
+) -> list[Measurement]:
+    """Measure each router's layer (8 to 16 dimensions), forward and backward, with one size varied at a time.
 
     Returns:
-        For each "varied = size, router" the median, least and most.
+        Milliseconds; the subject is what was varied, to `size`.
     """
-    summary: Measured = {}
+    found = []
     for varied, sizes in SIZES.items():
         for size in sizes:
             at = BASE | {varied: size}
@@ -31,8 +34,8 @@ def benchmark_scaling(repetitions: int, device: torch.device) -> Measured:
                     CapsuleLayer(FullTransform(at["children"], at["parents"], 8, 16), factory).to(device),
                     children,
                 )
-                for router, factory in ROUTERS.items()
+                for router, factory in routers.items()
             }
-            times = interleaved(ways, repetitions)
-            summary |= {f"{varied} = {size}, {router}: ms": spread(values) for router, values in times.items()}
-    return summary
+            for router, values in interleaved(ways, repetitions).items():
+                found.append(Measurement.of(values, varied, "forward and backward", "ms", router=router, size=size))
+    return found

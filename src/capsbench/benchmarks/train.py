@@ -1,6 +1,7 @@
-"""Images per second of training: each network and router, and what Lightning's loop costs."""
+"""Images per second of training, for each network and router, and the cost of Lightning's loop."""
 
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,17 +10,12 @@ import torch
 from torch import nn
 
 from capsbench.benchmarks.data import RandomPictures
-from capsbench.benchmarks.measure import Measured, ratio, spread, wait
+from capsbench.benchmarks.layer import implementations
+from capsbench.benchmarks.measure import Measurement, ratios, wait
 from capsbench.capsules import RouterFactory
 from capsbench.models import CapsNet, ResNetCapsNet
-from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
 from capsbench.training import ClassificationModule, MarginLoss, compile_networks, use_channels_last
 
-ROUTERS: dict[str, RouterFactory] = {
-    "FM": FMAgreement,
-    "dynamic(3)": DynamicRouting,
-    "EM(2)": partial(EMRouting, iterations=2),
-}
 NETWORKS: dict[str, tuple[tuple[int, int, int], Any]] = {
     "resnet_capsnet": ((3, 32, 32), ResNetCapsNet),
     "resnet_capsnet_small": ((1, 40, 40), partial(ResNetCapsNet, blocks=(1, 1, 1), hidden_capsules=())),
@@ -39,7 +35,7 @@ class Pictures(RandomPictures):
 
 
 class StepTimes(lightning.Callback):
-    """Seconds from the end of the first step to the end of the last."""
+    """Measures the seconds from the end of the first step to the end of the last."""
 
     seconds = 0.0
 
@@ -52,54 +48,83 @@ class StepTimes(lightning.Callback):
             self.seconds += time.perf_counter()
 
 
-def benchmark_train(repetitions: int, steps: int, compile_mode: str | None, device: torch.device) -> Measured:
-    """Images per second of training on noise, batch 128, with the data already on the device.
+def benchmark_train(
+    routers: Mapping[str, RouterFactory], repetitions: int, steps: int, compile_mode: str | None, device: torch.device
+) -> list[Measurement]:
+    """Measure training on noise, batch 128, with the data already on the device.
 
     Args:
+        routers: by name.
         repetitions: of each way, in turn.
         steps: that count, of each repetition; one before them does not.
         compile_mode: also measure networks compiled by torch.compile in this mode.
         device: to train on.
 
     Returns:
-        For each "network, router" four ways: as anyone would write it (votes formed, images channel by channel), ours
-        in a bare loop, the same compiled, and ours in Lightning's loop with its metrics; and ratios, turn by turn.
+        For each network and router images per second of four implementations: "plain" (votes formed, images channel by
+        channel), "ours" in a bare loop, the same compiled, and ours in Lightning's loop with its metrics; and ratios.
     """
-    summary: Measured = {}
+    found = []
     for network, (shape, make) in NETWORKS.items():
-        for router, factory in ROUTERS.items():
+        for router, factory in routers.items():
             data = Pictures(shape, (steps + 1) * BATCH_SIZE)
             data.setup()
             data.splits = {name: split.to(device) for name, split in data.splits.items()}
-            plain = make(shape, 10, partial(factory, implementation="plain")).to(device)
-            ways = {"plain": partial(_bare, plain, data, fused=False)}
-            ours = make(shape, 10, factory).to(device)
-            use_channels_last(ours)
-            ways["ours"] = partial(_bare, ours, data)
-            if compile_mode is not None:
-                compiled = make(shape, 10, factory).to(device)
-                use_channels_last(compiled)
-                compile_networks(compile_mode, compiled)
-                ways["ours compiled"] = partial(_bare, compiled, data)
-            ways[LIGHTNING] = partial(_in_lightning, ours, data, steps)
+            ways = _ways(partial(make, shape, 10), factory, data, steps, compile_mode, device)
             seconds: dict[str, list[float]] = {way: [] for way in ways}
             for repetition in range(repetitions + 1):
                 for way, run in ways.items():
                     taken = run()
                     if repetition:  # the first warms up, and compiles
                         seconds[way].append(taken)
-            for way, values in seconds.items():
-                images = steps * BATCH_SIZE
-                summary[f"{network}, {router}, {way}: images/s"] = spread([images / value for value in values])
-                if way != "plain":
-                    summary[f"{network}, {router}, {way}: times as fast as plain"] = ratio(seconds, "plain", way)
-            summary[f"{network}, {router}, Lightning ÷ bare loop, images/s"] = ratio(seconds, "ours", LIGHTNING)
-            summary[f"{network}, {router}, ours: ms per step"] = spread([1000 * s / steps for s in seconds["ours"]])
-    return summary
+            found += _summary(network, router, seconds, steps)
+    return found
+
+
+def _ways(
+    make: Callable[..., nn.Module],
+    factory: RouterFactory,
+    data: Pictures,
+    steps: int,
+    compile_mode: str | None,
+    device: torch.device,
+) -> dict[str, Callable[[], float]]:
+    """Each way of training, as a function that returns its seconds."""
+    has_plain = len(implementations(factory)) > 1
+    plain = make(partial(factory, implementation="plain") if has_plain else factory).to(device)
+    ours = make(factory).to(device)
+    use_channels_last(ours)
+    ways: dict[str, Callable[[], float]] = {
+        "plain": partial(_bare, plain, data, fused=False),
+        "ours": partial(_bare, ours, data),
+    }
+    if compile_mode is not None:
+        compiled = make(factory).to(device)
+        use_channels_last(compiled)
+        compile_networks(compile_mode, compiled)
+        ways["ours compiled"] = partial(_bare, compiled, data)
+    return ways | {LIGHTNING: partial(_in_lightning, ours, data, steps)}
+
+
+def _summary(network: str, router: str, seconds: Mapping[str, list[float]], steps: int) -> list[Measurement]:
+    found = []
+    for way, values in seconds.items():
+        series = {("training", "images/s"): [steps * BATCH_SIZE / value for value in values]}
+        if way != "plain":
+            series["training", "times as fast as plain"] = ratios(seconds["plain"], values)
+        if way == LIGHTNING:
+            series["training", "times as fast as ours"] = ratios(seconds["ours"], values)
+        if way == "ours":
+            series["training step", "ms"] = [1000 * value / steps for value in values]
+        found += [
+            Measurement.of(numbers, network, quantity, unit, router=router, implementation=way)
+            for (quantity, unit), numbers in series.items()
+        ]
+    return found
 
 
 def _bare(model: nn.Module, data: Pictures, fused: bool = True) -> float:
-    """Seconds of all steps but the first, in the plainest of loops."""
+    """Train in a bare loop; return the seconds of all steps but the first."""
     loss = MarginLoss()
     optimizer = torch.optim.Adam(model.parameters(), fused=fused)
     start = 0.0
@@ -116,7 +141,7 @@ def _bare(model: nn.Module, data: Pictures, fused: bool = True) -> float:
 
 
 def _in_lightning(model: nn.Module, data: Pictures, steps: int) -> float:
-    """The same in Lightning's loop, with the metrics that a run keeps."""
+    """Train in Lightning's loop, with the metrics that a run keeps; return the same seconds."""
     module = ClassificationModule(model, MarginLoss(), partial(torch.optim.Adam, fused=True), num_classes=10)
     times = StepTimes()
     quiet_trainer(steps + 1, times).fit(module, train_dataloaders=data.train_dataloader())
@@ -124,7 +149,7 @@ def _in_lightning(model: nn.Module, data: Pictures, steps: int) -> float:
 
 
 def quiet_trainer(steps: int, times: StepTimes) -> lightning.Trainer:
-    """A trainer that trains for some steps and does nothing else."""
+    """Make a trainer that trains for some steps and neither evaluates nor saves."""
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,

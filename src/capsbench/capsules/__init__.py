@@ -1,11 +1,11 @@
 """Capsule layers in plain PyTorch: primary capsules, transforms, the layer that routes, decoders."""
 
 from capsbench.capsules.decoders import DeconvDecoder, DenseDecoder
-from capsbench.capsules.layer import CapsuleLayer, RouterFactory, make_router
+from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 from capsbench.capsules.primary import PrimaryCapsules
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, WeightInit
-from capsbench.routing import Capsules, squash
+from capsbench.routing import Capsules, RouterFactory, squash
 
 __all__ = [
     "BATCH_NORM_MOMENTUM",
@@ -22,6 +22,5 @@ __all__ = [
     "WeightInit",
     "batch_norm_1d",
     "batch_norm_2d",
-    "make_router",
     "squash",
 ]

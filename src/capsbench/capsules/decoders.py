@@ -1,4 +1,4 @@
-"""Decoders: from the pose of a class capsule back to the image."""
+"""Decoders: the pose of a class capsule back to an image."""
 
 import itertools
 import math
@@ -13,24 +13,31 @@ from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d,
 
 STRIDES = (1, 2, 2)
 LEAK = 0.3
-"""Slope of LeakyReLU below zero: Keras's, and so that of the paper's code."""
+"""The slope of LeakyReLU below zero: Keras's default, which the paper's code uses."""
 
 
 class DeconvDecoder(nn.Module):
-    """The paper's decoder (§4.3): three transposed convolutions that see one pose and not which class it is of.
+    """Reconstruct an image from one pose, without knowing its class.
 
-    Pose → linear → three 5×5 transposed convolutions, the last two doubling the size → sigmoid; batch norm and
-    LeakyReLU between them. 186,145 trainable parameters for 40×40×1, 163,041 for 36×36×1, with poses of 16.
+    Pose → linear → three 5×5 transposed convolutions, the last two of which double the size → sigmoid, with batch norm
+    and LeakyReLU between. With poses of 16 it has 186,145 trainable parameters for 40×40×1, 163,041 for 36×36×1.
+
+    Source: the paper's §4.3.
 
     Args:
         image_shape: (channels, height, width) of the images; height and width are multiples of 4.
-        num_classes: plays no part; for every decoder is made alike.
+        num_classes: unused; every decoder has this signature.
         pose_dim: dimensions of a pose.
-        filters: of the smallest feature map; halved twice on the way.
-        batch_norm_momentum: the share of each batch in the running statistics that evaluation uses.
+        filters: channels of the smallest feature map; each of the next two has half as many.
+        batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
 
     Raises:
         ValueError: height or width is not a multiple of 4.
+
+    >>> decoder = DeconvDecoder((1, 28, 28), num_classes=10, pose_dim=16)
+    >>> poses, chosen = torch.randn(2, 10, 16), torch.tensor([[3], [8]])  # (batch, class, dim), (batch, several)
+    >>> decoder(poses, chosen).shape  # (batch, several, channel, height, width)
+    torch.Size([2, 1, 1, 28, 28])
     """
 
     def __init__(
@@ -60,43 +67,47 @@ class DeconvDecoder(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.layers = nn.Sequential(
             nn.Linear(pose_dim, math.prod(base)),
-            batch_norm_1d(math.prod(base)),
+            batch_norm_1d(math.prod(base), batch_norm_momentum),
             nn.LeakyReLU(LEAK),
             nn.Unflatten(1, base),
             first,
-            batch_norm_2d(widths[1]),
+            batch_norm_2d(widths[1], batch_norm_momentum),
             nn.LeakyReLU(LEAK),
             second,
-            batch_norm_2d(widths[2]),
+            batch_norm_2d(widths[2], batch_norm_momentum),
             nn.LeakyReLU(LEAK),
             last,
             nn.Sigmoid(),
         )
-        for norm in self.layers:
-            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
-                norm.momentum = batch_norm_momentum
 
     def forward(
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
     ) -> Float[Tensor, "batch several channel height width"]:
-        """An image in [0, 1] from the pose of each chosen class."""
+        """Compute an image in [0, 1] from the pose of each chosen class."""
         picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
         images: Tensor = self.layers(picked.flatten(0, 1))
         return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
 
 
 class DenseDecoder(nn.Module):
-    """Sabour et al. 2017 (arXiv:1710.09829), §4.1: 512 and 1024 units, then the pixels, from all poses but masked.
+    """Reconstruct an image from all poses, of which those not chosen are set to 0, so the class is known.
 
-    All poses are kept in their places and those not chosen set to 0, so this decoder sees which class is chosen.
+    Linear layers of 512 and 1024 units with ReLU, then one of as many units as pixels → sigmoid.
+
+    Source: Sabour et al. 2017 (arXiv:1710.09829), §4.1.
 
     Args:
         image_shape: (channels, height, width) of the images.
-        num_classes, pose_dim: of the poses.
-        hidden: units of the layers between.
+        num_classes, pose_dim: how many poses there are, and dimensions of each.
+        hidden: units of the layers before the last.
 
     Raises:
-        ValueError: a layer is to have no units.
+        ValueError: a layer would have no units.
+
+    >>> decoder = DenseDecoder((1, 28, 28), num_classes=10, pose_dim=16)
+    >>> poses, chosen = torch.randn(2, 10, 16), torch.tensor([[3], [8]])  # (batch, class, dim), (batch, several)
+    >>> decoder(poses, chosen).shape  # (batch, several, channel, height, width)
+    torch.Size([2, 1, 1, 28, 28])
     """
 
     def __init__(
@@ -118,7 +129,7 @@ class DenseDecoder(nn.Module):
     def forward(
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
     ) -> Float[Tensor, "batch several channel height width"]:
-        """An image in [0, 1] from each chosen class, the poses of all others being masked."""
+        """Compute an image in [0, 1] for each chosen class; the poses of all other classes are masked."""
         mask = torch.nn.functional.one_hot(chosen, poses.shape[1]).to(poses.dtype)
         masked = torch.einsum("bsj,bjk->bsjk", mask, poses)
         images: Tensor = self.layers(rearrange(masked, "b s j k -> (b s) (j k)"))

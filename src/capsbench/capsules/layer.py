@@ -1,37 +1,39 @@
-"""The capsule layer: children to parents."""
-
-import inspect
-from collections.abc import Callable
-from typing import Any
+"""The capsule layer: child capsules to parent capsules."""
 
 import torch
 from torch import Tensor, nn
 
-from capsbench.capsules.normalization import VoteNorm, VoteNormKind
+from capsbench.capsules.folding import can_fold, fold
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
-from capsbench.routing import Capsules, LazyVotes, Router
-
-RouterFactory = Callable[..., Router]
-"""Makes one router per capsule layer. A router class is one, and so is `functools.partial` of it."""
+from capsbench.routing import Capsules, LazyVotes, RouterFactory, make_router
 
 
 class CapsuleLayer(nn.Module):
-    """Transform, vote normalisation and router as one: child capsules to parent capsules.
+    """Compute votes, normalise them and route them, as one layer.
 
-    Owning all three, it chooses whether votes are formed at all, by `router.implementation`.
+    The layer owns all three steps, so `router.implementation` can decide whether all votes are stored. While training
+    on several devices they always are, because SyncBatchNorm reads them.
+
+    Source: the paper's §3.3 and fig. 2.
 
     Args:
         transform: child poses (batch, child, d) to votes (batch, child, parent, k).
-        router: a factory; see `make_router`.
-        vote_norm: batch normalisation of the votes, see `VoteNorm`.
-        vote_gain: what its γ starts at; None asks the router (`Router.default_vote_gain`).
-        feeds_capsules: another capsule layer reads this one's poses.
-
-    In training over several devices votes are formed whatever `router.implementation` says, for SyncBatchNorm needs
-    them.
+        router: makes the router, see `make_router`.
+        vote_norm: "none", or the kind of batch normalisation of votes, see `VoteNorm`.
+        vote_gain: the initial γ of that normalisation; None takes the router's `default_vote_gain`.
+        feeds_capsules: whether another capsule layer reads the parents.
+        batch_norm_momentum: see `VoteNorm`.
 
     Raises:
-        ValueError: vote_norm is unknown, or vote_gain not positive.
+        ValueError: vote_norm is unknown, or vote_gain is not positive.
+
+    >>> from capsbench.routing import FMAgreement
+    >>> layer = CapsuleLayer(FullTransform(num_children=7, num_parents=3, child_dim=8, pose_dim=16), FMAgreement)
+    >>> children = Capsules(torch.randn(2, 7, 8), torch.rand(2, 7))  # (batch, child, d), (batch, child)
+    >>> parents = layer(children)
+    >>> parents.poses.shape, parents.activations.shape  # (batch, parent, k) and (batch, parent)
+    (torch.Size([2, 3, 16]), torch.Size([2, 3]))
     """
 
     def __init__(
@@ -42,51 +44,38 @@ class CapsuleLayer(nn.Module):
         vote_norm: VoteNormKind = "none",
         vote_gain: float | None = None,
         feeds_capsules: bool = False,
+        batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
         num_children, num_parents, *_ = transform.weight.shape
+        size = {"num_children": num_children, "num_parents": num_parents, "pose_dim": transform.pose_dim}
         self.transform = transform
-        self.router = make_router(router, num_parents=num_parents, feeds_capsules=feeds_capsules)
+        self.router = make_router(router, **size, feeds_capsules=feeds_capsules)
         gain = self.router.default_vote_gain if vote_gain is None else vote_gain
-        pose_dim = transform.pose_dim
         self.vote_norm = (
-            nn.Identity() if vote_norm == "none" else VoteNorm(num_children, num_parents, pose_dim, vote_norm, gain)
+            nn.Identity()
+            if vote_norm == "none"
+            else VoteNorm(**size, kind=vote_norm, gain=gain, momentum=batch_norm_momentum)
         )
 
     def forward(self, children: Capsules) -> Capsules:
-        """Child capsules (batch, n, d) to parent capsules (batch, J, k)."""
-        if self._takes_factors:
-            votes: LazyVotes | Tensor = self._factored_votes(children.poses)
+        """Map child capsules (batch, n, d) to parent capsules (batch, J, k)."""
+        if self._votes_are_lazy:
+            votes: LazyVotes | Tensor = self._lazy_votes(children.poses)
         else:
             votes = self.vote_norm(self.transform(children.poses))
         parents: Capsules = self.router(votes, children.activations)
         return parents
 
     @property
-    def _takes_factors(self) -> bool:
+    def _votes_are_lazy(self) -> bool:
         if self.router.implementation == "plain" or not self.router.takes_lazy_votes:
             return False
-        return not isinstance(self.vote_norm, VoteNorm) or self.vote_norm.can_fold
+        return not isinstance(self.vote_norm, VoteNorm) or can_fold(self.vote_norm)
 
-    def _factored_votes(self, poses: Tensor) -> LazyVotes:
-        with torch.autocast(poses.device.type, enabled=False):  # like the router's own arithmetic
-            dtype = torch.promote_types(poses.dtype, self.transform.weight.dtype)
-            votes = self.transform.factor(poses).to(torch.promote_types(dtype, torch.float32))
-            votes.never_whole = self.router.implementation == "fused"
-            return self.vote_norm.fold(votes) if isinstance(self.vote_norm, VoteNorm) else votes
-
-
-def make_router(factory: RouterFactory, *, num_parents: int, feeds_capsules: bool) -> Router:
-    """Make a router for its place in a network.
-
-    An architecture knows no router by name. What a router wants to know of its place it names in its constructor:
-    `num_parents` (int), or `normalize_pose`, which is set to False where another capsule layer reads the poses (the
-    paper's §3.3) and left alone elsewhere.
-    """
-    wanted = inspect.signature(factory).parameters
-    place: dict[str, Any] = {}
-    if "num_parents" in wanted:
-        place["num_parents"] = num_parents
-    if "normalize_pose" in wanted and feeds_capsules:
-        place["normalize_pose"] = False
-    return factory(**place)
+    def _lazy_votes(self, poses: Tensor) -> LazyVotes:
+        with torch.autocast(poses.device.type, enabled=False):  # as in the router
+            children, weight = self.transform.factors(poses)
+            dtype = torch.promote_types(torch.promote_types(children.dtype, weight.dtype), torch.float32)
+            votes = LazyVotes(children.to(dtype), weight.to(dtype), self.router.implementation == "fused")
+            return fold(self.vote_norm, votes) if isinstance(self.vote_norm, VoteNorm) else votes

@@ -1,4 +1,4 @@
-"""Transforms: the pose of a child to its votes, one weight matrix for each (child, parent) pair."""
+"""Transforms: child poses to votes, with one weight matrix for each pair of child and parent."""
 
 import math
 from typing import Literal
@@ -7,38 +7,45 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing import LazyVotes
-
 WeightInit = Literal["pair", "kernel"]
 
 
 def glorot_normal_(weight: Float[Tensor, "child parent rows columns"], fan_in: int, fan_out: int, copies: int) -> None:
-    """Fill transform weights with N(0, 2/(copies · (fan_in + fan_out))), Glorot and Bengio 2010.
+    """Fill transform weights with N(0, 2/(copies · (fan_in + fan_out))).
 
-    What `copies` is, Glorot's rule leaves open for a stack of matrices. "pair" counts one matrix at a time (copies 1).
-    "kernel" is what the paper's code gets from Keras, which takes the leading axes for a receptive field: weights about
-    √(n·J) times smaller, so small that the ε of a following batch norm, not the variance, sets the votes' size.
+    Glorot's rule is for one matrix and leaves open what `copies` is for many. "pair" takes 1. "kernel" is what Keras
+    does in the paper's code: it takes the leading axes for a receptive field, so weights are about √(n·J) times
+    smaller. They are so small that the ε of a following batch norm decides the size of votes, not their variance.
+
+    Source: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks".
     """
     nn.init.normal_(weight, std=math.sqrt(2 / (copies * (fan_in + fan_out))))
 
 
 def check_weight_init(weight_init: str) -> None:
-    """Raise ValueError unless `weight_init` is one of the two ways to count fans."""
+    """Raise ValueError unless `weight_init` is pair or kernel."""
     if weight_init not in ("pair", "kernel"):
         raise ValueError(f"weight_init must be pair or kernel, got {weight_init!r}")
 
 
 class FullTransform(nn.Module):
-    """Votes û = uW with a whole matrix W (child_dim × pose_dim) per pair.
+    """Compute votes û = uW with a matrix W (child_dim × pose_dim) for each pair of child and parent.
+
+    Source: Sabour et al. 2017 (arXiv:1710.09829), eq. 2.
 
     Args:
-        num_children: n. num_parents: J. child_dim: d, dimensions of a child pose. pose_dim: k, of a vote.
-        weight_init: see `glorot_normal_`.
+        num_children: children n.
+        num_parents: parents J.
+        child_dim: dimensions d of a child pose.
+        pose_dim: dimensions k of a vote.
+        weight_init: "pair" or "kernel", see `glorot_normal_`.
 
     Raises:
         ValueError: weight_init is unknown.
 
-    Source: Sabour et al. 2017 (arXiv:1710.09829), eq. 2.
+    >>> transform = FullTransform(num_children=7, num_parents=3, child_dim=8, pose_dim=16)
+    >>> transform(torch.randn(2, 7, 8)).shape  # (batch, child, d) to (batch, child, parent, k)
+    torch.Size([2, 7, 3, 16])
     """
 
     def __init__(
@@ -54,28 +61,36 @@ class FullTransform(nn.Module):
             glorot_normal_(self.weight, child_dim, num_parents * pose_dim, copies=num_children)
 
     def forward(self, poses: Float[Tensor, "batch child d"]) -> Float[Tensor, "batch child parent k"]:
-        """Poses of the children to their votes."""
+        """Compute the votes of child poses."""
         return torch.einsum("bid,ijdk->bijk", poses, self.weight)
 
-    def factor(self, poses: Float[Tensor, "batch child d"]) -> LazyVotes:
-        """Poses of the children to the factors of their votes."""
-        return LazyVotes(poses.unsqueeze(2), self.weight.unsqueeze(3))
+    def factors(
+        self, poses: Float[Tensor, "batch child d"]
+    ) -> tuple[Float[Tensor, "batch child 1 d"], Float[Tensor, "child parent d 1 k"]]:
+        """Return what `LazyVotes` computes the same votes from."""
+        return poses.unsqueeze(2), self.weight.unsqueeze(3)
 
     def extra_repr(self) -> str:
         return "children={}, parents={}, child_dim={}, pose_dim={}".format(*self.weight.shape)
 
 
 class MatrixTransform(nn.Module):
-    """Votes from a pose seen as a √k × √k matrix, times a √k × √k weight: k weights per pair instead of k².
+    """Compute votes from poses seen as √k × √k matrices, times a √k × √k weight: k weights for each pair, not k².
+
+    Source: the paper's Algorithm 2, lines 1 to 3; Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018).
 
     Args:
-        num_children: n. num_parents: J. pose_dim: k, of child poses and votes alike.
-        weight_init: see `glorot_normal_`.
+        num_children: children n.
+        num_parents: parents J.
+        pose_dim: dimensions k of child poses and of votes.
+        weight_init: "pair" or "kernel", see `glorot_normal_`.
 
     Raises:
         ValueError: pose_dim is not a square number, or weight_init is unknown.
 
-    Source: the paper's Algorithm 2, lines 1 to 3; Hinton et al. 2018, "Matrix Capsules with EM Routing".
+    >>> transform = MatrixTransform(num_children=7, num_parents=3, pose_dim=16)
+    >>> transform(torch.randn(2, 7, 16)).shape  # (batch, child, k) to (batch, child, parent, k)
+    torch.Size([2, 7, 3, 16])
     """
 
     def __init__(self, num_children: int, num_parents: int, pose_dim: int, weight_init: WeightInit = "pair") -> None:
@@ -93,13 +108,15 @@ class MatrixTransform(nn.Module):
         glorot_normal_(self.weight, side, side, copies=1 if weight_init == "pair" else num_children * num_parents)
 
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
-        """Poses of the children to their votes."""
+        """Compute the votes of child poses."""
         return torch.einsum("bixy,ijyz->bijxz", self._matrices(poses), self.weight).flatten(-2)
 
-    def factor(self, poses: Float[Tensor, "batch child k"]) -> LazyVotes:
-        """Poses of the children to the factors of their votes; the weights are the same for each row."""
+    def factors(
+        self, poses: Float[Tensor, "batch child k"]
+    ) -> tuple[Float[Tensor, "batch child side side"], Float[Tensor, "child parent side side side"]]:
+        """Return what `LazyVotes` computes the same votes from; the weights are the same for each row."""
         side = self.weight.shape[-1]
-        return LazyVotes(self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1))
+        return self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1)
 
     def _matrices(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child side side"]:
         side = self.weight.shape[-1]

@@ -1,79 +1,46 @@
-"""`capsbench analyze`: a Hydra app that looks into trained runs."""
+"""`capsbench analyze`: looks into trained runs."""
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import hydra
 import torch
-from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
-from omegaconf import MISSING, DictConfig, OmegaConf
 
 from capsbench.analysis import measure_equivariance, measure_invariance, write_pictures
 from capsbench.analysis.equivariance import FEWEST_EXAMPLES
 from capsbench.analysis.invariance import check_steps
+from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.settings import Analyze
 from capsbench.data import DataError
+from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
-from capsbench.launch.errors import describe, one_line, plain_exit
-from capsbench.reports.comparison import Run, panels
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
+from capsbench.launch.errors import describe
+from capsbench.reports.comparison import panels
+from capsbench.reports.equivariance import equivariance_table, write_equivariance
 from capsbench.reports.formats import say
-from capsbench.runs.train_and_test import PICTURES
-
-HELP = """Look into trained runs: one (run=DIR), several (run=[DIR,DIR]), or all finished ones below a folder.
-Runs below a folder that an analysis does not fit (no decoder to draw with, no single shapes) are named and left out.
-
-  capsbench analyze reconstructions run=DIR                 inputs and what the decoder draws of them; pose tours
-  capsbench analyze reconstructions run=DIR classes=[7,0]   drawn from the poses of these classes
-  capsbench analyze equivariance run=outputs/table3         what poses know of rotation, shear, scale and shift, and
-                                                            what each does to accuracy; MNIST-like sets
-
-== The configuration ==
-$CONFIG
-"""
-ConfigStore.instance().store(
-    name="analyze",
-    node={
-        "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
-        "name": MISSING,
-        "run": MISSING,
-        "classes": None,
-        "examples": 5000,
-        "curve_examples": 1000,
-        "curve_steps": 13,
-        "data_dir": "${oc.env:CAPSBENCH_DATA,null}",
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": "."},
-            "help": {"app_name": "capsbench analyze", "template": HELP},
-        },
-    },
-)
+from capsbench.reports.runs import Run
+from capsbench.runs import RunFolder
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="analyze")
-@plain_exit
-def app(config: DictConfig) -> None:
-    """Do one of ANALYSES on each run, then what it does of all; runs that it does not fit are told and left out.
+def main(arguments: Arguments) -> None:
+    """Look into the runs that the settings name.
 
     Raises:
-        ValueError: it fits none of the runs, or not one that was named itself.
+        ValueError: the analysis fits none of the runs, or not one that was named itself.
     """
-    if config.name not in ANALYSES:
-        raise ValueError(f"there is no analysis {config.name}; there are: {', '.join(ANALYSES)}")
-    check_settings(config)
-    analysis, summary = ANALYSES[config.name]
-    places = [Path(str(place)) for place in (config.run if OmegaConf.is_list(config.run) else [config.run])]
+    settings = parse_settings(Analyze, arguments.settings)
+    check_settings(settings)
+    analysis, summary = ANALYSES[str(arguments.action)]
+    places = [Path(str(place)) for place in (settings.run if isinstance(settings.run, list) else [settings.run])]
     folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
     runs: list[Run] = []
-    unfit: dict[Path, str] = {}
+    unfit: dict[RunFolder, str] = {}
     for folder in folders:
         try:
-            runs.append(analysis(folder, config))
+            runs.append(analysis(folder, settings))
         except (ValueError, DataError, InstantiationException, OSError) as error:
             cause = describe(error)
             unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
@@ -81,26 +48,28 @@ def app(config: DictConfig) -> None:
                 say(f"left out: {unfit[folder]}")
     if runs:
         summary(runs)
-    named = [folder for folder in unfit if folder in places]
+    named = [folder for folder in unfit if folder.path in places]
     if named or not runs:
         first = next(iter(named or unfit))
         others = f" ({len(unfit)} of {len(folders)} runs were left out)" if len(folders) > 1 else ""
         raise ValueError(f"{unfit[first]}{others}")
 
 
-def check_settings(config: DictConfig) -> None:
-    """Make sure that numbers are numbers in their range, before any run is looked into.
+def check_settings(settings: Analyze) -> None:
+    """Check settings before any run is looked into.
 
     Raises:
         ValueError: one is not.
     """
+    if settings.run is None:
+        raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
     for key, least in (("examples", FEWEST_EXAMPLES), ("curve_examples", 1), ("curve_steps", 3)):
-        value = config[key]
-        if not _is_whole(value) or value < least:
+        value = getattr(settings, key)
+        if value < least:
             raise ValueError(f"{key} must be a whole number of at least {least}, got {value}")
-    check_steps(config.curve_steps)
-    classes = config.classes
-    if classes is not None and not (OmegaConf.is_list(classes) and all(map(_is_whole, classes))):
+    check_steps(settings.curve_steps)
+    classes = settings.classes
+    if classes is not None and not (isinstance(classes, list) and all(map(_is_whole, classes))):
         raise ValueError(f"classes must be a list of whole numbers such as [7] or, of two digits, [7,0], got {classes}")
 
 
@@ -108,34 +77,35 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def reconstructions(folder: Path, config: DictConfig) -> Run:
+def reconstructions(folder: RunFolder, settings: Analyze) -> Run:
     """Write the pictures of a run."""
-    classes = None if config.classes is None else list(config.classes)
-    place = PICTURES if classes is None else f"{PICTURES}-{'-'.join(map(str, classes))}"
-    result, data, module = _restore(folder, config)
-    for path in write_pictures(module, data, folder / place, classes):
+    classes = None if settings.classes is None else list(settings.classes)
+    place = folder.pictures
+    if classes is not None:
+        place = place.with_name(f"{place.name}-{'-'.join(map(str, classes))}")
+    result, data, module = _restore(folder, settings)
+    for path in write_pictures(module, data, place, classes):
         say(str(path))
-    return Run(result, folder)
+    return Run(result, folder.path)
 
 
-def equivariance(folder: Path, config: DictConfig) -> Run:
+def equivariance(folder: RunFolder, settings: Analyze) -> Run:
     """Measure a run, write equivariance.json into its folder."""
-    result, data, module = _restore(folder, config)
+    result, data, module = _restore(folder, settings)
+    curves = measure_invariance(module, data, settings.curve_examples, settings.curve_steps)
     measured = {
         "equivariance": {
             predictor: {parameter: r2._asdict() for parameter, r2 in by_parameter.items()}
-            for predictor, by_parameter in measure_equivariance(module, data, config.examples).items()
+            for predictor, by_parameter in measure_equivariance(module, data, settings.examples).items()
         },
-        "invariance": {
-            parameter: asdict(curve)
-            for parameter, curve in measure_invariance(module, data, config.curve_examples, config.curve_steps).items()
-        },
-        "examples": config.examples,
-        "curve_examples": config.curve_examples,
+        "invariance": {parameter: asdict(curve) for parameter, curve in curves.items()},
+        "examples": settings.examples,
+        "curve_examples": settings.curve_examples,
     }
-    (folder / EQUIVARIANCE_FILE).write_text(json.dumps(measured, indent=2))
-    say(f"{folder}: {EQUIVARIANCE_FILE}")
-    return Run(result, folder)
+    with written_atomically(folder.equivariance) as path:
+        path.write_text(json.dumps(measured, indent=2))
+    say(str(folder.equivariance))
+    return Run(result, folder.path)
 
 
 def compare_equivariance(runs: list[Run]) -> None:
@@ -148,22 +118,14 @@ def compare_equivariance(runs: list[Run]) -> None:
         say(str(path))
 
 
-ANALYSES: dict[str, tuple[Callable[[Path, DictConfig], Run], Callable[[list[Run]], None]]] = {
+ANALYSES: dict[str, tuple[Callable[[RunFolder, Analyze], Run], Callable[[list[Run]], None]]] = {
     "reconstructions": (reconstructions, lambda runs: None),
     "equivariance": (equivariance, compare_equivariance),
 }
 """What is done of each run, and then of all."""
 
 
-def _restore(folder: Path, config: DictConfig) -> TrainedRun:
-    run = restore(folder, config.data_dir)
+def _restore(folder: RunFolder, settings: Analyze) -> TrainedRun:
+    run = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"))
     run.module.to("cuda" if torch.cuda.is_available() else "cpu")
     return run
-
-
-def main() -> None:
-    """Run the app; the first argument may be the analysis's name alone."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"name={sys.argv[1]}"
-    with one_line():
-        app()

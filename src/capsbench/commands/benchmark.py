@@ -1,129 +1,164 @@
 """`capsbench benchmark`: measure, print a table, write JSON."""
 
-import json
 import logging
 import os
-import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from capsbench.benchmarks.contention import benchmark_contention, environments
 from capsbench.benchmarks.data import benchmark_data
 from capsbench.benchmarks.layer import benchmark_layer
-from capsbench.benchmarks.measure import Measured
+from capsbench.benchmarks.measure import Measurement
 from capsbench.benchmarks.paper import Work, benchmark_paper
 from capsbench.benchmarks.scaling import benchmark_scaling
 from capsbench.benchmarks.table1 import benchmark_table1
 from capsbench.benchmarks.train import benchmark_train
+from capsbench.capsules import RouterFactory
+from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.settings import Benchmark
 from capsbench.data import ImageDataModule
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.config import CONF
-from capsbench.launch.errors import one_line, plain_exit
+from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.single_run import HARMLESS
 from capsbench.launch.sweep import plan
-from capsbench.reports.benchmarks import TABLES, draw_layer, draw_scaling, write_benchmark_table
-from capsbench.reports.formats import to_rich
-from capsbench.runs.result import describe_device, git_commit, versions
+from capsbench.launch.threads import SPIN_COUNT
+from capsbench.reports.formats import NOTHING, to_rich
+from capsbench.reports.paper import router_title, targets
+from capsbench.reports.speed import TABLES, write_benchmark
+from capsbench.runs.environment import describe_device, git_commit, versions
 from capsbench.training import ClassificationModule, keep_freed_memory
 
-TARGETS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
-
+SCHEMA = 2
+"""Of a benchmark's JSON file."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-BENCHMARKS: dict[str, Callable[[DictConfig], Measured]] = {
-    "data": lambda config: benchmark_data(config.repetitions),
-    "layer": lambda config: benchmark_layer(config.repetitions, config.batch_size, DEVICE),
-    "scaling": lambda config: benchmark_scaling(config.repetitions, DEVICE),
-    "table1": lambda config: benchmark_table1(config.repetitions, config.batch_size),
-    "train": lambda config: benchmark_train(config.repetitions, config.steps, config.compile, DEVICE),
-    "paper": lambda config: benchmark_paper(_works(config), config.repetitions, config.steps, DEVICE),
+USED = {
+    "contention": ("repetitions", "steps"),
+    "data": ("repetitions",),
+    "layer": ("repetitions", "batch_size", "routers"),
+    "paper": ("repetitions", "steps", "compile", "experiments"),
+    "scaling": ("repetitions", "routers"),
+    "table1": ("repetitions", "batch_size", "routers"),
+    "train": ("repetitions", "steps", "compile", "routers"),
 }
-PICTURES = {"layer": draw_layer, "scaling": draw_scaling}
-
-HELP = """Measure how fast things are; each way in turn, several times.
-
-  capsbench benchmark data        images per second of data loading, against the usual way
-  capsbench benchmark layer       capsule layers: time and memory of each router, plain and fused, and the floor
-  capsbench benchmark scaling     the same against the number of children, of parents, of examples
-  capsbench benchmark table1      milliseconds per batch of CapsNet with each router, as in the paper's table 1
-  capsbench benchmark train       images per second of training, and what Lightning's loop costs
-  capsbench benchmark paper       the hours that each table and figure takes on this machine
-
-== The configuration ==
-$CONFIG
-"""
-ConfigStore.instance().store(
-    name="benchmark",
-    node={
-        "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
-        "name": "data",
-        "repetitions": 5,
-        "batch_size": 128,
-        "steps": 10,
-        "compile": None,
-        "targets": list(TARGETS),
-        "output_dir": "outputs",
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": "."},
-            "help": {"app_name": "capsbench benchmark", "template": HELP},
-        },
-    },
-)
+"""The settings that each benchmark reads; its file records them."""
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="benchmark")
-@plain_exit
-def app(config: DictConfig) -> None:
-    """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json."""
-    if config.name not in BENCHMARKS:
-        raise ValueError(f"there is no benchmark {config.name}; there are: {', '.join(BENCHMARKS)}")
-    for name in ("repetitions", "batch_size", "steps"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {config[name]}")
-    if not OmegaConf.is_list(config.targets):
-        raise ValueError(f"targets must be a list such as [{TARGETS[0]}], got {config.targets}")
-    path = Path(config.output_dir, "benchmarks", f"{config.name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
+def main(arguments: Arguments) -> None:
+    """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json with its table and picture.
+
+    Raises:
+        ValueError: a number is less than 1; there is no such experiment.
+        HydraException: there is no such router.
+    """
+    name, settings = str(arguments.action), parse_settings(Benchmark, arguments.settings)
+    for setting in ("repetitions", "batch_size", "steps"):
+        if getattr(settings, setting) < 1:
+            raise ValueError(f"{setting} must be a whole number of at least 1, got {getattr(settings, setting)}")
     _quieten()
     keep_freed_memory()  # as in training
-    measured = BENCHMARKS[config.name](config)
-    settings: Any = OmegaConf.to_container(config)
-    del settings["output_dir"]
+    found = measure(name, settings, arguments.config_dir)
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     record: dict[str, Any] = {
-        "benchmark": config.name,
-        "settings": settings,
-        "measured": measured,
-        "devices": [
-            describe_device(torch.device(kind)) for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
-        ],
+        "schema": SCHEMA,
+        "benchmark": name,
+        "settings": {setting: getattr(settings, setting) for setting in USED[name]},
+        "measurements": [asdict(measurement) for measurement in found],
+        "devices": [describe_device(torch.device(kind)) for kind in devices],
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    path.write_text(json.dumps(record, indent=2, ensure_ascii=False))
-
-    if config.name in TABLES:
-        write_benchmark_table(config.name, measured, path.parent)
-        title, make = TABLES[config.name]
-        Console().print(to_rich(make(measured), title=title))
-    if config.name in PICTURES:
-        PICTURES[config.name](measured, path.parent)
-    table = Table("", "median", "least", "most", title=f"{config.name}, {config.repetitions} repetitions")
-    for name, spread in measured.items():
-        table.add_row(name, *(f"{value:,.0f}" if value > 100 else f"{value:.3g}" for value in spread.values()))
+    folder = Path(settings.output_dir, "benchmarks")
+    write_benchmark(record, folder)
     console = Console()
-    console.print(table)
-    console.print(f"{'; '.join(record['devices'])}; written to {path}", soft_wrap=True)
+    if name in TABLES:
+        title, make = TABLES[name]
+        console.print(to_rich(make(record["measurements"]), title=title))
+    console.print(_table(found, title=f"{name}, {settings.repetitions} repetitions"))
+    console.print(f"{'; '.join(record['devices'])}; written to {folder / name}.json", soft_wrap=True)
+
+
+def measure(name: str, settings: Benchmark, config_dir: str | None = None) -> list[Measurement]:
+    """Run a benchmark.
+
+    Args:
+        name: of the benchmark.
+        settings: of these it reads those in `USED`.
+        config_dir: a user's own directory of choices.
+    """
+    repetitions = settings.repetitions
+    routers = make_routers(settings.routers, config_dir) if "routers" in USED[name] else {}
+    benchmarks: dict[str, Callable[[], list[Measurement]]] = {
+        "contention": lambda: benchmark_contention(environments(SPIN_COUNT), repetitions, settings.steps),
+        "data": lambda: benchmark_data(repetitions),
+        "layer": lambda: benchmark_layer(routers, repetitions, settings.batch_size, DEVICE),
+        "paper": lambda: benchmark_paper(works(settings), repetitions, settings.steps, DEVICE),
+        "scaling": lambda: benchmark_scaling(routers, repetitions, DEVICE),
+        "table1": lambda: benchmark_table1(routers, repetitions, settings.batch_size),
+        "train": lambda: benchmark_train(routers, repetitions, settings.steps, settings.compile, DEVICE),
+    }
+    return benchmarks[name]()
+
+
+def make_routers(names: Sequence[str], config_dir: str | None = None) -> dict[str, RouterFactory]:
+    """Instantiate routers by their names in conf/router or in a user's own directory of choices.
+
+    Raises:
+        HydraException: there is no such router.
+    """
+    with open_configuration(config_dir) as loader:
+        composer = Composer(loader)
+        return {name: instantiate(composer.compose_unchecked([f"router={name}"]).router) for name in names}
+
+
+def works(settings: Benchmark) -> list[Work]:
+    """Plan the paper's runs, taking together those that differ only in their seed.
+
+    Raises:
+        ValueError: there is no such experiment of the paper.
+    """
+    experiments = list(targets()) if settings.experiments is None else settings.experiments
+    for name in experiments:
+        if name not in targets():
+            raise ValueError(f"there is no experiment {name} of the paper; there are: {', '.join(targets())}")
+    common = ["data.absent=stand_in", f"compile={'null' if settings.compile is None else settings.compile}"]
+    with open_configuration() as loader:
+        runs = [run for name in experiments for run in plan(loader, [f"experiment={name}", *common])]
+    found: dict[tuple[str, str, str], Work] = {}
+    for identity in (run.identity for run in runs):
+        key = (identity.experiment, identity.data, identity.router)
+        config = OmegaConf.create(dict(identity.settings))
+        trainer = config.trainer
+        lengths = trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch
+        work = found.get(key, Work(*key, 0, partial(_make, config), *lengths))
+        found[key] = work._replace(runs=work.runs + 1)
+    return list(found.values())
+
+
+def _make(config: DictConfig) -> tuple[ClassificationModule, ImageDataModule]:
+    config.data.data_dir = os.devnull  # no data is there: a few digits of the form of the set's images stand in
+    data = build_data(config)
+    return build_module(config, data), data
+
+
+def _table(found: list[Measurement], title: str) -> Table:
+    """All measurements, as they are in the JSON file."""
+    table = Table("subject", "router", "implementation", "quantity", "unit", "median", "least", "most", title=title)
+    for one in found:
+        subject = " ".join(str(part) for part in (one.subject, one.device, one.size) if part is not None)
+        router = router_title(one.router) if one.router else NOTHING
+        spread = (f"{value:,.0f}" if value > 100 else f"{value:.3g}" for value in (one.median, one.least, one.most))
+        table.add_row(subject, router, one.implementation or NOTHING, one.quantity, one.unit, *spread)
+    return table
 
 
 def _quieten() -> None:
@@ -131,44 +166,3 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-
-
-def _works(config: DictConfig) -> list[Work]:
-    """The paper's runs, those that differ in their seed taken together."""
-    for name in config.targets:
-        if name not in TARGETS:
-            raise ValueError(f"there is no target {name}; there are: {', '.join(TARGETS)}")
-    compile_mode = "null" if config.compile is None else config.compile
-    GlobalHydra.instance().clear()  # of this benchmark's own configuration
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        identities = [
-            run.identity
-            for name in config.targets
-            for run in plan(loader, [f"experiment={name}", "data.absent=stand_in", f"compile={compile_mode}"])
-        ]
-    works: dict[tuple[str, str, str], Work] = {}
-    for identity in identities:
-        key = (identity.experiment, identity.data, identity.router)
-        settings = OmegaConf.create(dict(identity.settings))
-        trainer = settings.trainer
-        first = Work(
-            *key, 0, partial(_make, settings), trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch
-        )
-        work = works.get(key, first)
-        works[key] = work._replace(runs=work.runs + 1)
-    return list(works.values())
-
-
-def _make(settings: DictConfig) -> tuple[ClassificationModule, ImageDataModule]:
-    settings.data.data_dir = os.devnull  # no data is there: a few digits of the form of the set's images stand in
-    data = build_data(settings)
-    return build_module(settings, data), data
-
-
-def main() -> None:
-    """Run the app; the first argument may be the benchmark's name alone."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"name={sys.argv[1]}"
-    with one_line():
-        app()

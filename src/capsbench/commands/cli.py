@@ -1,48 +1,61 @@
-"""The command `capsbench`: hands over to the Hydra app of each subcommand."""
+"""The command `capsbench`: reads the command line and hands over to the subcommand."""
 
 import importlib
 import os
 import sys
 
+from capsbench import __version__
+from capsbench.commands.arguments import read
+from capsbench.commands.settings import COMMANDS
+from capsbench.launch.errors import ExitCode, choice_of, one_line
 from capsbench.launch.threads import let_threads_sleep
 
-COMMANDS = {
-    "train": "train a capsule network, or with -m a sweep of them",
-    "status": "how far a sweep is: which runs are done, running, interrupted, failed, missing",
-    "report": "compare the finished runs of an experiment",
-    "analyze": "pictures, equivariance and invariance of trained runs",
-    "data": "list, fetch, check and show data sets",
-    "dashboard": "compare runs on Weights & Biases: a workspace and a report",
-    "benchmark": "measure how fast things are",
-}
-USAGE = "usage: capsbench COMMAND [OVERRIDES]\n\n" + "\n".join(f"  {name:9} {what}" for name, what in COMMANDS.items())
+USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
+
+{chr(10).join(f"  {name:9} {command.summary}" for name, command in COMMANDS.items())}
+
+capsbench COMMAND --help shows a command's settings; capsbench --version shows the version.
+Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage, 128 + N stopped by signal N.
+"""
 
 
-def main() -> None:
-    """Run a subcommand."""
-    let_threads_sleep()
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["-sc"] or arguments[:1] == ["--shell-completion"]:
-        command = _completed_command()
-    elif not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE + "\n\ncapsbench COMMAND --help tells more.")
-        return
-    else:
-        command = arguments.pop(0)
-        sys.argv[1:] = arguments
-    if command not in COMMANDS:
-        sys.exit(f"error: there is no command {command}; there are: {', '.join(COMMANDS)}")
-    importlib.import_module(f"capsbench.commands.{command}").main()
+def main(arguments: list[str] | None = None) -> None:
+    """Run a subcommand.
 
+    Args:
+        arguments: without the program's name; None: those of this process.
 
-def _completed_command() -> str:
-    """Which subcommand the line that the shell wants completed is about; Hydra then sees the line without it.
-
-    Where none is named yet the subcommands themselves are the completion.
+    Raises:
+        SystemExit: the command failed, with an `ExitCode`.
     """
+    let_threads_sleep()
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command, *rest = words or ["--help"]
+    if command in ("-h", "--help"):
+        print(USAGE, end="")
+    elif command == "--version":
+        print(f"capsbench {__version__}")
+    elif command in ("-sc", "--shell-completion"):
+        _complete(words)
+    elif command not in COMMANDS:
+        print(f"error: there is no command {command}; {choice_of(command, COMMANDS)}", file=sys.stderr)
+        sys.exit(ExitCode.USAGE)
+    else:
+        _run(command, rest)
+
+
+def _run(name: str, words: list[str]) -> None:
+    with one_line():
+        arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
+        command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
+        command.main(words if arguments is None else arguments)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Complete the line in COMP_LINE: the subcommand, or what Hydra knows of its settings."""
     program, *words = os.environ.get("COMP_LINE", "capsbench train ").split(" ")
     if len(words) < 2:
         print(" ".join(COMMANDS))
-        sys.exit()
-    os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
-    return words[0]
+    elif words[0] == "train":
+        os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+        _run("train", arguments)

@@ -1,36 +1,20 @@
 """`capsbench dashboard`: the comparison on Weights & Biases, as a saved workspace and a report."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from capsbench.launch.errors import missing_extra, one_line
-
-HELP = """Save a workspace for each comparison, and a report of all, to the Weights & Biases project of the runs.
-
-A comparison is EXPERIMENT/DATA/ARCH, the group of the runs in W&B; where none is named, those that have runs with
-logger=wandb below the output folder, or else all runs together.
-
-  capsbench dashboard --dry-run                       print what would be saved; needs neither account nor network
-  capsbench dashboard demo/digits/resnet_capsnet_small
-"""
+from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.settings import Dashboard
+from capsbench.launch.errors import missing_extra
 
 
-def main() -> None:
-    """Run the command; an error is one line."""
-    parser = argparse.ArgumentParser(
-        prog="capsbench dashboard", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("groups", nargs="*", metavar="EXPERIMENT/DATA/ARCH")
-    parser.add_argument("--entity", help="user or team; without it, your account's default")
-    parser.add_argument("--project", default="capsbench")
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs"))
-    parser.add_argument("--dry-run", action="store_true", help="print the specification as JSON")
-    arguments = parser.parse_args()
-    with one_line():
-        groups = arguments.groups or logged_groups(arguments.output_dir) or [None]
-        run(groups, arguments.entity, arguments.project, arguments.dry_run)
+def main(arguments: Arguments) -> None:
+    """Save the comparisons that the settings name, or print what would be saved."""
+    settings = parse_settings(Dashboard, arguments.settings)
+    named = settings.group if isinstance(settings.group, list) else [settings.group] if settings.group else []
+    groups = named or logged_groups(Path(settings.output_dir)) or [None]
+    run(groups, settings.entity, settings.project, "dry-run" in arguments.switches)
 
 
 def logged_groups(outputs: Path) -> list[str]:

@@ -3,94 +3,83 @@
 import logging
 import math
 import sys
-from concurrent.futures import BrokenExecutor
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import hydra
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 
-from capsbench.launch.config import CONF, check_settings
-from capsbench.launch.errors import describe, one_line, plain_exit
-from capsbench.launch.single_run import run
-from capsbench.launch.sweep import tell_of_broken
-from capsbench.runs import (
-    CONFIG_FILE,
-    FAILURE_FILE,
-    RESULT_FILE,
-    Identity,
-    LockedError,
-    Result,
-    find_checkpoint,
-    locked,
-)
-from capsbench.training import Interrupted
+from capsbench.commands.arguments import usage_error
+from capsbench.launch.config import CONF, Composer
+from capsbench.launch.errors import WANTS_TRACEBACK, describe, fail
+from capsbench.launch.sweep import PlannedRun
+from capsbench.runs import LockedError, Result, RunFolder
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-@plain_exit
-def app(config: DictConfig) -> float:
-    """Train one run, unless it is finished, failed before or another process is at it; return its test accuracy.
+def main(arguments: list[str]) -> None:
+    """Run the command; Hydra reads its arguments."""
+    setbase("1.3")
+    parser = get_args_parser()
+    parser.error = partial(usage_error, "train")  # type: ignore[method-assign]
+    _run_hydra(parser.parse_intermixed_args(arguments), parser, job, str(CONF), "train")
 
-    In a sweep an error is NaN and a line in the log, so that Hydra goes on to the sweep's end, which lists what failed.
+
+def job(config: DictConfig) -> float:
+    """Train the run of a Hydra job; return its test accuracy.
+
+    In a sweep an error is a line in the log and NaN, so that Hydra goes on; the sweep lists what failed at its end.
     """
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
-        return _accuracy(config)
+    overrides = list(HydraConfig.get().overrides.task)
     try:
-        return _accuracy(config)
+        composed = Composer(GlobalHydra.instance().config_loader()).compose(overrides)
+        return _accuracy(composed.config, PlannedRun.of(composed, overrides))
     except Exception as error:
-        log.error("failed: %s: %s", " ".join(HydraConfig.get().overrides.task), describe(error))
-        return math.nan
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.error("failed: %s: %s", " ".join(overrides), describe(error))
+            return math.nan
+        if WANTS_TRACEBACK:
+            raise
+        fail(describe(error))
 
 
-def _accuracy(config: DictConfig) -> float:
-    check_settings(config, GlobalHydra.instance().config_loader())
-    resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    identity = Identity.of(resolved, HydraConfig.get().runtime.choices)
-    folder = identity.folder(config.output_dir)
+def _accuracy(config: DictConfig, run: PlannedRun) -> float:
+    folder = run.folder
     try:
-        if not (folder / RESULT_FILE).exists():
-            with locked(folder):
-                if not (folder / RESULT_FILE).exists():
-                    return _report(_train(config, identity, folder), folder)
+        if not folder.is_finished:
+            with folder.locked():
+                if not folder.is_finished:
+                    return _report(_train(config, run), folder)
     except LockedError as error:
         log.info("%s, which is left to it", error)
         return math.nan
     log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
-    return _report(Result.load(folder), folder)
+    return _report(Result.load(folder.path), folder)
 
 
-def _train(config: DictConfig, identity: Identity, folder: Path) -> Result:
-    failure = folder / FAILURE_FILE
-    if failure.exists() and not config.retry_failed:
-        cause = failure.read_text().partition("\n")[0]
-        raise RuntimeError(f"{folder} failed before: {cause} (retry_failed=true tries it again)")
-    failure.unlink(missing_ok=True)
-    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+def _train(config: DictConfig, run: PlannedRun) -> Result:
+    from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
+    from capsbench.runs.train_and_test import find_checkpoint
+    from capsbench.training import Interrupted
+
+    folder = run.folder
+    if folder.cause_of_failure is not None and not config.retry_failed:
+        raise RuntimeError(f"{folder} failed before: {folder.cause_of_failure} (retry_failed=true tries it again)")
+    folder.failure.unlink(missing_ok=True)
+    OmegaConf.save(config, folder.config, resolve=True)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:
-        return run(config, identity, folder)
+        return train_run(config, run.identity, folder)
     except Interrupted as error:
         print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
         sys.exit(128 + error.signal_number)
 
 
-def _report(result: Result, folder: Path) -> float:
+def _report(result: Result, folder: RunFolder) -> float:
     accuracy = result.metrics["test/accuracy"]
     log.info("%s: test accuracy %.2f %%", folder, 100 * accuracy)
     return accuracy
-
-
-def main() -> None:
-    """Run the app; an error is one line."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with one_line():
-        try:
-            app()
-        except BrokenExecutor as error:
-            raise RuntimeError(tell_of_broken()) from error

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.data import ImageDataModule
-from capsbench.runs import CHECKPOINT, CONFIG_FILE, RESULT_FILE, Result
+from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import ClassificationModule, compile_networks, use_channels_last
 
 PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
@@ -54,41 +54,40 @@ class TrainedRun(NamedTuple):
     module: ClassificationModule
 
 
-def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
+def restore(folder: RunFolder, data_dir: str | None = None) -> TrainedRun:
     """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
 
     Args:
         folder: of the run.
-        data_dir: where data sets are kept now; None: where they were.
+        data_dir: where data sets are now; None: where they were.
 
     Raises:
-        ValueError: the folder is no run's, the run is not finished, or its weights do not fit its configuration.
+        ValueError: the folder is not a run's, the run is not finished, or its weights do not fit its configuration.
         DataError: the data cannot be had.
     """
-    if not (folder / CONFIG_FILE).is_file():
-        raise ValueError(f"{folder} is not a run's folder, it has no {CONFIG_FILE}; name one that capsbench train made")
-    if not (folder / RESULT_FILE).is_file():
-        raise ValueError(f"{folder} is not finished, it has no {RESULT_FILE}; train it to the end first")
-    result = Result.load(folder)
-    config = _read_config(folder / CONFIG_FILE)
+    if not folder.config.is_file():
+        raise ValueError(f"{folder} is not a run's folder, it has no {folder.config.name}; name one of capsbench train")
+    if not folder.is_finished:
+        raise ValueError(f"{folder} is not finished, it has no {folder.result.name}; train it to the end first")
+    result = Result.load(folder.path)
+    config = _read_config(folder)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file():
-        raise ValueError(f"{folder} has lost its weights, there is no {checkpoint}; delete the folder and train again")
+    if not folder.weights.is_file():
+        raise ValueError(f"{folder} has lost its weights, {folder.weights}; delete the folder and train again")
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file, whatever its reader stumbles over
-        raise ValueError(f"{checkpoint} is damaged and cannot be read; delete {folder} and train again") from error
+        saved = torch.load(folder.weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever its reader stumbles over
+        raise ValueError(f"{folder.weights} is damaged; delete {folder} and train again") from error
     data = build_data(config)
     config.compile = None  # for a few batches it is not worth it
     module = build_module(config, data)
     try:
-        kept = {name: value for name, value in saved["state_dict"].items() if not name.startswith("metrics.")}
-        module.load_state_dict(kept | {k: v for k, v in module.state_dict().items() if k.startswith("metrics.")})
+        weights = saved["state_dict"]  # of older checkpoints with metrics among them
+        module.load_state_dict({name: weights[name] for name in weights if not name.startswith("metrics.")})
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{checkpoint} is of another architecture than {folder / CONFIG_FILE} describes; were files moved between "
+            f"{folder.weights} is of another architecture than {folder.config} describes; were files moved between "
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
     data.prepare_data()
@@ -96,31 +95,30 @@ def restore(folder: Path, data_dir: str | None = None) -> TrainedRun:
     return TrainedRun(result, data, module.eval())
 
 
-def _read_config(path: Path) -> DictConfig:
+def _read_config(folder: RunFolder) -> DictConfig:
     """The configuration that a run was trained with.
 
     Raises:
         ValueError: the file holds something else.
     """
     try:
-        config = OmegaConf.load(path)
+        config = OmegaConf.load(folder.config)
     except (yaml.YAMLError, OSError, ValueError):
         config = None
     if not isinstance(config, DictConfig) or not all(OmegaConf.is_dict(config.get(part)) for part in PARTS):
-        raise ValueError(f"{path} is damaged, it is no configuration of a run; delete {path.parent} and train again")
+        raise ValueError(f"{folder.config} is damaged, it is no run's configuration; delete {folder} and train again")
     return config
 
 
-def find_runs(place: Path) -> list[Path]:
-    """The folder itself if it is a run's, else the folders of all finished runs below it.
+def find_runs(place: Path) -> list[RunFolder]:
+    """The folder itself if it is a run's, else all finished runs below it that have their configuration.
 
     Raises:
         ValueError: there are none.
     """
-    if (place / CONFIG_FILE).is_file():
-        return [place]
-    results = sorted(place.rglob(RESULT_FILE)) if place.is_dir() else []
-    found = [path.parent for path in results if (path.parent / CONFIG_FILE).is_file()]  # published ones have no weights
+    if RunFolder(place).config.is_file():
+        return [RunFolder(place)]
+    found = [folder for folder in finished_runs(place) if folder.config.is_file()]  # published ones have no weights
     if not found:
-        raise ValueError(f"{place} is no run's folder, and there is no finished run below it; name one of outputs/…")
+        raise ValueError(f"{place} is not a run's folder, and there is no finished run below it; name one of outputs/…")
     return found

@@ -1,63 +1,218 @@
-"""What a run's settings may be: said in one line before anything is trained."""
+"""The configuration of runs: how it is composed, and what is refused before anything is trained."""
 
+import copy
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.version import setbase
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from capsbench.launch.errors import choice_of
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
-"""In the wheel the configuration is inside the package, in a checkout at its root."""
+"""Of the configuration: in the wheel inside the package, in a checkout at its root."""
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
 
-NUMBERS_OR_NULL = ("data.subset", "arch.vote_gain")
+NUMBERS_OR_NULL = {"data.subset": int, "arch.vote_gain": float}
 """Settings that are null by default, and otherwise numbers."""
+KEYS: Mapping[str, frozenset[str]] = {
+    "": frozenset(
+        {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
+        | {"checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
+    ),
+    "decoder": frozenset({"network", "loss_weight"}),
+    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval"}),
+}
+"""The settings of those parts of a configuration that are no objects, whose arguments would be checked."""
+OURS = ("trainer.callbacks", "trainer.logger")
+"""Arguments of the trainer that a run sets itself."""
 
 
-def check_settings(config: DictConfig, loader: ConfigLoader) -> None:
-    """Make sure that what was set for a run can be meant: it is compared with what it replaces.
+@dataclass(frozen=True)
+class RunConfig:
+    """The composed configuration of one run.
 
-    Args:
-        config: of the run, which Hydra holds too.
-        loader: of the configuration.
+    Attributes:
+        config: interpolations unresolved, without Hydra's own node.
+        resolved: the same as plain containers.
+        choices: the name chosen in each group.
+    """
+
+    config: DictConfig
+    resolved: Mapping[str, Any]
+    choices: Mapping[str, str | None]
+
+
+@contextmanager
+def open_configuration(config_dir: str | None = None) -> Iterator[ConfigLoader]:
+    """Give Hydra's loader of conf/, with a user's own directory of choices before it.
 
     Raises:
-        ValueError: a switch that is neither true nor false, text where there was a number, a number out of its range.
+        ValueError: there is no such directory.
     """
-    hydra_config = HydraConfig.get()
-    chosen = [word for word in hydra_config.overrides.task if word.partition("=")[0] in hydra_config.runtime.choices]
-    defaults = loader.load_configuration("train", overrides=chosen, run_mode=RunMode.RUN)
-    for word in hydra_config.overrides.task:
-        key = word.partition("=")[0]
-        default = OmegaConf.select(defaults, key)
-        value = OmegaConf.select(config, key)
-        if value is None:
-            continue
-        if isinstance(default, bool) and not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, got {value}")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key in NUMBERS_OR_NULL and not is_number:
-            raise ValueError(f"{key} must be a number or null, got {value}")
-        numeric = isinstance(default, int | float) and not isinstance(default, bool)
-        if numeric and key != "seed" and not is_number:
-            raise ValueError(f"{key} must be a number such as {default}, got {value}")
-        if isinstance(default, int) and isinstance(value, float) and key != "seed":
-            raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
-        if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
-            raise ValueError(f"{key} must be a list such as {default}, got {value}")
+    setbase("1.3")
+    search_path = create_config_search_path(str(CONF))
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
+        search_path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+    before = copy.copy(GlobalHydra.instance().hydra)
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("capsbench", search_path).config_loader
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+class Composer:
+    """Composes configurations of runs. Files are read once for each combination of choices.
+
+    Args:
+        loader: of the configuration.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader = loader
+        self.parser = OverridesParser.create(config_loader=loader)
+        self._by_choices: dict[tuple[str, ...], DictConfig] = {}
+        self._has_options = functools.cache(lambda group: bool(loader.get_group_options(group)))
+
+    def compose(self, overrides: Sequence[str]) -> RunConfig:
+        """Compose the configuration of a run and check it.
+
+        Args:
+            overrides: as on the command line, without sweeps: `["router=dynamic", "seed=2"]`.
+
+        Raises:
+            ValueError: a setting that has no effect, is of the wrong type or out of its range.
+            HydraException, OmegaConfBaseException: no such choice or setting.
+        """
+        whole, defaults, values = self._compose(overrides)
+        config = _without_hydra(whole)
+        with _seen_by_hydra(whole):
+            check(config, defaults, values)
+            resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return RunConfig(config, resolved, dict(whole.hydra.runtime.choices))
+
+    def compose_unchecked(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose a configuration that need not be complete: some of its settings may be missing."""
+        whole, _, _ = self._compose(overrides)
+        return _without_hydra(whole)
+
+    def _compose(self, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig, list[Override]]:
+        """The configuration, the same without overrides of single settings, and these."""
+        parsed = self.parser.parse_overrides(list(overrides))
+        values = [override for override in parsed if not self._has_options(override.key_or_group)]
+        choices = tuple(str(override.input_line) for override in parsed if override not in values)
+        defaults = self._read(choices)
+        config = copy.deepcopy(defaults)
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        return config, defaults, values
+
+    def _read(self, choices: tuple[str, ...]) -> DictConfig:
+        if choices not in self._by_choices:
+            self._by_choices[choices] = self.loader.load_configuration("train", list(choices), RunMode.RUN)
+        return self._by_choices[choices]
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    config = copy.deepcopy(config)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+@contextmanager
+def _seen_by_hydra(config: DictConfig) -> Iterator[None]:
+    """For a while, let `${hydra:…}` resolve to what this configuration says."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Make sure that every setting of a run can be meant and has an effect.
+
+    Args:
+        config: of the run.
+        defaults: the same without the overrides of single settings.
+        overrides: of single settings.
+
+    Raises:
+        ValueError: one is not.
+    """
+    _check_keys(config)
+    for override in overrides:
+        if not override.is_hydra_override():
+            _check_type(override.key_or_group, config, defaults)
+    _check_effects(config)
     _check_lengths(config)
     num_devices(config)
 
 
-def _check_lengths(config: DictConfig) -> None:
-    """Make sure that a run trains at all, and that its checkpoints are so far apart as a time can be.
+def _check_keys(config: DictConfig) -> None:
+    for part, allowed in KEYS.items():
+        for key in map(str, config[part] if part else config):
+            if key not in allowed:
+                raise ValueError(f"there is no setting {part}{'.' if part else ''}{key}; {choice_of(key, allowed)}")
+    for key in OURS:
+        if OmegaConf.select(config, key) is not None:
+            raise ValueError(f"{key} cannot be set: a run makes its own; leave it out")
 
-    Raises:
-        ValueError: trainer.max_epochs or trainer.max_steps is 0, or checkpoint_minutes no number of at least 0.
-    """
+
+def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
+    """Compare what was set with the type of the default that it replaces."""
+    default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
+    if value is None or key == "seed":  # an identity checks its seed
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if key in NUMBERS_OR_NULL:
+        if not is_number or (NUMBERS_OR_NULL[key] is int and not isinstance(value, int)):
+            kind = "whole number" if NUMBERS_OR_NULL[key] is int else "number"
+            raise ValueError(f"{key} must be a {kind} or null, got {value}")
+        OmegaConf.update(config, key, NUMBERS_OR_NULL[key](value))
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} must be true or false, got {value}")
+    elif isinstance(default, int | float) and not is_number:
+        raise ValueError(f"{key} must be a number such as {default}, got {value}")
+    elif isinstance(default, int) and not isinstance(value, int):
+        raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
+    elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):
+        raise ValueError(f"{key} must be a list such as {default}, got {value}")
+
+
+def _check_effects(config: DictConfig) -> None:
+    """Refuse settings that change nothing: runs that differ in them would be the same run twice."""
+    arch, decoder, optim, router = config.arch, config.decoder, config.optim, config.router
+    if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
+        raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
+    if decoder.network is None and decoder.loss_weight:
+        raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
+    if optim.scheduler is None and optim.scheduler_interval != "epoch":
+        raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
+    if router.get("detach") and router.get("iterations") == 1:
+        raise ValueError("router.detach has no effect with router.iterations=1; leave it out")
+
+
+def _check_lengths(config: DictConfig) -> None:
     if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
     for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
@@ -67,13 +222,15 @@ def _check_lengths(config: DictConfig) -> None:
 
 
 def num_devices(config: DictConfig) -> int:
-    """How many devices, and so processes, a run is to use.
+    """How many devices, and so processes, a run uses.
 
     Raises:
         ValueError: trainer.devices is neither a positive number nor auto.
     """
     devices = config.trainer.devices
     if devices in ("auto", -1):
+        import torch  # late: planning a sweep takes milliseconds without it
+
         return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
     if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
         raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")

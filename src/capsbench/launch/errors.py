@@ -1,25 +1,20 @@
-"""Errors as a user wants them: one line that says what was wrong, what is allowed and what to do."""
+"""Errors as a user wants them: one line that says what was wrong, what is allowed and what to do; and exit codes."""
 
 import contextlib
 import difflib
-import functools
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from typing import NoReturn
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.types import RunMode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
@@ -30,9 +25,19 @@ EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
 
+class ExitCode(IntEnum):
+    """How a command ends. One that a signal stopped ends with 128 + the signal's number: 130 for Ctrl-C."""
+
+    DONE = 0
+    FAILED = 1
+    """The last line on stderr says why; or, of a sweep, how many runs failed."""
+    USAGE = 2
+    """The command line has no such command, action or switch."""
+
+
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """End the process with one line on stderr and exit code 1 where the body raises; HYDRA_FULL_ERROR=1 shows all."""
+    """Where the body raises, end the process with one line on stderr; HYDRA_FULL_ERROR=1 shows the traceback."""
     if WANTS_TRACEBACK:
         yield
         return
@@ -42,31 +47,19 @@ def one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        sys.exit(f"error: {describe(error)}")
+        fail(describe(error))
     finally:
         del os.environ[FULL_ERROR]
 
 
-def plain_exit(task: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a Hydra task that runs alone end by itself, in one line, before Hydra adds lines of its own.
+def fail(cause: str) -> NoReturn:
+    """End the process with one line on stderr and `ExitCode.FAILED`.
 
-    In a sweep the error goes to Hydra, which carries on with the other jobs and raises it at the end.
+    Raises:
+        SystemExit: always.
     """
-
-    @functools.wraps(task)
-    def wrapped(config: Any) -> Any:
-        try:
-            return task(config)
-        except Exception as error:
-            if WANTS_TRACEBACK:
-                raise
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                overrides = " ".join(HydraConfig.get().overrides.task)
-                log.error("failed: %s: %s", overrides, describe(error))
-                raise
-            sys.exit(f"error: {describe(error)}")
-
-    return wrapped
+    sys.stdout.flush()
+    sys.exit(f"error: {cause}")
 
 
 def describe(error: BaseException) -> str:
@@ -80,14 +73,16 @@ def describe(error: BaseException) -> str:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and name in EXTRAS:
             return missing_extra(f"the launcher {name}", EXTRAS[name])
-        return f"there is no {group}={name}; {_choice(name, error.options)}"
+        return f"there is no {group}={name}; {choice_of(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override}: {error.message.splitlines()[0]}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _describe_key(cause) or _joined(error)
+    if isinstance(error, OmegaConfBaseException):
+        return _describe_key(error) or _joined(error)
     if str(error).startswith(NO_COMPILER):
-        return "compile needs a C++ compiler such as g++, and none works here; install one, or take compile=null"
-    if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith(("hydra", "omegaconf")):
+        return "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
+    if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
@@ -99,18 +94,21 @@ def missing_extra(what: str, extra: str) -> str:
     return f"{what} needs a package that is not installed: pip install 'capsbench[{extra}]'"
 
 
-def _describe_key(error: OmegaConfBaseException) -> str | None:
-    """An override of a key that does not exist, with the nearest that do."""
-    if error.key is None or error.parent_node is None or not hasattr(error.parent_node, "keys"):
-        return None
-    return f"there is no setting {error.full_key}; {_choice(str(error.key), error.parent_node.keys())}"
-
-
-def _choice(name: str, allowed: Iterable[object]) -> str:
+def choice_of(name: str, allowed: Iterable[object]) -> str:
+    """What may stand in the place of a name, those nearest to it first: "did you mean …? There are: …"."""
     names = sorted(str(option) for option in allowed if not str(option).startswith("_"))
     near = difflib.get_close_matches(name, names, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}There are: {', '.join(names)}"
+
+
+def _describe_key(error: OmegaConfBaseException) -> str | None:
+    """An override of a key that does not exist, with the nearest that do."""
+    if error.key is None or error.parent_node is None or not hasattr(error.parent_node, "keys"):
+        return None
+    if error.key in error.parent_node:
+        return None
+    return f"there is no setting {error.full_key}; {choice_of(str(error.key), error.parent_node.keys())}"
 
 
 def _joined(error: BaseException) -> str:

@@ -5,7 +5,6 @@ import sys
 import traceback
 import warnings
 from datetime import timedelta
-from pathlib import Path
 
 import lightning
 import torch
@@ -16,12 +15,12 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from capsbench.data.files import written_atomically
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.config import num_devices
 from capsbench.launch.errors import describe
 from capsbench.routing import NonFiniteError
-from capsbench.runs import CHECKPOINT, FAILURE_FILE, RESUME, Identity, Result, train_and_test
+from capsbench.runs import Identity, Result, RunFolder
+from capsbench.runs.train_and_test import train_and_test
 from capsbench.training import Interrupted, keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -33,12 +32,13 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
     "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
+    "The `srun` command is available on your system but is not used.*",  # launcher=slurm starts the jobs
     "Using `DistributedSampler` with the dataloaders.*",  # ours divide batches so that no example is seen twice
 )
 """Warnings that would tell a user nothing."""
 
 
-def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
+def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
     """Train and test what a configuration describes; an error is left in the folder, too.
 
     Args:
@@ -60,12 +60,13 @@ def run(config: DictConfig, identity: Identity, folder: Path) -> Result:
     except Interrupted:
         raise
     except Exception as error:
-        if not (folder / FAILURE_FILE).exists():  # else a rank has told more
-            _write_failure(folder, error)
+        if folder.cause_of_failure is None:  # else a rank has told more
+            folder.record_failure(describe(error), traceback.format_exc())
         raise
 
 
-def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
+def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     keep_freed_memory()
@@ -85,8 +86,8 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
     except NonFiniteError:
-        for checkpoint in (CHECKPOINT, RESUME):
-            (folder / checkpoint).unlink(missing_ok=True)  # it may lead there again
+        for checkpoint in (folder.weights, folder.resume):
+            checkpoint.unlink(missing_ok=True)  # it may lead there again
         raise
     finally:
         for logger in loggers:
@@ -94,11 +95,11 @@ def _run_here(config: DictConfig, identity: Identity, folder: Path) -> Result:
                 logger.experiment.finish()
 
 
-def _loggers(config: DictConfig, identity: Identity, folder: Path) -> list[Logger]:
+def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[Logger]:
     loggers = []
     for settings in config.logger.values():
         # Absolute, since wandb's own process stays in the directory that it was started in.
-        make = instantiate(settings, save_dir=str(folder.absolute()), _partial_=True)
+        make = instantiate(settings, save_dir=str(folder.path.absolute()), _partial_=True)
         if issubclass(make.func, WandbLogger) and settings.get("id") is None:
             make.keywords["id"] = f"{identity.experiment}-{identity.digest}"  # sessions of one run are one run there
         logger = make()
@@ -110,7 +111,7 @@ def _loggers(config: DictConfig, identity: Identity, folder: Path) -> list[Logge
     return loggers
 
 
-def _run_on_several(config: DictConfig, identity: Identity, folder: Path, devices: int) -> Result:
+def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
     if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
         config.trainer.sync_batchnorm = False
@@ -130,24 +131,16 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: Path, device
     except SignalException as error:
         raise Interrupted(int(error.sigval)) from error
     except ChildFailedError as error:
-        failure = folder / FAILURE_FILE
-        cause = failure.read_text().partition("\n")[0] if failure.exists() else str(error)
-        raise RuntimeError(cause) from error
-    return Result.load(folder)
+        raise RuntimeError(folder.cause_of_failure or str(error)) from error
+    return Result.load(folder.path)
 
 
-def _rank(config: DictConfig, identity: Identity, folder: Path) -> None:
+def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
     """What each process does."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         _run_here(config, identity, folder)
     except Interrupted as error:
         sys.exit(128 + error.signal_number)
     except Exception as error:
-        _write_failure(folder, error)
+        folder.record_failure(describe(error), traceback.format_exc())
         raise
-
-
-def _write_failure(folder: Path, error: Exception) -> None:
-    with written_atomically(folder / FAILURE_FILE) as path:
-        path.write_text(f"{describe(error)}\n\n{traceback.format_exc()}")

@@ -1,150 +1,147 @@
-"""A sweep as a whole: which runs it asks for, and what became of them."""
+"""A sweep: which runs it asks for, and what became of them."""
 
+import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
 
-from capsbench.launch.config import check_settings
-from capsbench.launch.errors import describe
-from capsbench.runs import Identity, State
+from capsbench.launch.config import Composer, RunConfig
+from capsbench.launch.errors import fail
+from capsbench.runs import Identity, RunFolder, State
+
+log = logging.getLogger(__name__)
 
 AXES = ("experiment", "data", "arch", "router", "seed")
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run that a sweep asks for.
+class PlannedRun:
+    """A run that a command asks for.
 
     Attributes:
+        overrides: of this run alone: ("router=dynamic", "seed=2").
         identity: of the run.
-        folder: where it lives, or will.
-        others: what was set for it beside the axes: "arch.vote_gain=0.25".
+        folder: of the run, which need not exist.
     """
 
+    overrides: tuple[str, ...]
     identity: Identity
-    folder: Path
-    others: str
+    folder: RunFolder
+
+    @classmethod
+    def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
+        """The run of a composed configuration."""
+        identity = Identity.of(run.resolved, run.choices)
+        return cls(tuple(overrides), identity, RunFolder(identity.folder(run.resolved["output_dir"])))
+
+    @property
+    def others(self) -> str:
+        """What was set beside the axes: "arch.vote_gain=0.25"."""
+        return " ".join(word for word in self.overrides if word.partition("=")[0] not in AXES)
 
 
-def plan(loader: ConfigLoader, overrides: list[str]) -> list[Planned]:
-    """The runs that `capsbench train -m` with these overrides asks for, in its order.
+def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
+    """The runs that `capsbench train -m` with these overrides asks for, in its order, each once.
 
-    The sweep of the chosen experiment (`hydra.sweeper.params` in its file) counts, and overrides go before it, as in
-    Hydra's own sweeper, which is asked.
+    The chosen experiment's sweep (`hydra.sweeper.params` in its file) counts; command-line settings take precedence.
 
     Args:
         loader: of the configuration.
         overrides: as on the command line: `experiment=table3 seed=1,2`.
+
+    Raises:
+        ValueError: a setting has no effect, the wrong type, or is out of its range.
+        HydraException, OmegaConfBaseException: no such choice or setting.
     """
-    return [_planned(loader, job) for job in _jobs(loader, overrides)]
+    composer = Composer(loader)
+    jobs = _jobs(composer, overrides)
+    runs = [PlannedRun.of(composer.compose(job), job) for job in jobs]
+    return list({run.folder: run for run in reversed(runs)}.values())[::-1]
 
 
-def _jobs(loader: ConfigLoader, overrides: list[str]) -> list[list[str]]:
+def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run."""
-    parser = OverridesParser.create(config_loader=loader)
-    chosen = [
-        override.input_line or "" for override in parser.parse_overrides(overrides) if not override.is_sweep_override()
-    ]
-    experiment = loader.load_configuration("train", overrides=chosen, run_mode=RunMode.MULTIRUN)
+    parsed = composer.parser.parse_overrides(list(overrides))
+    single = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+    experiment = composer.loader.load_configuration("train", overrides=single, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
-    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*own, *overrides]), max_batch_size=None)
+    (jobs,) = BasicSweeper.split_arguments(composer.parser.parse_overrides([*own, *overrides]), max_batch_size=None)
     return jobs
 
 
-def _planned(loader: ConfigLoader, job: list[str]) -> Planned:
-    config = loader.load_configuration("train", overrides=job, run_mode=RunMode.RUN)
-    choices = dict(config.hydra.runtime.choices)
-    with _as_job(config), open_dict(config):
-        del config["hydra"]
-        resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        check_settings(config, loader)
-    identity = Identity.of(resolved, choices)
-    others = [word for word in job if word.partition("=")[0] not in AXES]
-    return Planned(identity, identity.folder(config.output_dir), " ".join(others))
+class Sweep:
+    """The runs of one `capsbench train -m`.
 
-
-@contextmanager
-def _as_job(config: DictConfig) -> Iterator[None]:
-    """For a while, let `${hydra:…}` see a job's configuration."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config.copy())
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before
-
-
-class SweepSummary(Callback):
-    """At the end of a sweep: name the runs that failed, and end the command with exit code 1 if there are any.
-
-    Attributes:
-        begun: the sweep that this process is at: the loader of its configuration and its overrides.
+    Args:
+        runs: what was asked for.
     """
 
-    begun: ClassVar[tuple[ConfigLoader, list[str]] | None] = None
+    def __init__(self, runs: Sequence[PlannedRun]) -> None:
+        self.runs = runs
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note what is asked for, should the launcher give up."""
-        SweepSummary.begun = (GlobalHydra.instance().config_loader(), list(config.hydra.overrides.task))
+    def launch(self, launcher: Any, batch_size: int | None) -> list[Any]:
+        """Hand the runs that are not finished to a launcher; then list those that failed.
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Look at the folder of each run of the sweep."""
-        outcomes = _outcomes()
-        elsewhere = [name for name, state in outcomes if state.name == "running"]
+        Args:
+            launcher: Hydra's, set up.
+            batch_size: how many runs the launcher gets at a time; None: all.
+
+        Raises:
+            SystemExit: a run failed or was stopped.
+        """
+        for run in self.runs:
+            if run.folder.is_finished:
+                log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
+        jobs = [list(run.overrides) for run in self.runs if not run.folder.is_finished]
+        results = []
+        try:
+            for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
+                batch = jobs[start : start + batch_size] if batch_size else jobs
+                results += launcher.launch(batch, initial_job_idx=start)
+        except BrokenExecutor:
+            self._report_killed()
+        for result in results:
+            _ = result.return_value  # raises what stopped a job from outside the run
+        self._report_failed()
+        return results
+
+    def _states(self) -> list[tuple[PlannedRun, State]]:
+        return [(run, State.of(run.folder)) for run in self.runs]
+
+    def _report_failed(self) -> None:
+        states = self._states()
+        elsewhere = sum(state.name == "running" for _, state in states)
         if elsewhere:
-            print(f"{len(elsewhere)} of {len(outcomes)} runs are being trained by another process")
-        failed = [(name, state) for name, state in outcomes if state.name not in ("done", "running")]
+            print(f"{elsewhere} of {len(states)} runs are being trained by another process")
+        failed = [(run, state) for run, state in states if state.name not in ("done", "running")]
         if failed:
             _list(failed)
             causes = {_cause(state) for _, state in failed}
             why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
-            sys.exit(f"error: {len(failed)} of {len(outcomes)} runs failed{why}; retry_failed=true tries them again")
+            fail(f"{len(failed)} of {len(states)} runs failed{why}; retry_failed=true tries them again")
+
+    def _report_killed(self) -> None:
+        """List unfinished runs after a worker was killed."""
+        states = self._states()
+        unfinished = [(run, state) for run, state in states if state.name != "done"]
+        _list(unfinished)
+        fail(
+            "a worker process was killed (often out of memory); the launcher stopped the others; "
+            f"{len(unfinished)} of {len(states)} runs are not finished; the same command continues them, "
+            "hydra.launcher.n_jobs=1 one at a time"
+        )
 
 
-def tell_of_broken() -> str:
-    """List what a sweep lacks one of whose processes was killed, and say so in one line."""
-    outcomes = _outcomes()
-    lacking = [(name, state) for name, state in outcomes if state.name != "done"]
-    _list(lacking)
-    return (
-        "a process of the sweep was killed, probably for want of memory, and the launcher stopped the others; "
-        f"{len(lacking)} of {len(outcomes)} runs are not finished; the same command goes on with them, "
-        "hydra.launcher.n_jobs=1 with one at a time"
-    )
-
-
-def _outcomes() -> list[tuple[str, State]]:
-    """Each run of the sweep that this process is at: its folder, or its overrides where it has none, and its state."""
-    if SweepSummary.begun is None:
-        return []
-    loader, overrides = SweepSummary.begun
-    return [_outcome(loader, job) for job in _jobs(loader, overrides)]
-
-
-def _outcome(loader: ConfigLoader, job: list[str]) -> tuple[str, State]:
-    try:
-        folder = _planned(loader, job).folder
-    except Exception as error:
-        return " ".join(job), State("failed", cause=describe(error))
-    state = State.of(folder)
-    return (" ".join(job) if state.name == "missing" else str(folder)), state
-
-
-def _list(runs: list[tuple[str, State]]) -> None:
+def _list(runs: Sequence[tuple[PlannedRun, State]]) -> None:
     sys.stdout.flush()
-    for name, state in runs:
+    for run, state in runs:
+        name = " ".join(run.overrides) if state.name == "missing" else str(run.folder)
         print(f"{state.name}: {name}: {_cause(state)}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Architectures: image to class capsules. Each takes its router as a factory and knows none by name."""
+"""Architectures: images to class capsules, with any router."""
 
 from capsbench.models.capsnet import CapsNet
 from capsbench.models.resnet_capsnet import ResNetCapsNet

@@ -11,20 +11,28 @@ from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, PrimaryCap
 
 
 class CapsNet(nn.Module):
-    """The network of Sabour et al. 2017 (arXiv:1710.09829), fig. 1, for any router.
+    """Classify images by two convolutions and one capsule layer, with any router.
+
+    Source: Sabour et al. 2017 (arXiv:1710.09829), fig. 1.
 
     Args:
         image_shape: (channels, height, width) of the images.
-        num_classes: one class capsule each.
+        num_classes: number of class capsules.
         router: makes the router of the class capsules.
-        filters: of both convolutions' input side; 256 in the paper, 64 in the authors' lighter variant.
-        groups: primary capsules at each place; 32, or 8.
+        filters: output channels of the first convolution; 256 in the paper, 64 in the authors' lighter variant.
+        groups: primary capsules at each place; 32 in the paper, 8 in the lighter variant.
         primary_dim, pose_dim: dimensions of primary and class capsules.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
 
     Raises:
-        ValueError: the image is smaller than 17×17, which leaves the 9×9 convolutions nothing to look at; or
-            weight_init is unknown.
+        ValueError: the image is smaller than 17×17, or weight_init is unknown.
+
+    >>> import torch
+    >>> from capsbench.routing import DynamicRouting
+    >>> net = CapsNet((1, 28, 28), 10, DynamicRouting, filters=64, groups=8)
+    >>> capsules = net(torch.rand(2, 1, 28, 28))  # (batch, channel, height, width)
+    >>> capsules.poses.shape, capsules.activations.shape  # (batch, class, dim) and (batch, class)
+    (torch.Size([2, 10, 16]), torch.Size([2, 10]))
     """
 
     def __init__(
@@ -54,6 +62,6 @@ class CapsNet(nn.Module):
         self.class_capsules = CapsuleLayer(transform, router)
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
-        """Images to class capsules: poses (batch, class, dim), activations (batch, class)."""
+        """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""
         capsules: Capsules = self.class_capsules(self.primary(self.conv(images).relu()))
         return capsules

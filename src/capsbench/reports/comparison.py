@@ -1,53 +1,27 @@
-"""Finished runs, read from their folders and compared: one row per router, mean and deviation over seeds."""
+"""The finished runs of an experiment, sorted into what can be compared."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
+from capsbench.reports.paper import Target, router_title, targets
+from capsbench.reports.protocol import Paper, Protocols, flat, official
+from capsbench.reports.runs import Run, accuracies, load_runs, unfinished
+from capsbench.runs import Result
+from capsbench.runs.identity import changes
 
-from capsbench.reports.paper import Target, flat, official
-from capsbench.runs import RESULT_FILE, Result
-
-PERCENT = 100
-ACCURACIES = ("train/accuracy", "test/accuracy")
 COMPARED_WITH = "fm"
 """The router that the others are compared with."""
 
 
-class OnlySmokeError(ValueError):
-    """Where finished runs are wanted, there are none but smoke runs."""
-
-
 @dataclass(frozen=True)
-class Run:
-    """A finished run and its metrics per epoch."""
-
-    result: Result
-    folder: Path
-
-    def curves(self) -> pd.DataFrame:
-        """Accuracy in training and test after each epoch, counted from 1; NaN where it was not measured.
-
-        An epoch that a limit on steps cut short has no test of its own: the run's last, of the same weights, is its.
-        """
-        frame = pd.DataFrame(list(self.result.history)).set_index("epoch").reindex(columns=list(ACCURACIES))
-        last = frame.index[-1]
-        for name in ACCURACIES:
-            if pd.isna(frame.loc[last, name]):
-                frame.loc[last, name] = self.result.metrics.get(name, math.nan)
-        return frame
-
-
-@dataclass(frozen=True)
-class Line:
-    """Runs that differ in nothing but the seed: a row of a table, a curve of a figure.
+class Condition:
+    """Runs that differ only in the seed: a row of a table, a curve of a figure.
 
     Attributes:
-        router: the name of the choice.
-        title: of the router, for readers.
-        differences: what sets these runs apart, from the paper's where it has them, else from the panel's other runs.
+        router: its name in conf/router.
+        title: the router's, for readers.
+        differences: what sets these runs apart: from the paper's where it has them, else from others of the panel.
         as_in_paper: whether the paper's number may stand beside them.
         runs: one per seed.
     """
@@ -63,99 +37,129 @@ class Line:
         """The router, and in brackets what sets the runs apart."""
         return self.title + (f" [{', '.join(self.differences)}]" if self.differences else "")
 
+    @property
+    def budget(self) -> tuple[int, int, int]:
+        """Epochs, steps and training images of a run."""
+        result = self.runs[0].result
+        return result.epochs, result.steps, result.train_examples
+
 
 @dataclass(frozen=True)
 class Panel:
     """Runs that are comparable: the same data and architecture, their routers side by side.
 
     Attributes:
-        title: "data / architecture"; with the number of training images where the set was cut.
-        data: the title of the set that these runs are about.
+        title: "data / architecture", with the number of training images where the set was cut.
+        data: the title of the data set that these runs are about.
         stand_in: the title of the set that was used in its place, if one was.
-        lines: one per router, or per way of running it; the best first.
+        conditions: the best first.
     """
 
     title: str
     data: str
     stand_in: str | None
-    lines: list[Line]
+    conditions: list[Condition]
 
     @property
-    def routers(self) -> Mapping[str, list[Run]]:
-        """The runs of each line, by its label."""
-        return {line.label: line.runs for line in self.lines}
+    def by_label(self) -> Mapping[str, list[Run]]:
+        """The runs of each condition, by its label."""
+        return {condition.label: condition.runs for condition in self.conditions}
+
+    def fm_like(self, condition: Condition) -> Condition | None:
+        """Find the FM condition that a condition is tested against: as long, and apart in nothing that it is not."""
+        alike = [
+            other
+            for other in self.conditions
+            if other.router == COMPARED_WITH
+            and set(other.differences) <= set(condition.differences)
+            and other.budget == condition.budget
+        ]
+        return max(alike, key=lambda other: len(other.differences), default=None)
 
 
-def load_runs(root: Path) -> list[Run]:
-    """The finished runs below a folder, smoke runs left out, in the order of their paths.
+@dataclass(frozen=True)
+class Comparison:
+    """The finished runs of an experiment, compared.
 
-    Raises:
-        ValueError: there are none; an OnlySmokeError where there are smoke runs.
+    Attributes:
+        name: of the experiment, and of its folder.
+        target: the paper's table or figure of that name, if it is one.
+        panels: what can be compared, in the order of the paper's data sets, then by title.
+        begun: (router, data title) of the runs that were begun and are not finished.
     """
-    folders = sorted(path.parent for path in root.rglob(RESULT_FILE))
-    runs = [Run(Result.load(folder), folder) for folder in folders]
-    whole = [run for run in runs if not run.result.smoke and run.result.epochs > 0]
-    if not whole:
-        kind = OnlySmokeError if runs else ValueError
-        smoke = f" ({len(runs)} smoke runs do not count)" if runs else ""
-        raise kind(f"no finished runs in {root}{smoke}; make some with: capsbench train experiment={root.name}")
-    return whole
+
+    name: str
+    target: Target | None
+    panels: list[Panel]
+    begun: frozenset[tuple[str, str]] = frozenset()
+
+    @classmethod
+    def of(cls, root: Path, protocols: Protocols) -> "Comparison":
+        """Compare the finished runs below an experiment's folder.
+
+        Args:
+            root: the folder; its name is the experiment's.
+            protocols: composes the paper's runs.
+
+        Raises:
+            ValueError: there are none.
+        """
+        target = targets().get(root.name)
+        if target is None:
+            return cls(root.name, None, panels(load_runs(root)))
+        return cls(root.name, target, panels(load_runs(root), Paper(target, protocols)), _begun(root, target))
+
+    @property
+    def title(self) -> str:
+        """For readers."""
+        return self.target.title if self.target else self.name
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [run for condition in self.conditions for run in condition.runs]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Those of all panels."""
+        return [condition for panel in self.panels for condition in panel.conditions]
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What sets every run apart from the paper's."""
+        first, *others = (condition.differences for condition in self.conditions)
+        return tuple(word for word in first if all(word in other for other in others))
+
+    def without_shared(self) -> "Comparison":
+        """Leave out of the labels what sets every run apart: a caption can say it once."""
+        shared = self.shared
+
+        def shortened(condition: Condition) -> Condition:
+            kept = tuple(word for word in condition.differences if word not in shared)
+            return replace(condition, differences=kept)
+
+        return replace(self, panels=[replace(one, conditions=[*map(shortened, one.conditions)]) for one in self.panels])
 
 
-def panels(runs: list[Run], target: Target | None = None) -> list[Panel]:
-    """Sort runs into panels, told from the paper's runs where `target` has them, else from one another.
+def panels(runs: list[Run], paper: Paper | None = None) -> list[Panel]:
+    """Sort runs into panels, the paper's data sets in its order, then by title.
 
-    Panels are in the order of the paper's data sets, then by title.
+    Args:
+        runs: of one experiment.
+        paper: what they repeat; None: runs are told from one another.
     """
     by_title: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _title(run.result)):
         by_title.setdefault(_title(run.result), []).append(run)
-    found = [_panel(title, group, target) for title, group in by_title.items()]
-    order = target.data if target else ()
+    found = [_panel(title, group, paper) for title, group in by_title.items()]
+    order = list(paper.target.data) if paper else []
     return sorted(found, key=lambda panel: order.index(panel.data) if panel.data in order else len(order))
 
 
-def _panel(title: str, runs: list[Run], target: Target | None) -> Panel:
-    result = runs[0].result
-    stand_in = result.data_title if result.stands_in_for else None
-    return Panel(title, official(result), stand_in, _lines(runs, target))
-
-
-def _lines(runs: list[Run], target: Target | None) -> list[Line]:
-    """The runs of a panel by router and by what sets them apart, the best first."""
-    grouped: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
-    for run, words in zip(runs, _told(runs, target), strict=True):
-        grouped.setdefault((run.result.router, words), []).append(run)
-    lines = [
-        Line(
-            router=router,
-            title=target.routers.get(router, router) if target else router,
-            differences=words,
-            as_in_paper=target is not None and target.repeats(found[0].result),
-            runs=found,
-        )
-        for (router, words), found in grouped.items()
-    ]
-    return sorted(lines, key=lambda line: (-accuracies(line.runs).mean(), line.label))
-
-
-def _told(runs: list[Run], target: Target | None) -> list[tuple[str, ...]]:
-    """What sets each run apart: from the paper's, and from others apart from it alike in what that does not tell."""
-    if target is None:
-        return _differences(runs)
-    told = [target.deviations(run.result) for run in runs]
-    kinds: dict[tuple[str, ...], list[int]] = {}
-    for number, words in enumerate(told):
-        kinds.setdefault(words, []).append(number)
-    for numbers in kinds.values():
-        for number, words in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
-            told[number] += words
-    return told
-
-
-def accuracies(runs: list[Run]) -> pd.Series:
-    """Test accuracy of each run after its last epoch, in percent."""
-    return PERCENT * pd.Series([run.result.metrics["test/accuracy"] for run in runs], dtype=float)
+def _begun(root: Path, target: Target) -> frozenset[tuple[str, str]]:
+    titles = {data: title for title, data in target.data.items()}
+    places = [folder.path.relative_to(root).parts for folder in unfinished(root)]  # data, architecture, router, seed
+    return frozenset((place[2], titles[place[0]]) for place in places if len(place) == 4 and place[0] in titles)
 
 
 def _title(result: Result) -> str:
@@ -163,15 +167,51 @@ def _title(result: Result) -> str:
     return f"{result.data_title}{part} / {result.arch}"
 
 
+def _panel(title: str, runs: list[Run], paper: Paper | None) -> Panel:
+    result = runs[0].result
+    stand_in = result.data_title if result.stands_in_for else None
+    grouped: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
+    for run, words in zip(runs, _all_differences(runs, paper), strict=True):
+        grouped.setdefault((run.result.router, words), []).append(run)
+    conditions = [
+        _condition(words, found, paper is not None and paper.repeats(found[0].result))
+        for (_, words), found in grouped.items()
+    ]
+    conditions.sort(key=lambda condition: (-accuracies(condition.runs).mean(), condition.label))
+    return Panel(title, official(result), stand_in, conditions)
+
+
+def _condition(differences: tuple[str, ...], runs: list[Run], as_in_paper: bool) -> Condition:
+    result = runs[0].result
+    iterations = result.settings.get("router", {}).get("iterations")
+    title = router_title(result.router, iterations)
+    told = f"router.iterations={iterations}" if title.endswith(f" ({iterations})") else None
+    return Condition(result.router, title, tuple(word for word in differences if word != told), as_in_paper, runs)
+
+
+def _all_differences(runs: list[Run], paper: Paper | None) -> list[tuple[str, ...]]:
+    """Name each run's differences from the paper's protocol, then from its otherwise equal neighbours."""
+    if paper is None:
+        return _differences(runs)
+    words = [paper.deviations(run.result) for run in runs]
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, told in enumerate(words):
+        alike.setdefault(told, []).append(number)
+    for numbers in alike.values():
+        for number, more in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
+            words[number] += more
+    return words
+
+
 def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
-    """What tells each run from the others beside router and seed: "loss=spread", "router.iterations=1", or nothing.
+    """Name what sets each run apart from the others, beside router and seed: "loss=spread", "arch.vote_gain=0.25".
 
     A part of the configuration that was chosen by name is told by that name, and by single settings only where they
-    differ under one name; so what routers have of their own is told only where one router was run in several ways.
+    differ under one name. A router's own settings are therefore told only where it was run in several ways.
     """
     described = [_describe(run.result) for run in runs]
-    keys = sorted({key for settings in described for key in settings})
-    varying = [key for key in keys if len({settings.get(key) for settings in described}) > 1]
+    changed = sorted({key for run in runs for key in (*flat(changes(run.result.settings)), *run.result.choices)})
+    varying = [key for key in changed if len({settings.get(key) for settings in described}) > 1]
     told: list[list[str]] = [[] for _ in described]
     for key in varying:
         part = key.partition(".")[0]
@@ -186,13 +226,7 @@ def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
     return [tuple(words) for words in told]
 
 
-def unfinished(root: Path) -> list[Path]:
-    """Folders below `root` whose run was begun and has no result: failed, stopped, or still going."""
-    begun = {path.parent for path in root.rglob("config.yaml")}
-    return sorted(folder for folder in begun if not (folder / RESULT_FILE).exists())
-
-
 def _describe(result: Result) -> dict[str, str]:
-    """Every setting that is not the seed as text, by its dotted name; a part's own name is the choice made for it."""
+    """Every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
     settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
     return settings | {part: name for part, name in result.choices.items() if part != "logger"}

@@ -10,10 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capsbench.reports.comparison import PERCENT, Panel, Run
+from capsbench.data.files import written_atomically
+from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below
+from capsbench.reports.formats import NOTHING
+from capsbench.reports.runs import PERCENT, Run
+from capsbench.runs import RunFolder
 
-EQUIVARIANCE_FILE = "equivariance.json"
 UNITS = {
     "rotation": "Rotation °",
     "shear": "Shear",
@@ -31,22 +34,22 @@ PREDICTORS = {
 
 
 def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
-    """What `capsbench analyze equivariance` left in the folders of a panel's runs, by router, where it was run."""
+    """Read what `capsbench analyze equivariance` measured of a panel's runs, by label."""
     found = {}
     for router, runs in in_order(panel):
-        read = [json.loads((run.folder / EQUIVARIANCE_FILE).read_text()) for run in runs if is_analysed(run)]
+        read = [json.loads(RunFolder(run.folder).equivariance.read_text()) for run in runs if is_analysed(run)]
         if read:
             found[router] = read
     return found
 
 
 def is_analysed(run: Run) -> bool:
-    """Whether a run's equivariance has been measured."""
-    return (run.folder / EQUIVARIANCE_FILE).is_file()
+    """Tell whether a run's equivariance has been measured."""
+    return RunFolder(run.folder).equivariance.is_file()
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
-    """R² of each parameter for each router and predictor: with one seed and its interval, else mean ± deviation."""
+    """Tabulate R² of each parameter, router and predictor: one seed's interval, or mean ± deviation over several."""
     rows = []
     for router, seeds in analysed(panel).items():
         for predictor, name in PREDICTORS.items():
@@ -60,7 +63,7 @@ def equivariance_table(panel: Panel) -> pd.DataFrame:
 
 def _cell(found: list[dict[str, float]]) -> str:
     if not found:
-        return "–"
+        return NOTHING
     values = pd.Series([r["value"] for r in found])
     if len(values) == 1:
         return f"{values[0]:.2f} [{found[0]['low']:.2f}, {found[0]['high']:.2f}]"
@@ -68,7 +71,7 @@ def _cell(found: list[dict[str, float]]) -> str:
 
 
 def invariance_table(panel: Panel) -> pd.DataFrame:
-    """Areas under the curves of each router: mean accuracy over the range in percent / mean change of activation."""
+    """Tabulate the areas under each router's curves: mean accuracy in percent / mean change of activation."""
     rows = []
     for router, seeds in analysed(panel).items():
         row = {"Router": router, "Seeds": str(len(seeds))}
@@ -81,7 +84,7 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
 
 
 def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
-    """R² from the winning pose, one map per class, as bars for each parameter; the other predictors as marks.
+    """Draw R² from the winning pose, one map per class, as bars for each parameter; other predictors as marks.
 
     `palette` has a colour for each label.
     """
@@ -112,7 +115,7 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
 
 
 def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
-    """Accuracy, and change of the winning activation, along each parameter alone; mean over seeds.
+    """Draw accuracy and the change of the winning activation along each parameter alone, as means over seeds.
 
     `palette` has a colour for each label.
     """
@@ -121,8 +124,8 @@ def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
     for router, seeds in analysed(panel).items():
         for (above, below), (parameter, title) in zip(grid.T, UNITS.items(), strict=True):
             curves = [s["invariance"][parameter] for s in seeds]
-            _line(above, curves, "accuracy", router, palette[router])
-            _line(below, curves, "activation_change", router, palette[router])
+            _curve(above, curves, "accuracy", router, palette[router])
+            _curve(below, curves, "activation_change", router, palette[router])
             below.set_xlabel(title)
     grid[0, 0].set_ylabel("Accuracy %")
     grid[1, 0].set_ylabel("Winning activation, change %")
@@ -137,12 +140,13 @@ def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
     for number, panel in enumerate([panel for panel in panels if analysed(panel)]):
         for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
             path = folder / (f"{kind}-{number + 1}.png" if number else f"{kind}.png")
-            draw(panel, colors([panel])).savefig(path, dpi=120)
+            with written_atomically(path) as temporary:
+                draw(panel, colors([panel])).savefig(temporary, format="png", dpi=120)
             paths.append(path)
     return paths
 
 
-def _line(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:
+def _curve(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:
     means = PERCENT * np.mean([curve[name] for curve in curves], axis=0)
     ax.plot(curves[0]["values"], means, color=color, label=f"{router} (n={len(curves)})")
     ax.grid(alpha=0.3)

@@ -11,7 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from capsbench.reports.comparison import ACCURACIES, COMPARED_WITH, PERCENT, Line, Panel, Run
+from capsbench.data.files import written_atomically
+from capsbench.reports.comparison import COMPARED_WITH, Condition, Panel
+from capsbench.reports.runs import ACCURACIES, PERCENT, Run
 
 HANDLE_INCHES, LETTER_INCHES, ROW_INCHES = 0.6, 0.085, 0.22
 """Of a legend at matplotlib's usual size of letters."""
@@ -20,31 +22,32 @@ CURVES = dict(zip(ACCURACIES, ("Training accuracy", "Test accuracy"), strict=Tru
 
 
 def colors(panels: list[Panel]) -> dict[str, str]:
-    """A colour (#rrggbb) for each label, the same in all these panels."""
+    """Give each label a colour (#rrggbb), the same in all these panels."""
     palette = matplotlib.color_sequences["tab10"]
-    labels = dict.fromkeys(line.label for line in _fm_first([line for panel in panels for line in panel.lines]))
+    conditions = _fm_first([condition for panel in panels for condition in panel.conditions])
+    labels = dict.fromkeys(condition.label for condition in conditions)
     return {label: to_hex(palette[number % len(palette)]) for number, label in enumerate(labels)}
 
 
 def in_order(panel: Panel) -> list[tuple[str, list[Run]]]:
-    """A panel's labels and runs in the order of legends: FM first, then by name."""
-    return [(line.label, line.runs) for line in _fm_first(panel.lines)]
+    """List a panel's labels and runs in the order of legends: FM first, then by name."""
+    return [(condition.label, condition.runs) for condition in _fm_first(panel.conditions)]
 
 
-def _fm_first(lines: list[Line]) -> list[Line]:
-    return sorted(lines, key=lambda line: (line.router != COMPARED_WITH, line.label.lower()))
+def _fm_first(conditions: list[Condition]) -> list[Condition]:
+    return sorted(conditions, key=lambda condition: (condition.router != COMPARED_WITH, condition.label.lower()))
 
 
 def seeds_per_epoch(runs: list[Run], metric: str) -> pd.DataFrame:
-    """A metric of each run (a column) at each epoch that all of them have measured it in (the index), in percent."""
+    """Tabulate a metric in percent, a column per run, for the epochs in which all runs measured it."""
     return PERCENT * pd.concat([run.curves()[metric] for run in runs], axis=1).dropna()
 
 
 def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
-    """Accuracy per epoch, training beside test, a row for each panel.
+    """Draw accuracy per epoch, training beside test, a row for each panel.
 
-    The line is the mean over seeds, the band reaches from the lowest seed to the highest; where accuracy was measured
-    once, a point and a bar.
+    The curve is the mean over seeds, its band reaches from the lowest seed to the highest. An accuracy that was
+    measured once is a point with a bar.
     """
     figure = Figure(figsize=(10, 0.3 + 3.4 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
@@ -70,7 +73,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """A legend of labels and their handles below the axes, in as many columns as fit; the figure grows by its rows."""
+    """Put a legend below the axes, in as many columns as fit; the figure grows by its rows."""
     widest = HANDLE_INCHES + LETTER_INCHES * max(map(len, handles), default=0)
     columns = max(1, min(3, int(figure.get_figwidth() / widest)))
     figure.set_figheight(figure.get_figheight() + ROW_INCHES * -(-len(handles) // columns))
@@ -78,12 +81,12 @@ def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
 
 
 def label_of(label: str, runs: list[Run]) -> str:
-    """A line's name with its number of seeds."""
+    """Add the number of seeds to a label."""
     return f"{label} (n={len(runs)})"
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element, its background left to the page."""
+    """Write a figure as an <svg> element with a transparent background."""
     buffer = io.StringIO()
     _save_svg(figure, buffer, transparent=True)
     text = buffer.getvalue()
@@ -93,11 +96,13 @@ def to_svg(figure: Figure) -> str:
 def write_curves(panels: list[Panel], folder: Path) -> None:
     """Write curves.svg and curves.png into a folder."""
     figure = training_curves(panels, colors(panels))
-    _save_svg(figure, folder / "curves.svg")
-    figure.savefig(folder / "curves.png", dpi=150)
+    with written_atomically(folder / "curves.svg") as path:
+        _save_svg(figure, path)
+    with written_atomically(folder / "curves.png") as path:
+        figure.savefig(path, format="png", dpi=150)
 
 
 def _save_svg(figure: Figure, target: Path | io.StringIO, *, transparent: bool = False) -> None:
-    """Without date and random ids: the same figure is the same file, and a published one changes with its numbers."""
+    """Save without date and random ids, so that a published file changes only with its numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "capsbench"}):
         figure.savefig(target, format="svg", metadata={"Date": None}, transparent=transparent)

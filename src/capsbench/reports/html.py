@@ -1,11 +1,13 @@
-"""The report as one HTML page that needs nothing from elsewhere, and is told by its policy to ask for nothing."""
+"""The report as one self-contained HTML page, whose content security policy forbids every request."""
 
 import base64
 from pathlib import Path
 
 import jinja2
 
-from capsbench.reports.comparison import Panel, Run
+from capsbench.data.files import written_atomically
+from capsbench.reports.cells import cells
+from capsbench.reports.comparison import Comparison, Panel
 from capsbench.reports.equivariance import (
     analysed,
     equivariance_figure,
@@ -16,21 +18,21 @@ from capsbench.reports.equivariance import (
 from capsbench.reports.figures import colors, in_order, label_of, to_svg, training_curves
 from capsbench.reports.formats import narrow, to_html
 from capsbench.reports.interactive import curves, plotly_source
-from capsbench.reports.tables import Comparison, cells
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.reports.runs import Run
+from capsbench.runs import RunFolder
 
 
 def write_page(path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True) -> None:
-    """Write tables, training curves, pictures, machines and versions of these experiments to the page `path`.
+    """Write a page with the tables, training curves, pictures, machines and versions of these experiments.
 
-    Runs that `capsbench analyze equivariance` has looked into are compared in that too.
+    Equivariance and invariance are compared where `capsbench analyze equivariance` has measured them.
 
     Args:
         path: of the page.
         title: its heading.
         comparisons: one section each.
-        interactive: whether curves answer to a pointer; that takes plotly.js, which makes any page 5 MB. A reader
-            without JavaScript sees the same curves as pictures.
+        interactive: whether curves answer to a pointer, which takes plotly.js and makes any page 5 MB; without
+            JavaScript a reader sees the same curves as pictures.
     """
     loader = jinja2.PackageLoader("capsbench.reports", package_path="")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("report.html.jinja")
@@ -47,7 +49,8 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
         versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
         commits=sorted({run.result.git_commit or "unknown" for run in runs}),
     )
-    path.write_text(page, encoding="utf-8")
+    with written_atomically(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _experiment(comparison: Comparison, interactive: bool) -> dict[str, object]:
@@ -68,13 +71,13 @@ def _experiment(comparison: Comparison, interactive: bool) -> dict[str, object]:
 
 
 def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[str, object]:
-    """What the page shows of a panel: finished pieces of HTML, and pictures as data."""
+    """What the page shows of a panel: pieces of HTML, and pictures as data."""
     section: dict[str, object] = {
         "title": panel.title,
         "curves": to_svg(training_curves([panel], palette)),
         "plots": curves(panel, palette, name) if name else [],
         "buttons": [(label, label_of(label, runs), palette[label]) for label, runs in in_order(panel)],
-        "pictures": {router: pictures for router, runs in panel.routers.items() if (pictures := _pictures(runs[0]))},
+        "pictures": {router: pictures for router, runs in panel.by_label.items() if (pictures := _pictures(runs[0]))},
     }
     if analysed(panel):
         section |= {
@@ -88,7 +91,8 @@ def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[st
 
 def _pictures(run: Run) -> dict[str, str]:
     """The run's pictures as data URIs, by name; reconstructions first."""
-    paths = sorted((run.folder / PICTURES).glob("*.png"), key=lambda path: (path.stem != "reconstructions", path.stem))
+    pictures = RunFolder(run.folder).pictures.glob("*.png")
+    paths = sorted(pictures, key=lambda path: (path.stem != "reconstructions", path.stem))
     return {
         path.stem.replace("_", " "): "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in paths

@@ -1,31 +1,32 @@
-"""The training curves as figures that answer to a pointer, drawn in the page by plotly."""
+"""Interactive training curves, drawn in the page by plotly."""
 
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from capsbench.reports.comparison import Panel, Run
+from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import CURVES, in_order, seeds_per_epoch
+from capsbench.reports.runs import Run
 
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False}
 
 
 def plotly_source() -> str:
-    """plotly.js, to be put into a page once, before its first figure."""
+    """Return plotly.js, which a page needs once, before its first figure."""
     return get_plotlyjs()
 
 
 def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
-    """Accuracy per epoch, in training and in test: one <div> each, to be placed beside or below one another.
+    """Draw accuracy per epoch in training and in test, as one <div> each.
 
-    A line and its band have the line's label as their legend group, by which the page's buttons show and hide them;
-    the page also sets the colours of text and grid.
+    The label of a curve and its band is their legend group, by which the page's buttons show and hide them. The page
+    sets the colours of text and grid.
 
     Args:
-        panel: whose lines are drawn.
+        panel: its conditions are drawn.
         palette: a colour for each label.
-        name: what the ids of the elements begin with; unique in the page.
+        name: a prefix of the elements' ids, unique in the page.
     """
     figures = [_figure(panel, metric, title, palette) for metric, title in CURVES.items()]
     heights = [height for figure in figures for trace in figure.data for height in trace.y]
@@ -60,7 +61,7 @@ def _figure(panel: Panel, metric: str, title: str, palette: Mapping[str, str]) -
 
 
 def _traces(label: str, runs: list[Run], metric: str, color: str) -> list[go.Scatter]:
-    """The band over seeds, then the mean over it; what is hovered over tells the mean and the band."""
+    """The band over seeds, and the mean over it; hovering shows both."""
     seeds = seeds_per_epoch(runs, metric)
     epochs, low, high = seeds.index.tolist(), seeds.min(axis=1), seeds.max(axis=1)
     band = go.Scatter(

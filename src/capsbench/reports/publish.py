@@ -1,37 +1,38 @@
-"""Small results that are committed: outputs/published, and the README's tables, which are made from it."""
+"""Reports beside the runs, and copies of small results to be committed: outputs/published."""
 
-import re
 import shutil
 from pathlib import Path
 
-from capsbench.reports.benchmarks import benchmark_markdown
-from capsbench.reports.equivariance import EQUIVARIANCE_FILE, equivariance_table, write_equivariance
+from capsbench.data.files import written_atomically
+from capsbench.reports.cells import cells, numbers
+from capsbench.reports.comparison import Comparison
+from capsbench.reports.equivariance import write_equivariance
 from capsbench.reports.figures import write_curves
-from capsbench.reports.formats import to_markdown, write_table
+from capsbench.reports.formats import to_latex, to_markdown
 from capsbench.reports.html import write_page
-from capsbench.reports.tables import Comparison, cells
-from capsbench.runs import RESULT_FILE
-from capsbench.runs.train_and_test import PICTURES
+from capsbench.reports.protocol import Protocols
+from capsbench.reports.runs import unfinished
+from capsbench.runs import RunFolder, finished_runs
 
 PUBLISHED = "published"
-BENCHMARKS = "benchmarks"
-EQUIVARIANCE = "equivariance"
 REPORT = "report"
 PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
-"""What a file may have that is to be committed."""
-
-KEPT = (RESULT_FILE, EQUIVARIANCE_FILE, f"{PICTURES}/reconstructions.png")
-BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w/-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+"""The largest file that is committed."""
 
 
-def write_report(root: Path, *, interactive: bool = True) -> Comparison:
+def write_report(root: Path, protocols: Protocols, *, interactive: bool = True) -> Comparison:
     """Compare the finished runs below an experiment's folder; write tables and figures to report/, and report.html.
+
+    Args:
+        root: the folder.
+        protocols: composes the paper's runs.
+        interactive: whether the page's curves answer to a pointer, which makes it 5 MB.
 
     Raises:
         ValueError: there are no finished runs.
     """
-    comparison = Comparison.of(root)
+    comparison = Comparison.of(root, protocols)
     write_table(comparison, root / REPORT)
     write_curves(comparison.panels, root / REPORT)
     write_equivariance(comparison.panels, root / REPORT)
@@ -39,74 +40,61 @@ def write_report(root: Path, *, interactive: bool = True) -> Comparison:
     return comparison
 
 
+def write_table(comparison: Comparison, folder: Path) -> None:
+    """Write table.md, table.tex and table.csv into a folder, which is made if it does not exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = cells(comparison)
+    texts = {
+        "md": to_markdown(shown),
+        "tex": to_latex(shown, comparison.title),
+        "csv": numbers(comparison).to_csv(index=False),
+    }
+    for ending, text in texts.items():
+        with written_atomically(folder / f"table.{ending}") as path:
+            path.write_text(text, encoding="utf-8")
+
+
 def experiments(outputs: Path) -> list[str]:
-    """The experiments below `outputs` that have a finished run."""
-    folders = (path.parent for path in sorted(outputs.glob(f"*/**/{RESULT_FILE}")))
-    names = dict.fromkeys(folder.relative_to(outputs).parts[0] for folder in folders)
+    """List the experiments below `outputs` that have a finished run."""
+    names = dict.fromkeys(folder.path.relative_to(outputs).parts[0] for folder in finished_runs(outputs))
     return [name for name in names if name != PUBLISHED]
 
 
-def publish(comparison: Comparison, root: Path, outputs: Path) -> Path:
-    """Copy what is small of an experiment's finished runs to outputs/published, and write the report on it there.
+def publish(comparison: Comparison, root: Path, outputs: Path, protocols: Protocols) -> Path:
+    """Copy the small files of an experiment's runs to outputs/published, and write a report on them there.
 
-    Runs that were published before stay or, if they are the same run, are replaced; so runs from several machines
-    come together.
+    Runs that were published before stay, or are replaced by the same run; so the runs of several machines add up. Of a
+    run that failed the cause is kept, until it succeeds.
 
     Args:
         comparison: of the runs.
         root: their experiment's folder.
         outputs: where published/ is.
+        protocols: composes the paper's runs.
 
     Returns:
         The folder published/EXPERIMENT.
 
     Raises:
-        ValueError: a file would be too large to commit.
+        ValueError: a file is too large to commit.
     """
     published = outputs / PUBLISHED / comparison.name
     for run in comparison.runs:
-        for name in KEPT:
-            source = run.folder / name
+        folder = RunFolder(run.folder)
+        for source in (folder.result, folder.equivariance, folder.pictures / "reconstructions.png"):
             if source.is_file():
-                target = published / run.folder.relative_to(root) / name
+                target = published / source.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-    write_report(published, interactive=False)
+        RunFolder(published / run.folder.relative_to(root)).failure.unlink(missing_ok=True)
+    for folder in unfinished(root):
+        if folder.cause_of_failure is not None:
+            failure = RunFolder(published / folder.path.relative_to(root)).failure
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
+    write_report(published, protocols, interactive=False)
     for path in sorted(published.rglob("*")):
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size / 2**20
             raise ValueError(f"{path} has {size:.1f} MiB, a published file has at most {MAX_BYTES / 2**20:.0f}")
     return published
-
-
-def filled(text: str, published: Path) -> str:
-    """A text with the tables of published experiments between its markers, made from the runs published.
-
-    A marker is a line `<!-- table: EXPERIMENT -->`, `<!-- table: EXPERIMENT/equivariance -->` or
-    `<!-- table: benchmarks/NAME -->`; what follows it up to `<!-- end -->` is replaced.
-
-    Raises:
-        ValueError: a marker names what has not been published.
-    """
-    return BLOCK.sub(lambda found: f"{found['begin']}\n{_table(published / found['name'])}\n{found['end']}", text)
-
-
-def _table(place: Path) -> str:
-    if place.parent.name == BENCHMARKS:
-        path = place.with_name(f"{place.name}.json")
-        if not path.is_file():
-            command = f"capsbench benchmark {place.name} output_dir={place.parents[1]}"
-            raise ValueError(f"{path} is not there; publish it first: {command}")
-        return benchmark_markdown(path)
-    folder = place.parent if place.name == EQUIVARIANCE else place
-    if not folder.is_dir():
-        raise ValueError(
-            f"{folder} is not there; publish it first: capsbench report experiment={folder.name} publish=true"
-        )
-    comparison = Comparison.of(folder)
-    if place.name != EQUIVARIANCE:
-        return to_markdown(cells(comparison))
-    tables = [table for panel in comparison.panels if not (table := equivariance_table(panel)).empty]
-    if not tables:
-        raise ValueError(f"no run in {folder} was analysed; do it first: capsbench analyze equivariance run=DIR")
-    return "\n\n".join(to_markdown(table) for table in tables)

@@ -1,11 +1,12 @@
-"""Routing: votes of child capsules to parent capsules. One router per file, nothing but torch."""
+"""Routing: votes of child capsules to parent capsules. One router per file; needs torch and jaxtyping only."""
 
-from capsbench.routing.base import Capsules, NonFiniteError, Router
+from capsbench.routing.base import Capsules, NonFiniteError, Router, RouterFactory, make_router
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
 from capsbench.routing.fm import FMAgreement
 from capsbench.routing.functional import l2_normalize, squash, squashed_norm
-from capsbench.routing.votes import LazyVotes, sum_over_children
+from capsbench.routing.kernels import sum_over_children, vote_sums
+from capsbench.routing.votes import LazyVotes
 
 __all__ = [
     "Capsules",
@@ -15,8 +16,11 @@ __all__ = [
     "LazyVotes",
     "NonFiniteError",
     "Router",
+    "RouterFactory",
     "l2_normalize",
+    "make_router",
     "squash",
     "squashed_norm",
     "sum_over_children",
+    "vote_sums",
 ]

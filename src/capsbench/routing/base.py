@@ -1,19 +1,22 @@
-"""What a router takes and returns."""
+"""What a router takes and returns, and how a network makes one."""
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.votes import LazyVotes
+from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
 
 
 class Capsules(NamedTuple):
-    """A layer of capsules: what each one saw (its pose) and how sure it is that it is there (its activation)."""
+    """A layer's capsules: a pose says how an entity looks, an activation how likely it is there."""
 
     poses: Float[Tensor, "batch capsules dim"]
     activations: Float[Tensor, "batch capsules"]
@@ -24,25 +27,32 @@ class NonFiniteError(ValueError):
 
 
 class Router(nn.Module, ABC):
-    """Turns the votes of child capsules into parent capsules.
+    """Turn the votes of child capsules into parent capsules.
 
-    A subclass implements `route`; this class checks the input and keeps the arithmetic in float32 (float64 input stays
-    float64) even under autocast, because sums over thousands of votes lose too much in 16 bits.
+    A subclass implements `route`. This class checks the input, and computes in float32 even under autocast (float64
+    stays float64): sums over thousands of votes lose too many digits in 16 bits.
 
     Args:
-        implementation: of the capsule layer around the router. "plain" forms all votes, normalises them, routes them;
-            "fused" never holds all votes (`LazyVotes`), to the same results; "auto" takes what is faster.
+        implementation: how the capsule layer around the router computes votes. "plain" stores all votes; "fused" never
+            does (see `LazyVotes`) and gives the same results; "auto" takes the faster one.
 
     Raises:
-        ValueError: implementation is none of these, or it is "fused" and the router cannot.
+        ValueError: implementation is none of these, or is "fused" and the router does not take lazy votes.
+
+    >>> class Mean(Router):
+    ...     def route(self, votes, activations):
+    ...         poses = votes.mean(dim=1)
+    ...         return Capsules(poses, poses.norm(dim=-1))
+    >>> Mean()(torch.ones(1, 7, 3, 4)).activations  # votes (batch, child, parent, dim)
+    tensor([[2., 2., 2.]])
     """
 
     default_vote_gain: ClassVar[float] = 1.0
-    """The gain that batch-normalised votes start with when the layer is not told one (`CapsuleLayer.vote_gain`)."""
+    """The initial gain γ of batch-normalised votes, unless the layer sets one (`CapsuleLayer.vote_gain`)."""
 
     takes_lazy_votes: ClassVar[bool] = False
-    """Whether `route` looks at votes through `sum_over_children` only, so that they can be factored. A subclass that
-    overrides `route` says so anew."""
+    """Whether `route` also works with `LazyVotes`, which it may use through `sum_over_children`, `vote_sums` and `sum`
+    only. A subclass that overrides `route` has to declare it again."""
 
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
@@ -61,43 +71,89 @@ class Router(nn.Module, ABC):
         """Route votes to parents.
 
         Args:
-            votes: (batch, child, parent, dim), what each child predicts for each parent's pose; or their factors, if
-                the router takes them.
-            activations: (batch, child), how active each child is; routers that do not weigh children ignore it.
+            votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
+            activations: (batch, child), how active each child is; some routers ignore it.
 
         Returns:
             Parent poses (batch, parent, dim) and activations (batch, parent).
 
         Raises:
             ValueError: votes or activations have the wrong shape, or votes are not floating point.
-            NonFiniteError: the parents come out NaN or infinite. Checked on the CPU only: elsewhere reading the answer
-                would stall the device at every layer, and `capsbench.training.NaNGuard` watches the run instead.
+            NonFiniteError: parents are NaN or infinite. Checked on the CPU only: reading a number from another device
+                would stall it at every layer, so `capsbench.training.NaNGuard` checks there.
         """
-        _check_shapes(votes, activations)
-        some = votes if isinstance(votes, Tensor) else votes.weight
-        with torch.autocast(some.device.type, enabled=False):
-            dtype = torch.promote_types(some.dtype, torch.float32)
+        _check_input(votes, activations)
+        with torch.autocast(votes.device.type, enabled=False):
+            dtype = torch.promote_types(votes.dtype, torch.float32)
             votes = votes.to(dtype)
             parents = self.route(votes, None if activations is None else activations.to(dtype))
-        if some.device.type == "cpu" and not torch.compiler.is_compiling():
+        if votes.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents
 
     @abstractmethod
-    def route(
-        self,
-        votes: Any,
-        activations: Float[Tensor, "batch child"] | None,
-    ) -> Capsules:
-        """The routing algorithm itself, on checked input: votes (batch, child, parent, dim), or their factors."""
+    def route(self, votes: Any, activations: Float[Tensor, "batch child"] | None) -> Capsules:
+        """Compute the parents from checked input.
+
+        Args:
+            votes: (batch, child, parent, dim); `LazyVotes` too if `takes_lazy_votes`.
+            activations: (batch, child), or None.
+        """
 
 
-def _check_shapes(votes: Tensor | LazyVotes, activations: Tensor | None) -> None:
+RouterFactory = Callable[..., Router]
+"""Makes the router of a capsule layer: a router class, or `functools.partial` of one."""
+
+
+def make_router(
+    factory: RouterFactory, *, num_children: int, num_parents: int, pose_dim: int, feeds_capsules: bool
+) -> Router:
+    """Make a router for its place in a network.
+
+    A router names in its constructor what it has to know of its place, and gets only that. So no layer knows a router.
+
+    Args:
+        factory: makes the router.
+        num_children, num_parents: capsules below and above the router.
+        pose_dim: dimensions of a vote.
+        feeds_capsules: whether another capsule layer reads the parents.
+
+    Raises:
+        ValueError: the factory sets one of these itself.
+
+    >>> from capsbench.routing import EMRouting, FMAgreement
+    >>> place = {"num_children": 7, "num_parents": 3, "pose_dim": 16, "feeds_capsules": True}
+    >>> make_router(functools.partial(EMRouting, iterations=2), **place)
+    EMRouting(num_parents=3, iterations=2)
+    >>> make_router(FMAgreement, **place)
+    FMAgreement(scale=0.5, normalize_votes=True, normalize_pose=False)
+    """
+    place = {
+        "num_children": num_children,
+        "num_parents": num_parents,
+        "pose_dim": pose_dim,
+        "feeds_capsules": feeds_capsules,
+    }
+    for name in place:
+        if isinstance(factory, functools.partial) and name in factory.keywords:
+            raise ValueError(f"router.{name} follows from the router's place in the network; leave it out")
+    wanted = inspect.signature(factory).parameters
+    return factory(**{name: value for name, value in place.items() if name in wanted})
+
+
+def check_iterations(iterations: int) -> int:
+    """Return `iterations` if it is a valid number of routing iterations, else raise ValueError."""
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"router.iterations must be an integer of at least 1, got {iterations!r}")
+    return iterations
+
+
+def _check_input(votes: Tensor | LazyVotes, activations: Tensor | None) -> None:
     if len(votes.shape) != 4 or 0 in votes.shape[1:]:
         raise ValueError(
             f"votes must have the shape (batch, child, parent, dim) with no empty axis, got {tuple(votes.shape)}"
         )
-    if isinstance(votes, Tensor) and not votes.is_floating_point():
+    if not votes.dtype.is_floating_point:
         raise ValueError(f"votes must be floating point, got {votes.dtype}")
     if activations is not None and activations.shape != votes.shape[:2]:
         raise ValueError(
@@ -105,13 +161,13 @@ def _check_shapes(votes: Tensor | LazyVotes, activations: Tensor | None) -> None
         )
 
 
-def _check_finite(parents: Capsules, votes: Tensor | LazyVotes) -> None:
-    # Summing is the cheapest look at every element: NaN and infinity both survive it.
+def _check_finite(parents: Capsules, votes: Votes) -> None:
+    # The sum is NaN or infinite if any element is, and costs least.
     if torch.isfinite(parents.poses.sum() + parents.activations.sum()):
         return
     if all(torch.isfinite(part).all() for part in parents):
         return
-    if not isinstance(votes, Tensor):
+    if isinstance(votes, LazyVotes):
         votes = votes.materialize()
     bad = int((~torch.isfinite(votes)).sum())
     cause = (
@@ -120,10 +176,3 @@ def _check_finite(parents: Capsules, votes: Tensor | LazyVotes) -> None:
         else f"finite votes (largest magnitude {votes.abs().max():.3g}) overflowed"
     )
     raise NonFiniteError(f"routing gave parents that are not finite: {cause}")
-
-
-def check_iterations(iterations: int) -> int:
-    """Return `iterations` if it is a valid number of routing iterations, else raise ValueError."""
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"router.iterations must be an integer of at least 1, got {iterations!r}")
-    return iterations

@@ -6,27 +6,38 @@ from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.functional import softmax_over_parents, squash, squashed_norm, weighted_sum
-from capsbench.routing.votes import LazyVotes, sum_over_children
+from capsbench.routing.kernels import sum_over_children
+from capsbench.routing.votes import Votes
 
 
 class DynamicRouting(Router):
-    """Procedure 1 of Sabour et al. 2017, "Dynamic Routing Between Capsules" (arXiv:1710.09829).
+    """Route by agreement: children send more of themselves to the parents that agree with their votes.
 
-    With one iteration the coupling is uniform, Σû/J: no agreement is in it, which makes it the control of every
-    comparison. The activation of a parent is the length of its pose.
+    One iteration gives every parent Σ û/J. No agreement enters it, so it is the control of every comparison. The
+    activation of a parent is the length of its pose.
+
+    Source: Procedure 1 of Sabour et al. 2017, "Dynamic Routing Between Capsules" (arXiv:1710.09829).
 
     Args:
         iterations: how often coupling coefficients are computed, at least 1.
-        detach: let the gradient flow through the last iteration only (a common variant; off in the paper's code).
+        detach: let gradients flow through the last iteration only: a common variant, which the authors' code does not
+            use.
         implementation: see `Router`.
 
     Raises:
-        ValueError: iterations below 1.
+        ValueError: iterations is not an integer of at least 1.
+
+    >>> votes = torch.randn(2, 7, 3, 16)  # (batch, child, parent, dim)
+    >>> poses, activations = DynamicRouting(iterations=3)(votes)
+    >>> poses.shape, activations.shape  # (batch, parent, dim) and (batch, parent)
+    (torch.Size([2, 3, 16]), torch.Size([2, 3]))
+    >>> torch.allclose(activations, poses.norm(dim=-1))
+    True
     """
 
     default_vote_gain = 0.25
-    """Votes of unit variance saturate squash before anything has agreed, and dynamic routing then learns nothing for a
-    long time; a quarter of that trains."""
+    """Votes of unit variance saturate squash before any parents agree, and the network learns nothing for a long time.
+    With a quarter of that it learns."""
 
     takes_lazy_votes = True
 
@@ -35,28 +46,27 @@ class DynamicRouting(Router):
         self.iterations = check_iterations(iterations)
         self.detach = detach
 
-    def route(
-        self,
-        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
-        activations: Float[Tensor, "batch child"] | None = None,
-    ) -> Capsules:
-        s = votes.sum(dim=1) / votes.shape[2]  # zero logits: every coupling coefficient is 1/J
-        parents_so_far = torch.zeros_like(s)
+    def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
+        """Compute Procedure 1; child activations are ignored.
+
+        Each iteration adds ⟨û, v⟩ to the logits b, so b is the product of û with the sum of all v so far. Only that sum
+        is kept.
+        """
+        num_parents = votes.shape[2]
+        s = votes.sum(dim=1) / num_parents  # b = 0, so every coupling coefficient is 1/J
+        sum_of_v = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
-            parents_so_far = parents_so_far + squash(s.detach() if self.detach else s)
-            (s,) = sum_over_children(self._weighted_sum, votes, None, parents_so_far)
+            sum_of_v = sum_of_v + squash(s.detach() if self.detach else s)
+            (s,) = sum_over_children(self._coupled_votes, votes, shared=(sum_of_v,))
         return Capsules(squash(s), activations=squashed_norm(s))
 
-    def _weighted_sum(
-        self,
-        votes: Float[Tensor, "batch child parent dim"],
-        activations: None,
-        parents_so_far: Float[Tensor, "batch parent dim"],
+    def _coupled_votes(
+        self, votes: Float[Tensor, "batch child parent dim"], sum_of_v: Float[Tensor, "batch parent dim"]
     ) -> tuple[Float[Tensor, "batch parent dim"]]:
-        """Votes weighted by coupling coefficients, of logits that add up a vote's products with all parents so far."""
-        seen = votes.detach() if self.detach else votes
-        logits = (seen * parents_so_far.unsqueeze(1)).sum(dim=-1)
-        return (weighted_sum(softmax_over_parents(logits), votes),)
+        """Compute s = Σ c û."""
+        b = ((votes.detach() if self.detach else votes) * sum_of_v.unsqueeze(1)).sum(dim=-1)
+        c = softmax_over_parents(b)
+        return (weighted_sum(c, votes),)
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, detach={self.detach}"

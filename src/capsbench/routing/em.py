@@ -1,6 +1,7 @@
 """EM routing: parents as the Gaussians that best explain the votes."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -8,31 +9,54 @@ from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.functional import softmax_over_parents, weighted_sum
-from capsbench.routing.votes import LazyVotes, sum_over_children
+from capsbench.routing.kernels import sum_over_children
+from capsbench.routing.votes import Votes
 
-EPS = 1e-9
+# Hinton et al. give none of these numbers. They are those of FMRouting (em_routing.py), the code of FM agreement's
+# authors.
 FINAL_INVERSE_TEMPERATURE = 0.01
+"""The inverse temperature λ after many iterations."""
+INVERSE_TEMPERATURE_DECAY = 0.95
+"""Each iteration multiplies the distance of λ from its final value by this."""
 COST_SCALE = 100.0
+"""Costs are scaled to this many children for each parent on average, instead of n/J."""
+EPS = 1e-9
+"""Added to variances, to divisors and to the activations under a logarithm."""
+
+
+class Gaussians(NamedTuple):
+    """Parents as Gaussians: mean μ and variance σ² of each dimension, and activation a."""
+
+    mean: Float[Tensor, "batch parent dim"]
+    variance: Float[Tensor, "batch parent dim"]
+    activation: Float[Tensor, "batch parent"]
 
 
 class EMRouting(Router):
-    """Procedure 1 of Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR), with the constants of FMRouting.
+    """Route by expectation maximisation: fit a Gaussian for each parent to the votes of the children assigned to it.
 
-    Each parent is a Gaussian with mean μ (its pose) and variance σ² per dimension; the children are assigned to parents
-    in proportion to how well each explains their votes.
+    A parent's pose is the mean of its Gaussian. Its activation is high if it has many children whose votes lie close
+    together.
+
+    Source: Procedure 1 of Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018).
 
     Args:
-        num_parents: the number of parent capsules J.
-        iterations: EM steps, at least 1.
+        num_parents: the number of parents J.
+        iterations: how often the Gaussians are fitted, at least 1.
         implementation: see `Router`.
 
     Attributes:
-        beta_a: (num_parents,), learned; what a parent is worth before it pays for its children.
-        beta_v: (num_parents,), learned; the part of a child's cost that does not depend on the fit.
+        beta_a: (num_parents,), learned: a parent is active if its cost is below β_a.
+        beta_v: (num_parents,), learned: the part of the cost that does not depend on the variance; β_u in the paper.
 
     Raises:
-        ValueError: iterations below 1, num_parents below 1; in the forward pass: activations missing, or votes for
-            another number of parents.
+        ValueError: iterations is not an integer of at least 1, or num_parents is below 1. In the forward pass:
+            activations are missing, or votes are for another number of parents.
+
+    >>> votes, activations = torch.randn(2, 7, 3, 16), torch.rand(2, 7)  # (batch, child, parent, dim), (batch, child)
+    >>> parents = EMRouting(num_parents=3)(votes, activations)
+    >>> parents.poses.shape, parents.activations.shape  # (batch, parent, dim) and (batch, parent)
+    (torch.Size([2, 3, 16]), torch.Size([2, 3]))
     """
 
     takes_lazy_votes = True
@@ -47,55 +71,77 @@ class EMRouting(Router):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """β_a ~ TruncatedNormal(-1000, 500), β_v ~ Glorot, as in the paper's code."""
+        """Draw β_a ~ TruncatedNormal(-1000, 500) and β_v ~ Glorot, as FMRouting does."""
         nn.init.trunc_normal_(self.beta_a, mean=-1000.0, std=500.0, a=-2000.0, b=0.0)
         nn.init.normal_(self.beta_v, std=math.sqrt(2 / (len(self.beta_v) + 1)))
 
-    def route(
-        self,
-        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
-        activations: Float[Tensor, "batch child"] | None,
-    ) -> Capsules:
+    def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None) -> Capsules:
+        """Compute Procedure 1.
+
+        The assignment R is not stored: each M-step repeats the E-step of the iteration before, block by block.
+        """
         if activations is None:
             raise ValueError("EM routing weighs children by their activations: pass activations (batch, child)")
         num_parents = votes.shape[2]
         if num_parents != len(self.beta_a):
             raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
 
-        parents: tuple[Tensor, ...] = ()
-        for iteration in range(self.iterations):
-            parents = self._m_step(votes, activations, parents, iteration)
-        mean, _, parent_activations = parents
-        return Capsules(mean, parent_activations)
+        parents = self.m_step(votes, activations, None, iteration=0)
+        for iteration in range(1, self.iterations):
+            parents = self.m_step(votes, activations, parents, iteration)
+        return Capsules(parents.mean, parents.activation)
 
-    def _m_step(
-        self,
-        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
-        activations: Float[Tensor, "batch child"],
-        parents: tuple[Tensor, ...],
-        iteration: int,
-    ) -> tuple[Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent"]]:
-        """Fit each parent's Gaussian to the votes of its children: mean, variance, and how well that pays."""
+    def m_step(
+        self, votes: Votes, activations: Float[Tensor, "batch child"], parents: Gaussians | None, iteration: int
+    ) -> Gaussians:
+        """Fit the parents' Gaussians to the votes.
+
+        Args:
+            votes: (batch, child, parent, dim).
+            activations: (batch, child).
+            parents: those of the iteration before, to which `e_step` assigns children; None for a uniform assignment.
+            iteration: counted from 0; sets the inverse temperature.
+        """
         num_children, num_parents = votes.shape[1:3]
-        mass, total = sum_over_children(_mass_and_total, votes, activations, *parents)
+        assigned_by = () if parents is None else parents
+        mass, total = sum_over_children(_mass_and_total, votes, per_child=(activations,), shared=assigned_by)
         mean = total / (mass + EPS).unsqueeze(-1)
-        (spread,) = sum_over_children(_spread, votes, activations, mean, *parents)
+        (spread,) = sum_over_children(_spread, votes, per_child=(activations,), shared=(mean, *assigned_by))
         variance = spread / (mass + EPS).unsqueeze(-1) + EPS
 
         cost_per_child = (self.beta_v.unsqueeze(-1) + 0.5 * variance.log()).sum(dim=-1)
         cost = cost_per_child * mass * (COST_SCALE * num_parents / num_children)
-        inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - 0.95 ** (iteration + 1))
-        return mean, variance, torch.sigmoid(inverse_temperature * (self.beta_a - cost))
+        inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - INVERSE_TEMPERATURE_DECAY ** (iteration + 1))
+        return Gaussians(mean, variance, torch.sigmoid(inverse_temperature * (self.beta_a - cost)))
 
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
 
 
+def e_step(votes: Float[Tensor, "batch child parent dim"], parents: Gaussians) -> Float[Tensor, "batch child parent"]:
+    """Assign children to parents in proportion to a·N(û; μ, σ²), computed in logarithms so that nothing overflows."""
+    mean, variance, activation = parents
+    distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
+    log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
+    log_peak = (activation + EPS).log() - log_volume
+    return softmax_over_parents(log_peak.unsqueeze(1) - distance)
+
+
+def _weights(
+    votes: Float[Tensor, "batch child parent dim"],
+    activations: Float[Tensor, "batch child"],
+    parents: tuple[Tensor, ...],
+) -> Float[Tensor, "batch child parent"]:
+    """Compute R·a. In the first iteration, which has no parents yet, the assignment R is uniform."""
+    assignment = e_step(votes, Gaussians(*parents)) if parents else votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
+    return assignment * activations.unsqueeze(-1)
+
+
 def _mass_and_total(
     votes: Float[Tensor, "batch child parent dim"], activations: Float[Tensor, "batch child"], *parents: Tensor
 ) -> tuple[Float[Tensor, "batch parent"], Float[Tensor, "batch parent dim"]]:
-    """How much of the children each parent gets, and their votes, weighted by that."""
-    weights = _assignment(votes, *parents) * activations.unsqueeze(-1)
+    """Compute Σ R·a and Σ R·a û."""
+    weights = _weights(votes, activations, parents)
     return weights.sum(dim=1), weighted_sum(weights, votes)
 
 
@@ -105,24 +151,6 @@ def _spread(
     mean: Float[Tensor, "batch parent dim"],
     *parents: Tensor,
 ) -> tuple[Float[Tensor, "batch parent dim"]]:
-    """The squared distances of votes from their mean, weighted likewise."""
-    weights = _assignment(votes, *parents) * activations.unsqueeze(-1)
+    """Compute Σ R·a (û-μ)²."""
+    weights = _weights(votes, activations, parents)
     return (weighted_sum(weights, (votes - mean.unsqueeze(1)).square()),)
-
-
-def _assignment(
-    votes: Float[Tensor, "batch child parent dim"],
-    mean: Float[Tensor, "batch parent dim"] | None = None,
-    variance: Float[Tensor, "batch parent dim"] | None = None,
-    parent_activations: Float[Tensor, "batch parent"] | None = None,
-) -> Float[Tensor, "batch child parent"]:
-    """The E-step: each child's posterior over parents, in log space so that nothing under- or overflows.
-
-    Before there are parents, all are as likely.
-    """
-    if mean is None or variance is None or parent_activations is None:
-        return votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
-    distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
-    log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
-    log_posterior = (parent_activations + EPS).log() - log_volume
-    return softmax_over_parents(log_posterior.unsqueeze(1) - distance)

@@ -1,33 +1,39 @@
 """FM agreement: parents from the pairwise products of votes, in one pass."""
 
-from functools import cache
-from importlib.util import find_spec
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router
 from capsbench.routing.functional import l2_normalize
-from capsbench.routing.votes import LazyVotes, sum_over_children
+from capsbench.routing.kernels import vote_sums
+from capsbench.routing.votes import Votes
 
 
 class FMAgreement(Router):
-    """Algorithm 1 of "An Efficient Agreement Mechanism in CapsNets By Pairwise Product" (eq. 5 to 8).
+    """Route by FM agreement: sum the element-wise products of all pairs of votes for a parent.
 
-    The agreement of n votes is the sum over pairs of their element-wise products. As in a factorization machine,
-    ½ ((Σ û)⊙(Σ û) - Σ û⊙û) gives that sum in O(n). With unit votes the activation lies in [-1/2, (n-1)/2], and reaches
-    the upper end where all votes agree.
+    As in a factorization machine, ½ ((Σ û)⊙(Σ û) - Σ û⊙û) gives the sum over pairs of n votes in O(n). With unit votes
+    the activation lies in [-1/2, (n-1)/2]; where all votes agree it is (n-1)/2.
+
+    Source: Algorithm 1 and equations 5 to 8 of "An Efficient Agreement Mechanism in CapsNets By Pairwise Product".
 
     Args:
-        scale: the factor before 1/n, a temperature where a softmax follows; ½ in the paper, 1 in its authors' code.
+        scale: the factor before 1/n, a temperature if a softmax follows; ½ in the paper, 1 in its authors' code.
         normalize_votes: divide votes by their length first (line 1 of the algorithm).
-        normalize_pose: poses are s/‖s‖, which a decoder reads; False gives s itself, which the next capsule layer
-            reads (§3.3 of the paper).
+        normalize_pose: return poses s/‖s‖, which a decoder reads (line 3); False returns s.
+        feeds_capsules: return poses s whatever `normalize_pose` is, because another capsule layer reads them (§3.3).
         implementation: see `Router`.
 
     Raises:
         ValueError: scale is not positive.
+
+    >>> import torch
+    >>> votes = torch.ones(1, 3, 2, 4)  # (batch, child, parent, dim): three children agree about both parents
+    >>> poses, activations = FMAgreement()(votes)
+    >>> poses.shape  # (batch, parent, dim)
+    torch.Size([1, 2, 4])
+    >>> activations  # (batch, parent)
+    tensor([[1., 1.]])
     """
 
     takes_lazy_votes = True
@@ -37,6 +43,7 @@ class FMAgreement(Router):
         scale: float = 0.5,
         normalize_votes: bool = True,
         normalize_pose: bool = True,
+        feeds_capsules: bool = False,
         implementation: str = "auto",
     ) -> None:
         super().__init__(implementation)
@@ -44,45 +51,15 @@ class FMAgreement(Router):
             raise ValueError(f"router.scale must be positive, got {scale}")
         self.scale = scale
         self.normalize_votes = normalize_votes
-        self.normalize_pose = normalize_pose
+        self.normalize_pose = normalize_pose and not feeds_capsules
 
-    def route(
-        self,
-        votes: Float[Tensor, "batch child parent dim"] | LazyVotes,
-        activations: Float[Tensor, "batch child"] | None = None,
-    ) -> Capsules:
-        num_children = votes.shape[1]
-
-        total, total_of_squares = self._sums_over_children(votes)
-        s = self.scale / num_children * (total * total - total_of_squares)
-        poses = l2_normalize(s) if self.normalize_pose else s
-        return Capsules(poses, activations=s.sum(dim=-1))
-
-    def _sums_over_children(
-        self, votes: Float[Tensor, "batch child parent dim"] | LazyVotes
-    ) -> tuple[Float[Tensor, "batch parent dim"], ...]:
-        if isinstance(votes, LazyVotes) and has_kernels(votes):
-            from capsbench.routing.kernels.triton import vote_sums
-
-            return vote_sums(votes, self.normalize_votes)
-        return sum_over_children(self._sums, votes)
-
-    def _sums(
-        self, votes: Float[Tensor, "batch child parent dim"], activations: None = None
-    ) -> tuple[Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent dim"]]:
-        if self.normalize_votes:
-            votes = l2_normalize(votes)
-        return votes.sum(dim=1), (votes * votes).sum(dim=1)
+    def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
+        """Compute Algorithm 1; child activations are ignored."""
+        n = votes.shape[1]
+        total, total_of_squares = vote_sums(votes, normalize=self.normalize_votes)  # line 1, and the sums of line 2
+        s = self.scale / n * (total * total - total_of_squares)  # line 2
+        poses = l2_normalize(s) if self.normalize_pose else s  # line 3
+        return Capsules(poses, activations=s.sum(dim=-1))  # line 4
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, normalize_votes={self.normalize_votes}, normalize_pose={self.normalize_pose}"
-
-
-def has_kernels(votes: LazyVotes) -> bool:
-    """Whether Triton's kernels can add up these votes: in float32, on a GPU."""
-    return votes.weight.is_cuda and votes.weight.dtype == torch.float32 and _has_triton()
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None

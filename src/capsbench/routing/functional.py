@@ -1,4 +1,4 @@
-"""What routing does with vectors: to their lengths, and their sums over children."""
+"""Vector functions that routers share."""
 
 import torch
 from jaxtyping import Float
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
-    """Shrink each vector to a length below 1, keeping its direction: ‖s‖²/(1+‖s‖²) · s/‖s‖.
+    """Shrink each vector to a length below 1 and keep its direction: ‖s‖²/(1+‖s‖²) · s/‖s‖.
 
-    Written as s · ‖s‖/(1+‖s‖²), it divides by nothing small: value and gradient are 0 at the zero vector.
+    Computed as s · ‖s‖/(1+‖s‖²), which divides by no small number: value and gradient are 0 at the zero vector.
 
     Source: Sabour et al. 2017 (arXiv:1710.09829), eq. 1.
 
@@ -20,7 +20,7 @@ def squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
 
 
 def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
-    """The length of each vector after squashing, ‖s‖²/(1+‖s‖²), smooth at zero.
+    """Compute the length of each squashed vector, ‖s‖²/(1+‖s‖²), which is smooth at zero.
 
     >>> squashed_norm(torch.tensor([3.0, 4.0]))
     tensor(0.9615)
@@ -30,7 +30,7 @@ def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]
 
 
 def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Float[Tensor, "*axes dim"]:
-    """Divide each vector by its length; one shorter than `eps` has no direction and becomes zero, gradient included.
+    """Divide each vector by its length. One shorter than `eps` becomes zero, and so does its gradient.
 
     >>> l2_normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
@@ -43,13 +43,13 @@ def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Flo
 def weighted_sum(
     weights: Float[Tensor, "batch child parent"], votes: Float[Tensor, "batch child parent dim"]
 ) -> Float[Tensor, "batch parent dim"]:
-    """The sum of votes over children, each weighted by its coupling coefficient.
+    """Sum votes over children, each weighted by its coupling coefficient.
 
-    Not by einsum, whose batch of products of one row each takes five times as long.
+    An einsum would take five times as long: it multiplies many matrices of one row each.
     """
     return (weights.unsqueeze(-1) * votes).sum(dim=1)
 
 
 def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[Tensor, "batch child parent"]:
-    """Softmax over the last axis; over one that is not last in memory it is many times as fast."""
+    """Take the softmax over parents, with children last in memory, which is many times as fast."""
     return logits.transpose(1, 2).softmax(dim=1).transpose(1, 2)

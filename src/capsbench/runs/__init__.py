@@ -1,21 +1,11 @@
-"""A run's identity, its folder and state, and what it leaves behind."""
+"""One run: its identity, its folder and state, its training and its result.
 
+Training is in `capsbench.runs.train_and_test`, which imports PyTorch and Lightning; what is here does without them.
+"""
+
+from capsbench.runs.folder import LockedError, RunFolder, begun_runs, finished_runs
 from capsbench.runs.identity import Identity
-from capsbench.runs.result import RESULT_FILE, Result
-from capsbench.runs.state import CONFIG_FILE, FAILURE_FILE, LockedError, State, locked
-from capsbench.runs.train_and_test import CHECKPOINT, RESUME, find_checkpoint, train_and_test
+from capsbench.runs.result import Result
+from capsbench.runs.state import State
 
-__all__ = [
-    "CHECKPOINT",
-    "CONFIG_FILE",
-    "FAILURE_FILE",
-    "RESULT_FILE",
-    "RESUME",
-    "Identity",
-    "LockedError",
-    "Result",
-    "State",
-    "find_checkpoint",
-    "locked",
-    "train_and_test",
-]
+__all__ = ["Identity", "LockedError", "Result", "RunFolder", "State", "begun_runs", "finished_runs"]

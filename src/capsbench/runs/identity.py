@@ -1,12 +1,16 @@
 """What makes two runs the same run, and the folder that follows from it."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 NO_EFFECT_ON_NUMBERS = (
     "output_dir",
@@ -26,16 +30,19 @@ NO_EFFECT_ON_NUMBERS = (
 )
 """Settings that may change without making it another run."""
 
+VERSION = 1
+"""Of the defaults that digests are relative to."""
+
 
 @dataclass(frozen=True)
 class Identity:
     """A run, by what decides its numbers.
 
     Args:
-        experiment, data, arch, router: the names chosen for each axis.
+        experiment, data, arch, router: the name of each axis.
         seed: an integer from 0 to 2³² - 1.
-        settings: the resolved configuration, without `NO_EFFECT_ON_NUMBERS`.
-        choices: the name chosen for each part of the settings (loss, optim, …), for people; it decides nothing.
+        settings: the resolved configuration without `NO_EFFECT_ON_NUMBERS`.
+        choices: the name chosen for each part of the settings (loss, optim, …). It is for readers and decides nothing.
     """
 
     experiment: str
@@ -48,7 +55,9 @@ class Identity:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], choices: Mapping[str, str | None]) -> "Identity":
-        """The identity of a run with this resolved configuration, its axes being named by `choices`.
+        """The identity of a run with this resolved configuration and these choices.
+
+        The name of an axis follows from its settings: `router=dynamic router.iterations=1` is named dynamic1.
 
         Raises:
             ValueError: the seed is not an integer from 0 to 2³² - 1.
@@ -56,28 +65,72 @@ class Identity:
         seed = config["seed"]
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seed must be an integer from 0 to 4294967295, got {seed!r}")
-        return cls(
-            experiment=str(choices["experiment"]),
-            data=str(choices["data"]),
-            arch=str(choices["arch"]),
-            router=str(choices["router"]),
-            seed=seed,
-            settings=without(config, NO_EFFECT_ON_NUMBERS),
-            choices={group: str(choices[group]) for group in config if choices.get(group)},
-        )
+        settings = without(config, NO_EFFECT_ON_NUMBERS)
+        axes = {axis: _nearest(axis, str(choices[axis]), settings) for axis in ("data", "arch", "router")}
+        named = {group: str(choices[group]) for group in config if choices.get(group)}
+        return cls(str(choices["experiment"]), **axes, seed=seed, settings=settings, choices=named | axes)
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with any setting."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hexadecimal digits that change with every setting that is not the default of `VERSION`."""
+        told = {"version": VERSION, **changes(self.settings)}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, root: str | Path) -> Path:
-        """Where the run lives: root/experiment/data/arch/router/seed-digest."""
+        """The run's folder: root/experiment/data/arch/router/seed-digest."""
         return Path(root, self.experiment, self.data, self.arch, self.router, f"seed{self.seed}-{self.digest}")
 
 
+def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that differ from the versioned defaults; each object has its class's name as "class".
+
+    >>> changes({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1, "detach": False}})
+    {'router': {'class': 'DynamicRouting', 'iterations': 1}}
+    """
+    told = _changes(settings, _defaults()["settings"])
+    if "data" in told and told["data"].get("seed") == settings.get("seed"):
+        told["data"].pop("seed", None)
+    return told
+
+
+def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "_target_" in node:
+        found["class"] = str(node["_target_"]).rpartition(".")[2]
+        known = _defaults()["classes"].get(found["class"], {})
+    for key, value in node.items():
+        default = known.get(key)
+        if isinstance(value, Mapping):
+            value = _changes(value, default if isinstance(default, Mapping) else {})
+        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if key not in ("_target_", "_partial_") and value != default and value != {}:
+            found[key] = value
+    return found
+
+
+def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:
+    """The name of the choice that the settings of an axis differ least from; a user's own choice keeps its name."""
+    known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]
+    if chosen not in known:
+        return chosen
+    ours = changes({axis: settings[axis], "seed": settings["seed"]}).get(axis, {})
+    alike = [name for name, choice in known.items() if choice["class"] == ours.get("class")]
+    return min(alike, key=lambda name: _distance(ours, known[name]), default=chosen)
+
+
+def _distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(one.get(key) != other.get(key) for key in one.keys() | other.keys())
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    text = files("capsbench.runs").joinpath("defaults.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
 def without(config: Mapping[str, Any], dotted_keys: Iterable[str]) -> dict[str, Any]:
-    """A copy of a nested mapping that lacks these keys, each given as a path with dots."""
+    """A copy of a nested mapping without these keys, each given as a path with dots."""
     copy = deepcopy(dict(config))
     for dotted in dotted_keys:
         *path, last = dotted.split(".")

@@ -16,9 +16,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from capsbench.analysis import write_pictures
 from capsbench.data import ImageDataModule
 from capsbench.routing import NonFiniteError
+from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
-from capsbench.runs.result import Result, describe_device, git_commit, versions
-from capsbench.runs.state import PROGRESS_FILE, ReportProgress
+from capsbench.runs.progress import ReportProgress
+from capsbench.runs.result import Result
 from capsbench.training import (
     ClassificationModule,
     History,
@@ -32,11 +34,6 @@ from capsbench.training import (
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = Path("checkpoints", "last.ckpt")
-"""Weights and optimizer after the last epoch; an unfinished run that has it is to be tested."""
-RESUME = Path("checkpoints", "resume.ckpt")
-"""What a run goes on from that is still to be trained."""
-PICTURES = "pictures"
 INFERENCE_BATCH = 128
 LIMITS = (
     "limit_train_batches",
@@ -52,7 +49,7 @@ TrainerFactory = Callable[..., lightning.Trainer]
 
 def train_and_test(
     identity: Identity,
-    folder: Path,
+    folder: RunFolder,
     *,
     data: ImageDataModule,
     module: ClassificationModule,
@@ -89,19 +86,19 @@ def train_and_test(
             history,
             ReportProgress(folder),
             stop,
-            ResumeCheckpoint(folder / RESUME, checkpoint_every, stop),
+            ResumeCheckpoint(folder.resume, checkpoint_every, stop),
             *([RichProgressBar()] if progress_bar else []),
         ],
         enable_progress_bar=progress_bar,
     )
     trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=False)
     wall_time = throughput.seconds
-    write_checkpoint(trainer, folder / CHECKPOINT)
+    write_checkpoint(trainer, folder.weights)
     device = trainer.strategy.root_device
     tested = trainer.test(module, datamodule=data, verbose=False)[0]
     module.to(device)  # the trainer has moved it to the CPU
     if module.decoder is not None and trainer.is_global_zero:
-        log_pictures(loggers, write_pictures(module, data, folder / PICTURES))
+        log_pictures(loggers, write_pictures(module, data, folder.pictures))
     for logger in loggers:
         logger.finalize("success")
 
@@ -146,15 +143,14 @@ def train_and_test(
     )
     log_summary(loggers, result)
     if trainer.is_global_zero:
-        result.save(folder)
-        for leftover in (folder / RESUME, *folder.glob("checkpoints/*.tmp"), folder / PROGRESS_FILE):
-            leftover.unlink(missing_ok=True)
+        result.save(folder.path)
+        folder.remove_leftovers()
     return result
 
 
-def find_checkpoint(folder: Path) -> Path | None:
+def find_checkpoint(folder: RunFolder) -> Path | None:
     """The checkpoint from which an unfinished run goes on; one that cannot be read is deleted, and the log says so."""
-    for path in (folder / CHECKPOINT, folder / RESUME):
+    for path in (folder.weights, folder.resume):
         if path.is_file():
             try:
                 torch.load(path, map_location="cpu", weights_only=False)

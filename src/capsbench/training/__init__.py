@@ -1,4 +1,4 @@
-"""Training: the LightningModule, losses, and callbacks."""
+"""The LightningModule that trains capsule networks, its losses and its callbacks."""
 
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss

@@ -1,4 +1,4 @@
-"""Every epoch's metrics, kept through interruptions."""
+"""Records the metrics of every epoch."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import lightning
 
 
 class History(lightning.Callback):
-    """Gathers what each epoch measured; it is saved in checkpoints, so a resumed run has all of it.
+    """Record the metrics of every epoch. Checkpoints save the record, so a resumed run keeps it.
 
     Attributes:
-        epochs: for each epoch its number, from 1, the optimizer steps done by its end, and what was measured in it.
+        epochs: one row per epoch: its number (from 1), the optimizer steps done by its end, and its metrics.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class History(lightning.Callback):
 
     @property
     def latest(self) -> dict[str, float | int]:
-        """Of every metric the value measured last."""
+        """The last measured value of every metric."""
         metrics = {name: value for row in self.epochs for name, value in row.items()}
         return {name: value for name, value in metrics.items() if name not in ("epoch", "step")}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        for logger in trainer.loggers:  # which begin anew with each session
+        for logger in trainer.loggers:  # a resumed run starts its logs from the beginning
             for row in self.epochs:
                 metrics = {name: value for name, value in row.items() if name not in ("epoch", "step")}
                 logger.log_metrics({**metrics, "epoch": row["epoch"] - 1}, int(row["step"]) - 1)

@@ -1,6 +1,7 @@
 """Losses on class activations, and the squared error of reconstructions.
 
-Each loss on activations takes activations (batch, class), labels (batch,) and how far training has come.
+Every loss on activations is called as `loss(activations, labels, progress)`: activations (batch, class), labels
+(batch,), and the fraction of the training done so far, in [0, 1].
 """
 
 import itertools
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 
 def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int64[Tensor, "batch class"]:
-    """1 for each class that is among an example's labels, 0 for the others.
+    """Encode labels as 1 for each class of an example and 0 for every other class.
 
     >>> multi_hot(torch.tensor([[0, 2], [1, 2]]), 3)
     tensor([[1, 0, 1],
@@ -23,24 +24,26 @@ def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int6
 
 
 def check_single(labels: Int64[Tensor, "batch *several"]) -> None:
-    """Make sure that each example has one label.
+    """Check that each example has exactly one label.
 
     Raises:
-        ValueError: they have several.
+        ValueError: examples have several labels.
     """
     if labels.ndim > 1:
         raise ValueError(f"this loss takes one label for each image, got {labels.shape[1]}; use loss=margin")
 
 
 class MarginLoss(nn.Module):
-    """Eq. 9 of the paper; Sabour et al. 2017 (arXiv:1710.09829), eq. 4. Summed over classes, mean over the batch.
+    """Penalise activations of present classes below a margin, and of absent classes above another.
+
+    The costs are summed over classes and averaged over the batch. Examples may have several labels: (batch, several).
+
+    Source: eq. 9 of the paper; Sabour et al. 2017 (arXiv:1710.09829), eq. 4.
 
     Args:
-        present: m⁺, what the activation of the right class should exceed.
-        absent: m⁻, what the others should stay below.
-        down_weight: λ, the weight of the absent classes.
-
-    The one loss here for examples that show several classes: labels (batch, several) then.
+        present: m⁺, the activation of a present class should exceed it.
+        absent: m⁻, the activation of an absent class should stay below it.
+        down_weight: λ, weight of the absent classes.
     """
 
     def __init__(self, present: float = 0.9, absent: float = 0.1, down_weight: float = 0.5) -> None:
@@ -52,7 +55,7 @@ class MarginLoss(nn.Module):
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; `progress` plays no part."""
+        """Return the loss of a batch. `progress` is unused; every loss has this signature."""
         is_present = multi_hot(labels, activations.shape[1]).to(activations.dtype)
         too_weak = (self.present - activations).clamp_min(0).square()
         too_strong = (activations - self.absent).clamp_min(0).square()
@@ -60,11 +63,11 @@ class MarginLoss(nn.Module):
 
 
 class CrossEntropyLoss(nn.Module):
-    """Softmax cross-entropy.
+    """Softmax cross-entropy on activations, averaged over the batch.
 
     Args:
-        normalize: divide activations by their sum instead of a softmax, as the authors' code does in §4.3.1. For
-            activations that are not negative (dynamic and EM routing).
+        normalize: divide activations by their sum instead of applying softmax, as the authors' code does for §4.3.1.
+            Meant for activations that are never negative (dynamic and EM routing).
     """
 
     def __init__(self, normalize: bool = False) -> None:
@@ -74,7 +77,11 @@ class CrossEntropyLoss(nn.Module):
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; `progress` plays no part. ValueError where an image has several labels."""
+        """Return the loss of a batch. `progress` is unused; every loss has this signature.
+
+        Raises:
+            ValueError: examples have several labels.
+        """
         check_single(labels)
         if not self.normalize:
             return F.cross_entropy(activations, labels)
@@ -84,12 +91,14 @@ class CrossEntropyLoss(nn.Module):
 
 
 class SpreadLoss(nn.Module):
-    """Spread loss: every wrong class within a margin of the right one costs. Summed over classes, mean over the batch.
+    """Penalise every wrong class whose activation comes within a margin of the right class.
+
+    The costs are summed over classes and averaged over the batch. The margin grows linearly during training.
 
     Source: Hinton et al. 2018, "Matrix Capsules with EM Routing", eq. 3.
 
     Args:
-        start, end: the margin at the beginning and at the end of training; it grows in proportion.
+        start, end: margin at the start and at the end of training.
     """
 
     def __init__(self, start: float = 0.2, end: float = 0.9) -> None:
@@ -100,7 +109,11 @@ class SpreadLoss(nn.Module):
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; `progress` in [0, 1] is how much of the training is done. ValueError as above."""
+        """Return the loss of a batch. `progress` sets the margin.
+
+        Raises:
+            ValueError: examples have several labels.
+        """
         check_single(labels)
         margin = self.start + (self.end - self.start) * progress
         right = activations.gather(1, labels.unsqueeze(1))
@@ -112,7 +125,7 @@ def reconstruction_error(
     drawn: Float[Tensor, "batch several channel height width"],
     targets: Float[Tensor, "batch several channel height width"],
 ) -> Float[Tensor, ""]:
-    """Squared error summed over pixels and over the images of an example, mean over the batch.
+    """Return the squared error, summed over the pixels of all images of an example, averaged over the batch.
 
     Source: Sabour et al. 2017 (arXiv:1710.09829), §4.1; for several images §6.
     """
@@ -123,7 +136,7 @@ def unordered_reconstruction_error(
     drawn: Float[Tensor, "batch several channel height width"],
     targets: Float[Tensor, "batch several channel height width"],
 ) -> Float[Tensor, ""]:
-    """The same where nobody says which drawing is meant for which target: of all assignments the best."""
+    """Return `reconstruction_error` under the best matching of reconstructions to targets, chosen per example."""
     pairwise = (drawn.unsqueeze(2) - targets.unsqueeze(1)).square().flatten(3).sum(dim=3)
     several = range(drawn.shape[1])
     totals = [pairwise[:, several, order].sum(dim=1) for order in map(list, itertools.permutations(several))]

@@ -1,4 +1,4 @@
-"""Classification by capsule activations and reconstruction from poses, for any architecture and router."""
+"""Trains any capsule network to classify images and, with a decoder, to reconstruct them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -22,23 +22,25 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 
 
 class ClassificationModule(lightning.LightningModule):
-    """Trains a capsule network on labels; the predicted classes are the most active capsules, as many as labels.
+    """Train a capsule network to predict the labels of images.
 
-    An example counts as right if all its classes are. With a decoder the image of each label is also drawn from a pose:
-    in training from that of the label's capsule, in evaluation from those of the predicted ones (the paper's §4.3).
+    An image with k labels is predicted to show the classes of its k most active capsules. It counts as correct if all k
+    are correct. A decoder reconstructs an image for each class (§4.3 of the paper): in training from the poses of the
+    labelled classes, in evaluation from the poses of the predicted classes.
 
-    Logs `train/loss`, `train/accuracy`, with a decoder `train/reconstruction` (squared error per example, summed over
-    pixels), and the same of `val` or `test`, once per epoch, kept on the device until then.
+    Logs `loss`, `accuracy` and, with a decoder, `reconstruction` (squared error, summed over the pixels of an example)
+    once per epoch, as `train/loss` and so on, for the splits train, val and test.
 
     Args:
-        model: images (batch, channel, height, width) to class capsules.
-        loss: (activations, labels, progress) to a scalar.
-        optimizer: parameters to an optimizer.
-        scheduler: optimizer to a learning-rate scheduler, or None for a constant rate.
-        scheduler_interval: the scheduler steps once per "epoch" or per "step".
-        num_classes: of the data.
-        decoder: (poses, chosen classes (batch, several)) to an image for each chosen class; None draws nothing.
-        reconstruction_weight: what the decoder's squared error counts in the loss.
+        model: maps images (batch, channel, height, width) to class capsules.
+        loss: maps activations (batch, class), labels and progress to a scalar.
+        optimizer: makes an optimizer of parameters.
+        scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant.
+        scheduler_interval: the scheduler steps once per "epoch" or once per "step".
+        num_classes: number of classes of the data.
+        decoder: maps poses (batch, class, dim) and class numbers (batch, k) to images (batch, k, channel, height,
+            width); None reconstructs nothing.
+        reconstruction_weight: weight of the reconstruction error in the loss.
 
     Raises:
         ValueError: reconstruction_weight is negative.
@@ -71,15 +73,13 @@ class ClassificationModule(lightning.LightningModule):
             metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
             for name in ("loss",) if decoder is None else ("loss", "reconstruction"):
                 metrics[f"{split}_{name}"] = MeanMetric(nan_strategy="disable")
-        for metric in metrics.values():
-            metric.persistent(True)  # so that an epoch's metrics survive an interruption in its middle
         self.metrics = nn.ModuleDict(metrics)
 
     def forward(self, images: Tensor) -> Capsules:
-        """Images to class capsules.
+        """Map images (batch, channel, height, width) to class capsules.
 
         Raises:
-            NonFiniteError: naming the layer, where the numbers stop being finite.
+            NonFiniteError: a number is NaN or infinite; the message names the first such layer.
         """
         try:
             capsules: Capsules = self.model(images)
@@ -88,7 +88,7 @@ class ClassificationModule(lightning.LightningModule):
         return capsules
 
     def blame(self, batch: Batch) -> str:
-        """Say, in words, where the numbers of a batch stop being finite."""
+        """Describe the first place where a batch gives NaN or infinity."""
         if not torch.isfinite(batch.images).all():
             return "the images themselves are not finite"
         found = blame(self.model, batch.images)
@@ -99,32 +99,32 @@ class ClassificationModule(lightning.LightningModule):
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Capsules:
-        """Images to class capsules in evaluation mode, wherever the images are."""
+        """Map images on any device to class capsules, in evaluation mode and without gradients."""
         weight = next(self.parameters())
         capsules: Capsules = self.eval()(images.to(weight.device, weight.dtype))
         return capsules
 
     @property
     def num_parameters(self) -> int:
-        """Trainable ones, the decoder's included."""
+        """Number of trainable parameters, including the decoder's."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a training batch."""
+        """Return the loss of a training batch."""
         return self._step("train", batch)
 
     def on_train_epoch_start(self) -> None:
-        """Let an epoch's metrics begin anew, though a checkpoint from the end of the one before holds that one's."""
+        """Reset the training metrics: a checkpoint from the end of an epoch still holds that epoch's."""
         for name, metric in self.metrics.items():
             if isinstance(metric, Metric) and name.startswith("train_"):
                 metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy on a batch of what is watched during training: the validation or the test split."""
+        """Measure a batch of the split that is watched during training: validation or test."""
         self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy on a batch of the test split."""
+        """Measure a batch of the test split."""
         self._step("test", batch)
 
     def _step(self, split: SplitName, batch: Batch) -> Tensor:
@@ -152,11 +152,21 @@ class ClassificationModule(lightning.LightningModule):
 
     @property
     def progress(self) -> float:
-        """The share of the training that is done, in [0, 1]."""
+        """Fraction of the training steps done so far, in [0, 1]."""
         return min(1.0, self.global_step / max(1, self.trainer.estimated_stepping_batches))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the metrics of the unfinished epoch; torchmetrics keeps them out of `state_dict`."""
+        checkpoint["metrics"] = {name: metric.metric_state for name, metric in self.metrics.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the metrics of the unfinished epoch."""
+        for name, state in checkpoint["metrics"].items():
+            for key, value in state.items():
+                setattr(self.metrics[name], key, value)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer and, where there is one, its schedule."""
+        """Return the optimizer and, if there is one, its learning-rate schedule."""
         optimizer = self.optimizer_factory(self.parameters())
         if self.scheduler_factory is None:
             return optimizer
@@ -167,6 +177,6 @@ class ClassificationModule(lightning.LightningModule):
         }
 
 
-def most_active(activations: Float[Tensor, "batch class"], several: int) -> Int64[Tensor, "batch several"]:
-    """The predicted classes: those of the most active capsules, the most active first."""
-    return activations.detach().topk(several, dim=1).indices
+def most_active(activations: Float[Tensor, "batch class"], k: int) -> Int64[Tensor, "batch k"]:
+    """Return the classes of the k most active capsules, most active first."""
+    return activations.detach().topk(k, dim=1).indices

@@ -1,4 +1,4 @@
-"""NaN stops a run at once, and the error says where it began."""
+"""Stops a run whose numbers become NaN or infinite, and names the first bad layer."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from capsbench.routing import NonFiniteError
 
 
 class NaNGuard(lightning.Callback):
-    """Stops training when the loss is NaN or infinite, naming the first layer whose output is.
+    """Stop training when the loss is NaN or infinite, and name the first layer with such an output.
 
-    On the CPU every step is checked before its gradients reach the weights. On an accelerator, where each look would
-    stall the device, the verdicts are gathered there and read every `interval` steps.
+    On a CPU every loss is checked before its gradients reach the weights. On an accelerator each check would stall the
+    device, so the losses are checked there and the outcome is read every `interval` steps.
 
     Args:
-        interval: steps between looks on an accelerator.
+        interval: steps between two reads on an accelerator.
 
     Raises:
-        NonFiniteError: from inside `fit`.
+        NonFiniteError: raised inside `fit`.
     """
 
     def __init__(self, interval: int = 100) -> None:
@@ -51,11 +51,11 @@ class NaNGuard(lightning.Callback):
 
 
 def blame(network: nn.Module, *inputs: Tensor) -> str | None:
-    """Run a network once more and say, in words, which layer is the first with NaN or infinity in its output, if any.
+    """Run a network again and describe the first layer whose output is NaN or infinite; None if there is none.
 
     Args:
-        network: anything whose layers give tensors or tuples of them.
-        *inputs: what it takes.
+        network: a module whose layers return tensors or tuples of tensors.
+        *inputs: its inputs.
     """
     first: list[str] = []
     running: list[tuple[str, nn.Module]] = []

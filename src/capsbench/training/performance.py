@@ -1,4 +1,4 @@
-"""What makes the same training step take less time."""
+"""Settings that make a training step faster and leave its results as they are, to rounding."""
 
 import ctypes
 import sys
@@ -9,15 +9,14 @@ from torch import nn
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 
 
 def keep_freed_memory() -> None:
-    """Let the C library of Linux keep the memory of freed tensors for the next ones.
+    """Let glibc keep the memory of freed tensors and reuse it for the next ones.
 
-    Otherwise it gives back what is larger than a threshold that depends on what was freed before, and each step begins
-    with clearing thousands of new pages. Tensors of 32 MiB and more get new pages all the same. Where there is another
-    C library, nothing happens.
+    By default glibc returns large blocks to the system, and every training step then waits while thousands of new pages
+    are zeroed. Tensors of 32 MiB and more still get new pages. With any other C library this does nothing.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**25)
@@ -25,9 +24,9 @@ def keep_freed_memory() -> None:
 
 
 def use_channels_last(module: nn.Module) -> None:
-    """Keep the weights of convolutions, and so the images between them, with the channels of a pixel side by side.
+    """Store convolution weights, and so the images between them, in channels-last memory order.
 
-    Convolution kernels on CPUs and tensor cores read that order; results change by rounding only.
+    CPU kernels and tensor cores are faster in that order. Results change by rounding only.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
@@ -35,15 +34,15 @@ def use_channels_last(module: nn.Module) -> None:
 
 
 def compile_networks(mode: str, *networks: nn.Module | None) -> None:
-    """Have networks compiled by torch.compile at their first call; names of weights stay.
+    """Let torch.compile compile networks at their first call; the names of their weights stay the same.
 
     Args:
-        mode: of torch.compile: "default", "reduce-overhead" (CUDA graphs), "max-autotune" or
+        mode: mode of torch.compile: "default", "reduce-overhead" (CUDA graphs), "max-autotune" or
             "max-autotune-no-cudagraphs".
-        *networks: to be compiled; None is passed over.
+        *networks: networks to compile; None is ignored.
 
     Raises:
-        ValueError: there is no such mode.
+        ValueError: the mode is none of these.
     """
     if mode not in COMPILE_MODES:
         raise ValueError(f"compile must be null or one of {', '.join(COMPILE_MODES)}, got {mode}")

@@ -1,4 +1,4 @@
-"""Checkpoints between epochs and within, and stopping on a signal, so that a run goes on as if never interrupted."""
+"""Stops a run on a signal, and saves checkpoints from which it resumes exactly."""
 
 import os
 import signal
@@ -18,10 +18,10 @@ from capsbench.data.files import written_atomically
 
 
 class Interrupted(Exception):
-    """The run was told to stop by a signal.
+    """A signal stopped the run.
 
     Args:
-        signal_number: which.
+        signal_number: number of the signal.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -30,13 +30,13 @@ class Interrupted(Exception):
 
 
 class StopOnSignal(lightning.Callback):
-    """Notes SIGTERM and SIGINT while the run trains and is tested, for `ResumeCheckpoint`; a second one exits at once.
+    """Record SIGTERM or SIGINT during training and testing; a second signal ends the process at once.
 
-    The same signal within a second is no second one: it comes from the terminal, and again from the process that
-    started this one.
+    `ResumeCheckpoint` then saves and stops. The same signal again within a second does not count as a second one: a
+    process on several devices gets Ctrl-C from the terminal and from its parent.
 
     Attributes:
-        received: the signal's number, once there was one.
+        received: number of the first signal; None until there is one.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -74,7 +74,7 @@ class StopOnSignal(lightning.Callback):
         self._before = {}
 
     def _install(self) -> None:
-        """Take the signals over; after Lightning, which takes SIGTERM as it starts."""
+        """Install the handlers; call it after Lightning has installed its own for SIGTERM."""
         for number in self._before:
             signal.signal(number, self._receive)
 
@@ -86,28 +86,28 @@ class StopOnSignal(lightning.Callback):
             os._exit(128 + number)
 
     def asked(self, trainer: lightning.Trainer) -> bool:
-        """Whether to stop: ranks stop at the same step, whichever of them got the signal."""
+        """Return whether to stop. All ranks get the same answer, whichever of them received the signal."""
         asked = self.received is not None
         return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Saves everything a run needs to go on, at most every so often and when it is told to stop; one file, the newest.
+    """Save a checkpoint at regular intervals and when a signal stops the run; each replaces the one before.
 
-    From any step of an epoch but the last a run goes on exactly, since the order and the augmentation of batches are
-    computed from the epoch and the step, and metrics are part of the state; so it does from the end of an epoch, after
-    its evaluation. Not from between the two: there Lightning would take the evaluation for done. So the state before
-    an epoch's last step, or the run's, is kept in memory, to be saved where the run is told to stop later than that.
+    A run resumes exactly after any step of an epoch except the last, and after the evaluation at the epoch's end: the
+    order and augmentation of batches are computed from epoch and step, and the checkpoint holds the metrics. It cannot
+    resume between an epoch's last step and the end of its evaluation, because Lightning would skip the evaluation. The
+    state before the last step is therefore kept in memory, and saved if a signal arrives after it.
 
-    With `max_steps` Lightning would take an epoch that is over for one to be ended, so nothing is saved there.
+    With `max_steps` nothing is saved at the end of an epoch: Lightning would end that epoch a second time.
 
     Args:
-        path: of the checkpoint.
-        every: the time between two.
-        stop: says when to stop.
+        path: path of the checkpoint.
+        every: least time between two checkpoints.
+        stop: records the signal.
 
     Raises:
-        Interrupted: from inside `fit` or `test`.
+        Interrupted: raised inside `fit` or `test`.
     """
 
     def __init__(self, path: Path, every: timedelta, stop: StopOnSignal) -> None:
@@ -131,7 +131,7 @@ class ResumeCheckpoint(Checkpoint):
         done = batch_idx + 1
         if trainer.is_last_batch or trainer.global_step == trainer.max_steps:
             self._stop_if_asked(trainer)
-        elif done % trainer.accumulate_grad_batches == 0:  # gradients are no part of the state
+        elif done % trainer.accumulate_grad_batches == 0:  # a checkpoint holds no gradients
             self._save_if_due(trainer, done)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -145,7 +145,12 @@ class ResumeCheckpoint(Checkpoint):
         self._stop_if_asked(trainer)
 
     def _save_if_due(self, trainer: lightning.Trainer, done: int) -> None:
-        """Save after so many batches of an epoch, if it is time; before the last step keep the state in any case."""
+        """Save if a checkpoint is due or the run is to stop; otherwise keep the state if the next step is the last.
+
+        Args:
+            trainer: trainer of the run.
+            done: batches of the epoch done so far.
+        """
         asked = self.stop.asked(trainer)
         due = time.monotonic() - self._saved >= self.every.total_seconds()
         if asked or trainer.strategy.broadcast(due):
@@ -172,19 +177,19 @@ class ResumeCheckpoint(Checkpoint):
 
 
 def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
-    """Everything that a checkpoint holds: the trainer's own tensors, not copies."""
+    """Return the content of a checkpoint. Its tensors are the trainer's own, not copies."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
 def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint so that the file is either as before or whole, whenever the process dies.
+    """Write a checkpoint atomically.
 
-    Lightning's own way moves a file from the directory for temporary ones, which copies it between file systems.
+    `Trainer.save_checkpoint` is not atomic where temporary files are on another file system.
 
     Args:
-        trainer: called on all ranks; the first writes.
-        path: of the checkpoint.
-        state: what to write; the trainer's present state if not given.
+        trainer: trainer of the run; call this on all ranks, rank 0 writes.
+        path: path of the checkpoint.
+        state: content to write; None takes the trainer's current state.
     """
     state = state_of(trainer) if state is None else state
     if trainer.is_global_zero:

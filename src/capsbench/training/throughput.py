@@ -1,4 +1,4 @@
-"""How fast a model trains and answers."""
+"""Measures the speed of training and inference."""
 
 import statistics
 import time
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Throughput(lightning.Callback):
-    """Measures training speed: images per second of an epoch, evaluation left out; the median over epochs.
+    """Measure training speed: the median over epochs of images per second, without evaluation.
 
-    Each epoch counts from its start, or from where it is resumed, to the end of its last training step, making batches
-    included. The first, which warms up, is left out where there are others. Saved in checkpoints.
+    An epoch is timed from its start (or from where it resumes) to the end of its last training step; making batches
+    counts. The first epoch warms up and is left out if there are others. Checkpoints save the measurements.
     """
 
     def __init__(self) -> None:
@@ -26,13 +26,13 @@ class Throughput(lightning.Callback):
 
     @property
     def images_per_second(self) -> float:
-        """The median rate so far; NaN before the first epoch is through."""
+        """Median images per second so far; NaN during the first epoch."""
         rates = self._rates[1:] or self._rates
         return statistics.median(rates) if rates else float("nan")
 
     @property
     def seconds(self) -> float:
-        """Of training and the evaluations during it so far, in all sessions."""
+        """Seconds of training, with its evaluations, over all sessions of the run."""
         return self._seconds_before + (time.perf_counter() - self._begun if self._begun is not None else 0.0)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -72,12 +72,13 @@ class Throughput(lightning.Callback):
 
 
 def inference_ms(model: nn.Module, images: Tensor, repetitions: int = 10, warm_up: int = 2) -> float:
-    """Median milliseconds of a forward pass in evaluation mode.
+    """Return the median milliseconds of a forward pass in evaluation mode.
 
     Args:
-        model: on the device of the images.
-        images: (batch, channel, height, width), ready for the model.
-        repetitions, warm_up: passes that count, and passes before them that do not.
+        model: network on the device of the images.
+        images: preprocessed images (batch, channel, height, width).
+        repetitions: timed passes.
+        warm_up: untimed passes before them.
     """
     model.eval()
     times = []

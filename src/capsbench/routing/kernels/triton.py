@@ -1,7 +1,7 @@
-"""FM agreement's sums over children on a GPU: a pair of Triton kernels that keep votes in registers.
+"""FM agreement's sums over children on a GPU: two Triton kernels that keep votes in registers.
 
-With n children of d = R·D dimensions (R rows of D) and J parents of k = R·Z, a vote is a product of a child with a
-matrix (d, k) that holds R blocks (D, Z) on its diagonal; the kernels read the blocks and put zeros elsewhere.
+A child has d = R·D dimensions (R rows of D), a parent k = R·Z. A vote is the child times a matrix (d, k) with R blocks
+(D, Z) on its diagonal. The kernels read the blocks and fill in the zeros around them.
 """
 
 from typing import Any, no_type_check
@@ -12,18 +12,19 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.votes import NO_SECOND_DERIVATIVE, LazyVotes
+from capsbench.routing.kernels.blocks import NO_SECOND_DERIVATIVE
+from capsbench.routing.votes import LazyVotes
 
 FEWEST = 16
-"""The smallest side of a matrix that a tensor core multiplies."""
+"""The shortest side of a matrix that a tensor core multiplies."""
 PROGRAMS = 512
-"""About as many as fill a GPU's multiprocessors several times."""
+"""About how many programs fill the multiprocessors of a GPU several times."""
 
 
 @triton.jit
 @no_type_check
 def _weight_offsets(i, j, J, R: tl.constexpr, D: tl.constexpr, Z: tl.constexpr, DP: tl.constexpr, KP: tl.constexpr):
-    """Where the matrix (DP, KP) of a pair lies in weight (child, parent, D, R, Z), and which of it are not zero."""
+    """Offsets of a pair's matrix (DP, KP) in weight (child, parent, D, R, Z), and a mask of its blocks."""
     c = tl.arange(0, DP)[:, None]
     k = tl.arange(0, KP)[None, :]
     offsets = (((i * J + j) * D + c % D) * R + k // Z) * Z + k % Z
@@ -33,7 +34,7 @@ def _weight_offsets(i, j, J, R: tl.constexpr, D: tl.constexpr, Z: tl.constexpr, 
 @triton.jit
 @no_type_check
 def _child_offsets(b, B, i, n, d: tl.constexpr, DP: tl.constexpr):
-    """Where child i of examples b lies in children (batch, child, d)."""
+    """Offsets of child i of examples b in children (batch, child, d), and a mask of those that exist."""
     c = tl.arange(0, DP)[None, :]
     return (b[:, None] * n + i) * d + c, (b[:, None] < B) & (c < d)
 
@@ -41,7 +42,7 @@ def _child_offsets(b, B, i, n, d: tl.constexpr, DP: tl.constexpr):
 @triton.jit
 @no_type_check
 def _unit_votes(u, w, NORMALIZE: tl.constexpr, PRECISION: tl.constexpr):
-    """Votes (batch, dim), divided by their length, and one over that."""
+    """Votes (batch, dim) divided by their lengths, and 1/length; both undivided if not NORMALIZE."""
     v = tl.dot(u, w, input_precision=PRECISION, out_dtype=u.dtype)
     inverse = tl.full((v.shape[0], 1), 1.0, v.dtype)
     if NORMALIZE:
@@ -57,7 +58,7 @@ def _forward(
     R: tl.constexpr, D: tl.constexpr, Z: tl.constexpr, DP: tl.constexpr, KP: tl.constexpr, BB: tl.constexpr,
     NORMALIZE: tl.constexpr, PRECISION: tl.constexpr, DTYPE: tl.constexpr,
 ):  # fmt: skip
-    """Sums over a part of the children, for some examples and one parent."""
+    """Sum over a part of the children, for some examples and one parent."""
     b = tl.program_id(0).to(tl.int64) * BB + tl.arange(0, BB)
     j = tl.program_id(1)
     part = tl.program_id(2)
@@ -85,7 +86,7 @@ def _backward(
     R: tl.constexpr, D: tl.constexpr, Z: tl.constexpr, DP: tl.constexpr, KP: tl.constexpr, BB: tl.constexpr,
     NORMALIZE: tl.constexpr, PRECISION: tl.constexpr, DTYPE: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a child and of its weights, from some examples."""
+    """Compute the gradients of one child and of its weights, from some examples."""
     i = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1).to(tl.int64)
     b = part * BB + tl.arange(0, BB)
@@ -111,15 +112,7 @@ def _backward(
 def vote_sums(
     votes: LazyVotes, normalize: bool
 ) -> tuple[Float[Tensor, "batch parent dim"], Float[Tensor, "batch parent dim"]]:
-    """The sum over children of their votes, and of the squares of their votes, element by element.
-
-    Args:
-        votes: children and weights in float32, float16 or bfloat16; summed in float32.
-        normalize: divide each vote by its length first.
-
-    Raises:
-        RuntimeError: a second derivative.
-    """
+    """Compute `capsbench.routing.vote_sums` in float32, of poses and weights in float32, float16 or bfloat16."""
     return _vote_sums(votes.children.contiguous(), votes.weight.contiguous(), normalize)
 
 
@@ -183,7 +176,7 @@ _vote_sums.register_autograd(_gradient, setup_context=_setup_context)
 
 
 def _constants(children: Tensor, weight: Tensor, normalize: bool, most_examples: int) -> dict[str, Any]:
-    """What a kernel is compiled for; BB is the number of examples that a program takes at once."""
+    """What a kernel is compiled for. BB is the number of examples that a program handles at once."""
     _, _, inner, rows, columns = weight.shape
     child_dim, pose_dim = (max(FEWEST, triton.next_power_of_2(rows * side)) for side in (inner, columns))
     most_examples = min(most_examples, 2048 // max(child_dim, pose_dim))  # what fits into registers

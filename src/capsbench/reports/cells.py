@@ -1,39 +1,30 @@
 """An experiment's table: our accuracy beside the paper's, how sure the differences are, and what it cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pandas as pd
-from scipy import stats
 
-from capsbench.reports.comparison import COMPARED_WITH, Line, Panel, Run, accuracies, load_runs, panels
-from capsbench.reports.paper import Number, Target, targets
-
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Welch:
-    """Welch's t-test, two-sided: p-value and the number of seeds on either side."""
-
-    p: float
-    n: int
-    n_fm: int
+from capsbench.reports.comparison import COMPARED_WITH, Comparison, Condition, Panel
+from capsbench.reports.formats import NOTHING, narrow
+from capsbench.reports.paper import Number, Target, router_title
+from capsbench.reports.runs import Run, accuracies
+from capsbench.reports.statistics import Welch, welch
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: a line of ours, the paper's number, or both.
+    """A row: a condition of ours, the paper's number, or both.
 
     Attributes:
         router: the label.
-        data: title of the set the row is about.
+        data: title of the data set that the row is about.
         stand_in: title of the set that was used in its place, if one was.
         runs: ours, one per seed.
-        missing, expected: seeds still to be run, out of how many; 0 where nothing is expected.
+        missing, expected: seeds still to be run, out of how many; 0 where none are expected.
+        begun: whether at least one run of the row was begun, or failed.
         paper: the paper's number.
-        welch: of this row against FM's; None for FM itself and where either side has fewer than two seeds.
+        welch: against FM; None for FM itself and where either side has fewer than two seeds.
         paper_parameters: as the paper prints them, where the row is a method of others.
     """
 
@@ -43,6 +34,7 @@ class Row:
     runs: tuple[Run, ...] = ()
     missing: int = 0
     expected: int = 0
+    begun: bool = False
     paper: Number | None = None
     welch: Welch | None = None
     paper_parameters: str | None = None
@@ -54,11 +46,11 @@ class Row:
 
     @property
     def difference(self) -> float:
-        """Our mean less the paper's, in percentage points; NaN where one of them is not there."""
+        """Our mean less the paper's, in percentage points; NaN where one of them is missing."""
         return float(self.accuracy.mean() - self.paper.mean) if self.paper else float("nan")
 
     def mean(self, metric: str) -> float:
-        """Of a metric over seeds; NaN without runs or where one lacks it."""
+        """Average a metric over seeds; NaN without runs or where one lacks it."""
         return float(pd.Series([run.result.metrics.get(metric) for run in self.runs], dtype=float).mean(skipna=False))
 
     @property
@@ -67,85 +59,34 @@ class Row:
         return float(pd.Series([run.result.wall_time_s for run in self.runs], dtype=float).mean())
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The finished runs of an experiment, compared.
+def rows(comparison: Comparison) -> list[Row]:
+    """List the rows of a comparison; those of the paper that are missing too.
 
-    Attributes:
-        name: of the experiment, and of its folder.
-        target: the paper's table or figure of that name, if it is one.
-        runs, panels, rows: what was found, sorted into panels, and as a table.
+    The paper's rows come first, in its order, each followed by our other conditions of the same router; then all the
+    rest.
     """
-
-    name: str
-    target: Target | None
-    runs: list[Run]
-    panels: list[Panel]
-    rows: list[Row]
-
-    @classmethod
-    def of(cls, root: Path) -> "Comparison":
-        """Compare the finished runs below an experiment's folder.
-
-        Raises:
-            ValueError: there are none.
-        """
-        target = targets().get(root.name)
-        runs = load_runs(root)
-        found = panels(runs, target)
-        rows = list(_paper_rows(found, target) if target else _plain_rows(found))
-        return cls(root.name, target, runs, found, rows)
-
-    @property
-    def title(self) -> str:
-        """For readers."""
-        return self.target.title if self.target else self.name
+    pairs = [(panel, condition) for panel in comparison.panels for condition in panel.conditions]
+    if comparison.target is None:
+        return [_row(*pair, None) for pair in pairs]
+    return list(_paper_rows(pairs, comparison.target, comparison.begun))
 
 
-def welch(line: Line, panel: Panel) -> Welch | None:
-    """Welch's test between a line and FM's line in the same panel, if both have two seeds or more.
-
-    FM's is the one most like it: it differs from the paper (or the others) in nothing in which this line does not,
-    and it trained as long.
-    """
-    if line.router == COMPARED_WITH:
-        return None
-    alike = [
-        other
-        for other in panel.lines
-        if other.router == COMPARED_WITH
-        and set(other.differences) <= set(line.differences)
-        and _budget(other) == _budget(line)
-    ]
-    if not alike:
-        return None
-    ours, fm = accuracies(line.runs), accuracies(max(alike, key=lambda other: len(other.differences)).runs)
-    if min(len(ours), len(fm)) < 2 or ours.var() == fm.var() == 0:
-        return None
-    return Welch(float(stats.ttest_ind(ours, fm, equal_var=False).pvalue), len(ours), len(fm))
-
-
-def _budget(line: Line) -> tuple[int, int, int]:
-    result = line.runs[0].result
-    return result.epochs, result.steps, result.train_examples
-
-
-def _plain_rows(found: list[Panel]) -> Iterator[Row]:
-    for panel in found:
-        for line in panel.lines:
-            yield Row(line.label, panel.title, panel.stand_in, tuple(line.runs), welch=welch(line, panel))
-
-
-def _paper_rows(found: list[Panel], target: Target) -> Iterator[Row]:
-    """The paper's rows in its order, found or missing; after each what else was run of it; then all the rest."""
-    left = [(panel, line) for panel in found for line in panel.lines]
+def _paper_rows(
+    left: list[tuple[Panel, Condition]], target: Target, begun: frozenset[tuple[str, str]]
+) -> Iterator[Row]:
     for data in target.data:
-        for router, title in target.routers.items():
+        for router in target.routers:
             here = [pair for pair in left if pair[0].data == data and pair[1].router == router]
             here.sort(key=lambda pair: (not pair[1].as_in_paper, pair[0].stand_in is not None))
-            paper = target.numbers.get((router, data))
-            if not any(line.as_in_paper for _, line in here):
-                yield Row(title, data, missing=target.expected_seeds, expected=target.expected_seeds, paper=paper)
+            if not any(condition.as_in_paper for _, condition in here):
+                yield Row(
+                    router_title(router),
+                    data,
+                    missing=target.expected_seeds,
+                    expected=target.expected_seeds,
+                    begun=(router, data) in begun,
+                    paper=target.numbers.get((router, data)),
+                )
             for pair in here:
                 left.remove(pair)
                 yield _row(*pair, target)
@@ -159,22 +100,31 @@ def _paper_rows(found: list[Panel], target: Target) -> Iterator[Row]:
         yield _row(*pair, target)
 
 
-def _row(panel: Panel, line: Line, target: Target) -> Row:
-    expected = target.expected_seeds if line.as_in_paper else 0
+def _row(panel: Panel, condition: Condition, target: Target | None) -> Row:
+    repeated = target if condition.as_in_paper else None
+    expected = repeated.expected_seeds if repeated else 0
+    fm = panel.fm_like(condition) if condition.router != COMPARED_WITH else None
     return Row(
-        router=line.label,
-        data=panel.data,
+        router=condition.label,
+        data=panel.data if target else panel.title,
         stand_in=panel.stand_in,
-        runs=tuple(line.runs),
-        missing=max(0, expected - len(line.runs)),
+        runs=tuple(condition.runs),
+        missing=max(0, expected - len(condition.runs)),
         expected=expected,
-        paper=target.numbers.get((line.router, panel.data)) if line.as_in_paper else None,
-        welch=welch(line, panel),
+        begun=True,
+        paper=repeated.numbers.get((condition.router, panel.data)) if repeated else None,
+        welch=welch(accuracies(condition.runs), accuracies(fm.runs)) if fm else None,
     )
 
 
+def begun_rows(found: list[Row]) -> list[Row]:
+    """Leave out the rows of the paper that nobody began; a reference stays where its data set has a row of ours."""
+    data = {row.data for row in found if row.begun}
+    return [row for row in found if row.begun or (not row.expected and row.data in data)]
+
+
 def numbers(comparison: Comparison) -> pd.DataFrame:
-    """The table for machines: one column per quantity, accuracies in percent, times in seconds and ms."""
+    """Make the table for machines: one column per quantity, accuracies in percent, times in seconds and ms."""
     return pd.DataFrame(
         {
             "router": row.router,
@@ -194,14 +144,44 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
             "training_images_per_s": row.mean("train/images_per_second"),
             "inference_ms_per_batch": row.mean("inference/ms_per_batch"),
         }
-        for row in comparison.rows
+        for row in rows(comparison)
     ).convert_dtypes()
 
 
 def cells(comparison: Comparison) -> pd.DataFrame:
-    """The table for readers, every cell a text; beside the paper's numbers where it is one of its tables."""
-    beside_paper = any(row.paper for row in comparison.rows)
-    return pd.DataFrame([_cells(row, beside_paper) for row in comparison.rows])
+    """Make the table for readers, every cell a text, with the paper's numbers where it has such a table."""
+    found = rows(comparison)
+    return pd.DataFrame([_cells(row, any(row.paper for row in found)) for row in found])
+
+
+def concise_cells(comparison: Comparison) -> tuple[pd.DataFrame, str]:
+    """Make the table for a page that shows what was run: without rows of the paper that nobody began.
+
+    Returns:
+        The table, and a caption that says once what all its rows share.
+    """
+    found = rows(comparison)
+    kept = begun_rows(found)
+    shared = () if any(row.expected and not row.runs for row in kept) else comparison.shared
+    if shared:
+        kept = begun_rows(rows(comparison.without_shared()))
+    stand_ins = {row.stand_in for row in kept if row.runs}
+    stand_in = stand_ins.pop() if len(stand_ins) == 1 else None
+    if stand_in:
+        kept = [replace(row, stand_in=None) for row in kept]
+    table = pd.DataFrame([_cells(row, any(row.paper for row in found)) for row in kept])
+    table = table.loc[:, (table != NOTHING).any()]
+    data = table["Data"].unique()
+    told = [f"Data: {', '.join(data)}."] if len(data) == 1 else []
+    if stand_in:
+        told = [f"Data: {stand_in}, in place of {', '.join(data)}."]
+    if shared:
+        told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
+    if comparison.target and any(condition.differences for condition in comparison.conditions):
+        more = "what else differs" if shared else "what differs"
+        if any("[" in row.router for row in kept):
+            told.append(f"In brackets: {more} from the paper's protocol.")
+    return narrow(table), " ".join(told)
 
 
 def _cells(row: Row, beside_paper: bool) -> dict[str, str]:
@@ -245,7 +225,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """A time as people say it: "45 s", "12 min", "3:07 h"."""
+    """Write a time as "45 s", "12 min" or "3:07 h"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

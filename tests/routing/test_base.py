@@ -1,17 +1,20 @@
-"""What every router promises."""
+"""What every router promises, and how it is made."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
-from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
+from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router, make_router
 
 BATCH, CHILDREN, PARENTS, DIM = 2, 7, 3, 4
 
 MAKERS: dict[str, Callable[[], Router]] = {
     "fm": FMAgreement,
-    "fm, s as pose": lambda: FMAgreement(normalize_pose=False),
+    "fm, s as pose": lambda: FMAgreement(feeds_capsules=True),
     "fm, votes as they are": lambda: FMAgreement(normalize_votes=False),
     "dynamic 1": lambda: DynamicRouting(1),
     "dynamic 3": lambda: DynamicRouting(3),
@@ -125,3 +128,59 @@ def test_votes_that_are_not_finite(router: Router, votes: torch.Tensor, activati
 
 def test_an_empty_batch_is_no_error(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
     assert router(votes[:0], activations[:0]).poses.shape == (0, PARENTS, DIM)
+
+
+class Loudest(FMAgreement):
+    """A user's router, made from ours: the parent is the longest vote."""
+
+    def route(self, votes: torch.Tensor, activations: torch.Tensor | None = None) -> Capsules:
+        longest = votes.norm(dim=-1).argmax(dim=1, keepdim=True)
+        poses = votes.gather(1, longest.unsqueeze(-1).expand(-1, -1, -1, votes.shape[-1])).squeeze(1)
+        return Capsules(poses, poses.norm(dim=-1))
+
+
+def test_a_router_that_overrides_route_takes_no_lazy_votes_unless_it_says_so() -> None:
+    assert not Loudest.takes_lazy_votes
+    with pytest.raises(ValueError, match="Loudest has no fused implementation; take router"):
+        Loudest(implementation="fused")
+
+
+def test_an_unknown_implementation_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"router\.implementation must be auto or plain or fused, got 'fast'"):
+        FMAgreement(implementation="fast")
+
+
+class Curious(Loudest):
+    """A router that wants to know all of its place."""
+
+    def __init__(self, num_children: int, num_parents: int, pose_dim: int, feeds_capsules: bool) -> None:
+        super().__init__()
+        self.place = (num_children, num_parents, pose_dim, feeds_capsules)
+
+
+def test_a_router_gets_what_its_constructor_names_of_its_place() -> None:
+    place = {"num_children": 6, "num_parents": 3, "pose_dim": 16, "feeds_capsules": True}
+    assert make_router(Curious, **place).place == (6, 3, 16, True)
+    em = make_router(partial(EMRouting, iterations=2), **place)
+    assert (len(em.beta_a), em.iterations) == (3, 2)
+    assert not make_router(FMAgreement, **place).normalize_pose
+    last = place | {"feeds_capsules": False}
+    assert make_router(FMAgreement, **last).normalize_pose
+    assert not make_router(partial(FMAgreement, normalize_pose=False), **last).normalize_pose
+
+
+def test_a_setting_that_the_place_decides_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"router\.num_parents follows from the router's place"):
+        make_router(partial(EMRouting, num_parents=4), num_children=6, num_parents=3, pose_dim=16, feeds_capsules=False)
+
+
+def test_importing_routers_needs_torch_and_jaxtyping_only() -> None:
+    code = """
+import sys, jaxtyping, torch
+before = set(sys.modules)
+import capsbench.routing
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["capsbench", "False"]

@@ -9,7 +9,9 @@ from statistics import mean, variance
 import pytest
 from scipy.special import betainc
 
-from capsbench.reports.tables import Comparison, cells, numbers
+from capsbench.launch.protocols import protocol
+from capsbench.reports.cells import cells, concise_cells, numbers, rows
+from capsbench.reports.comparison import Comparison
 
 AddRun = Callable[..., Path]
 FM, DYNAMIC = (0.93, 0.94, 0.935), (0.90, 0.92, 0.925)
@@ -17,7 +19,7 @@ FM, DYNAMIC = (0.93, 0.94, 0.935), (0.90, 0.92, 0.925)
 
 def table(root: Path) -> dict[str, dict[str, str]]:
     """The cells of each row, by its router."""
-    return {row["Router"]: row for row in cells(Comparison.of(root)).to_dict("records")}
+    return {row["Router"]: row for row in cells(Comparison.of(root, protocol)).to_dict("records")}
 
 
 def welch_p(a: Sequence[float], b: Sequence[float]) -> float:
@@ -68,12 +70,12 @@ def test_what_stands_in_is_named_in_the_cell(add_paper_run: AddRun, tmp_path: Pa
     generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST"}
     for seed in (1, 2, 3):
         add_paper_run(tmp_path, "table3", "fm", seed, 0.90 + 0.01 * seed, **generated)
-    comparison = Comparison.of(tmp_path / "table3")
-    first = comparison.rows[0]
+    comparison = Comparison.of(tmp_path / "table3", protocol)
+    first = rows(comparison)[0]
     assert (first.data, first.stand_in, first.missing) == ("affNIST", "affNIST (generated)", 0)
     assert cells(comparison)["Ours %"][0] == "92.00 ± 1.00 [affNIST (generated)]"
     add_paper_run(tmp_path, "table3", "fm", 1, 0.95)
-    shown = cells(Comparison.of(tmp_path / "table3"))["Ours %"].tolist()
+    shown = cells(Comparison.of(tmp_path / "table3", protocol))["Ours %"].tolist()
     assert shown[:2] == ["95.00 (2 of 3 seeds missing)", "92.00 ± 1.00 [affNIST (generated)]"]
 
 
@@ -132,10 +134,10 @@ def test_who_logged_it_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) 
 
 def test_data_in_the_papers_order(add_paper_run: AddRun, tmp_path: Path) -> None:
     add_paper_run(tmp_path, "table2", "fm", 1, 0.9, data="SVHN")
-    comparison = Comparison.of(tmp_path / "table2")
-    ours = [row for row in comparison.rows if row.router == "FM"]
+    comparison = Comparison.of(tmp_path / "table2", protocol)
+    ours = [row for row in rows(comparison) if row.router == "FM"]
     assert [(row.data, row.missing) for row in ours] == [("Fashion-MNIST", 3), ("CIFAR-10", 3), ("SVHN", 2)]
-    hinton = [row.data for row in comparison.rows if row.router == "Hinton et al."]
+    hinton = [row.data for row in rows(comparison) if row.router == "Hinton et al."]
     assert hinton == ["CIFAR-10"]
 
 
@@ -144,8 +146,8 @@ def test_an_experiment_that_is_not_the_papers(add_run: AddRun, tmp_path: Path) -
         add_run(tmp_path / "demo", "fm", seed, fm)
         add_run(tmp_path / "demo", "em", seed, em)
     found = table(tmp_path / "demo")
-    assert found["em"] == {
-        "Router": "em",
+    assert found["EM (3)"] == {
+        "Router": "EM (3)",
         "Data": "digits / capsnet",
         "Accuracy %": "91.50 ± 1.32",
         "n": "3",
@@ -164,15 +166,49 @@ def test_p_values_at_the_ends(
     for seed in (1, 2):
         add_run(tmp_path / "demo", "fm", seed, fm[seed - 1])
         add_run(tmp_path / "demo", "em", seed, em[seed - 1])
-    assert table(tmp_path / "demo")["em"]["p against FM"].startswith(shown)
+    assert table(tmp_path / "demo")["EM (3)"]["p against FM"].startswith(shown)
 
 
 def test_numbers_for_machines(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, fm)
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic)
-    found = numbers(Comparison.of(tmp_path / "table3")).set_index("router")
+    found = numbers(Comparison.of(tmp_path / "table3", protocol)).set_index("router")
     assert found.loc["Dynamic (3)", "welch_p"] == pytest.approx(welch_p(DYNAMIC, FM), abs=1e-9)
     assert found.loc["FM", "difference"] == pytest.approx(93.5 - 93.85)
     assert found["n"].tolist() == [3, 3, 0, 0, 0]
     assert found["seeds_missing"].tolist() == [0, 0, 3, 0, 0]
+
+
+def test_a_page_shows_what_was_run_and_says_once_what_rows_share(add_paper_run: AddRun, tmp_path: Path) -> None:
+    generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST", "steps": 2000}
+    for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
+        add_paper_run(tmp_path, "table3", "fm", seed, fm, **generated)
+        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"arch.vote_gain": 0.25}, **generated)
+    table, caption = concise_cells(Comparison.of(tmp_path / "table3", protocol))
+    assert table["Router"].tolist() == ["FM", "Dynamic (3) [arch.vote_gain=0.25]", "Sabour et al.", "Hinton et al."]
+    assert table["Ours %"].tolist() == ["93.50 ± 0.50", "91.50 ± 1.32", "–", "–"]
+    assert not {"Data", "Difference"} & set(table.columns), "they say nothing"
+    assert "affNIST (generated), in place of affNIST" in caption
+    assert "differs from the paper's in: 2,000 of 40,000 steps" in caption
+
+
+def test_a_page_leaves_out_data_that_nobody_ran_with_its_references(add_paper_run: AddRun, tmp_path: Path) -> None:
+    add_paper_run(tmp_path, "table2", "fm", 1, 0.9, data="CIFAR-10")
+    table, caption = concise_cells(Comparison.of(tmp_path / "table2", protocol))
+    assert table["Router"].tolist() == ["FM", "Sabour et al.", "Hinton et al.", "Nair et al.", "HitNet", "DeepCaps"]
+    assert table["Ours %"][0] == "90.00 (2 of 3 seeds missing)"
+    assert "Data: CIFAR-10." in caption
+
+
+@pytest.mark.parametrize("left_behind", ["config.yaml", "error.txt"])
+def test_a_run_that_was_begun_is_a_row_of_a_page(add_paper_run: AddRun, tmp_path: Path, left_behind: str) -> None:
+    add_paper_run(tmp_path, "table3", "fm", 1, 0.9, steps=2000)
+    begun = tmp_path / "table3" / "affnist" / "resnet_capsnet_small" / "em" / "seed1-0"
+    begun.mkdir(parents=True)
+    (begun / left_behind).write_text("{}")
+    table, _ = concise_cells(Comparison.of(tmp_path / "table3", protocol))
+    shown = dict(zip(table["Router"], table["Ours %"], strict=True))
+    assert shown["EM (3)"] == "– (3 seeds missing)"
+    assert shown["FM [2,000 of 40,000 steps]"] == "90.00", "a caption would speak of EM, too"
+    assert "Dynamic (3)" not in shown

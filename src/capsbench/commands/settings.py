@@ -1,0 +1,121 @@
+"""What each command is given: its actions, settings and switches. It imports nothing slow, so that help is quick."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from capsbench.commands.arguments import Command, setting
+
+
+@dataclass
+class Report:
+    """What to compare, and where to write it."""
+
+    experiment: str | None = setting(None, "its name; null: all that have finished runs, and a page on all of them")
+    output_dir: str = setting("outputs", "where the runs are")
+    publish: bool = setting(False, "also copy the small files to OUTPUT_DIR/published")
+    readme: str | None = setting(None, "a Markdown file whose marked tables are filled from OUTPUT_DIR/published")
+
+
+@dataclass
+class Analyze:
+    """What to look into, and how closely."""
+
+    run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
+    classes: Any = setting(None, "classes whose poses to draw: [7], of two digits [7,0]; null: those predicted")
+    examples: int = setting(5000, "images that R² is measured on")
+    curve_examples: int = setting(1000, "images for each point of an accuracy curve")
+    curve_steps: int = setting(13, "points of a curve, an odd number")
+    data_dir: str | None = setting(None, "where data sets are now; null: CAPSBENCH_DATA, or where they were")
+
+
+@dataclass
+class Dashboard:
+    """Which comparisons to show, and where."""
+
+    group: Any = setting(None, "EXPERIMENT/DATA/ARCH, or a list of them; null: those that have runs with logger=wandb")
+    entity: str | None = setting(None, "user or team; null: your account's default")
+    project: str = setting("capsbench", "of the runs")
+    output_dir: str = setting("outputs", "where the runs are")
+
+
+@dataclass
+class Benchmark:
+    """What to measure, and how often."""
+
+    repetitions: int = setting(5, "of each way, in turn")
+    batch_size: int = setting(128, "examples in a batch")
+    steps: int = setting(10, "training steps in a repetition")
+    compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
+    routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
+    experiments: list[str] | None = setting(None, "the paper's tables and figures to measure; null: all")
+    output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
+
+
+COMMANDS = {
+    "train": Command("train a capsule network, or with -m a sweep of them"),
+    "status": Command(
+        "show the state of each run that capsbench train -m with the same settings asks for",
+        """  capsbench status experiment=table2
+  capsbench status experiment=table3 router=fm,em seed=1,2 --json""",
+        switches={"json": "print JSON: one object for each run"},
+    ),
+    "report": Command(
+        "compare the finished runs of experiments",
+        """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv, curves.svg, .png).
+The paper's numbers stand beside ours.
+
+  capsbench report
+  capsbench report experiment=table3 publish=true
+  capsbench report readme=README.md""",
+        settings=Report,
+    ),
+    "analyze": Command(
+        "look into trained runs: one, several, or all finished ones below a folder",
+        """Below a folder, runs that an analysis does not fit (no decoder, no single shapes) are named and left out.
+
+  capsbench analyze reconstructions run=DIR
+  capsbench analyze reconstructions run=DIR classes=[7,0]
+  capsbench analyze equivariance run=outputs/table3""",
+        actions={
+            "reconstructions": "draw inputs and their reconstructions, and pose tours",
+            "equivariance": "measure what poses tell of rotation, shear, scale and shift, and their effect on accuracy",
+        },
+        settings=Analyze,
+    ),
+    "data": Command(
+        "list, fetch, check and show data sets",
+        """`data=NAME` or `data=NAME,NAME` says which; other settings of data, such as data.test_source, hold too.
+
+  capsbench data list
+  capsbench data fetch data=svhn,small_norb
+  capsbench data show data=affnist data.test_source=generated""",
+        actions={
+            "list": "show what there is and what is here; size, licence, source",
+            "fetch": "download sets: atomically, checksums verified",
+            "check": "read sets (without data=, all that are here) and compare with the known checksums",
+            "show": "write outputs/data/NAME.png: samples as stored and as the network sees them",
+        },
+    ),
+    "dashboard": Command(
+        "save the comparison on Weights & Biases: a workspace for each group of runs, and a report of all",
+        """  capsbench dashboard --dry-run
+  capsbench dashboard group=demo/digits/resnet_capsnet_small entity=my-team""",
+        switches={"dry-run": "print what would be saved, as JSON; needs neither account nor network"},
+        settings=Dashboard,
+    ),
+    "benchmark": Command(
+        "measure how fast things are: alternatives in turn, several times",
+        """  capsbench benchmark layer repetitions=9
+  capsbench benchmark layer routers=[fm,mine] --config-dir my_conf""",
+        actions={
+            "contention": "time of a training step alone and beside busy processes, by how idle threads wait",
+            "data": "images per second of data loading, against the usual dataset and workers",
+            "layer": "time and memory of capsule layers with each router, plain and fused",
+            "paper": "the hours that each table and figure takes on this machine",
+            "scaling": "time of capsule layers against the number of children, parents and examples",
+            "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
+            "train": "images per second of training, and the cost of Lightning's loop",
+        },
+        settings=Benchmark,
+    ),
+}

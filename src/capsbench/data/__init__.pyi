@@ -1,0 +1,16 @@
+from .augmentation import Augmentation as Augmentation
+from .batch import Batch as Batch
+from .batch import BatchKey as BatchKey
+from .batch import LabelledImages as LabelledImages
+from .files import DataError as DataError
+from .module import ImageDataModule as ImageDataModule
+from .sets.affnist import AffNIST as AffNIST
+from .sets.arrays import Arrays as Arrays
+from .sets.cifar10 import CIFAR10 as CIFAR10
+from .sets.digits import Digits as Digits
+from .sets.image_folder import ImageFolder as ImageFolder
+from .sets.mnist import MNIST as MNIST
+from .sets.mnist import FashionMNIST as FashionMNIST
+from .sets.multi_mnist import MultiMNIST as MultiMNIST
+from .sets.small_norb import SmallNORB as SmallNORB
+from .sets.svhn import SVHN as SVHN

@@ -1,0 +1,206 @@
+"""Tables and pictures of benchmarks, made from their measurements."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from capsbench.data.files import written_atomically
+from capsbench.reports.formats import NOTHING, to_latex, to_markdown
+from capsbench.reports.paper import inference_ms, router_title
+
+Measurements = Sequence[Mapping[str, Any]]
+"""Records of a benchmark's JSON file: subject, router, implementation, quantity, unit, median, least, most, …"""
+
+DEVICES = {"CPU": "cpu", "CUDA": "gpu"}
+"""Keys of the paper's table 1."""
+NO_ROUTING = "no routing"
+DIRECTIONS = ("forward", "forward and backward")
+
+
+def find(measurements: Measurements, **wanted: Any) -> Mapping[str, Any] | None:
+    """Return the measurement with these fields, or None."""
+    return next((one for one in measurements if all(one[name] == value for name, value in wanted.items())), None)
+
+
+def _text(measurements: Measurements, digits: int, **wanted: Any) -> str:
+    found = find(measurements, **wanted)
+    return NOTHING if found is None else f"{found['median']:.{digits}f}"
+
+
+def _pairs(measurements: Measurements, first: str, second: str) -> list[tuple[Any, Any]]:
+    """The values of two fields that occur together, each pair once, in order."""
+    return list(dict.fromkeys((one[first], one[second]) for one in measurements))
+
+
+def layer_table(measurements: Measurements) -> pd.DataFrame:
+    """One row per layer and router: the plain implementation and the one that is chosen, in time and memory."""
+    rows = []
+    for layer, router in _pairs([one for one in measurements if one["implementation"] == "auto"], "subject", "router"):
+
+        def shown(implementation: str, digits: int, quantity: str, unit: str, **at: str) -> str:
+            return _text(measurements, digits, implementation=implementation, quantity=quantity, unit=unit, **at)
+
+        at = {"subject": layer, "router": router}
+        row = {"Layer": layer, "Router": router_title(router)}
+        for direction in DIRECTIONS:
+            times = [shown(kind, 1, direction, "ms", **at) for kind in ("plain", "auto")]
+            row[f"{direction.capitalize()} ms, plain → ours"] = " → ".join(times)
+            row[f"{direction.capitalize()}, ours ÷ plain"] = shown("auto", 2, direction, "÷ plain", **at)
+        row["Forward, ours ÷ votes alone"] = shown("auto", 2, "forward", "÷ votes alone", **at)
+        memory = [shown(kind, 2, "extra memory", "÷ votes", **at) for kind in ("plain", "auto")]
+        row["Extra memory ÷ votes, plain → ours"] = " → ".join(memory)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table1(measurements: Measurements) -> pd.DataFrame:
+    """One row per data set, device and router: our time and the paper's (GTX 1080 Ti, i7), and both divided by FM's."""
+    rows = []
+    for one in measurements:
+        if one["unit"] != "ms":
+            continue
+        data, device, router = one["subject"], one["device"], one["router"]
+        paper = inference_ms()[data][DEVICES[device]]
+        theirs = paper.get(router)
+        at = {"subject": data, "device": device, "router": router, "implementation": one["implementation"]}
+        rows.append(
+            {
+                "Data": f"{data}, {device}",
+                "Router": router_title(router) if router else one["implementation"],
+                "Ours ms": f"{one['median']:.2f} ({one['least']:.2f} to {one['most']:.2f})",
+                "Paper ms": NOTHING if theirs is None else f"{theirs:.2f}",
+                "Ours ÷ FM": "1.00" if router == "fm" else _text(measurements, 2, unit="÷ FM", **at),
+                "Paper ÷ FM": NOTHING if theirs is None else f"{theirs / paper['fm']:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def train_table(measurements: Measurements) -> pd.DataFrame:
+    """One row per network and router: images per second of training, and how the ways of training compare."""
+    rows = []
+    for network, router in _pairs(measurements, "subject", "router"):
+
+        def shown(implementation: str, digits: int, unit: str, network: str = network, router: str = router) -> str:
+            at = {"subject": network, "router": router, "quantity": "training"}
+            return _text(measurements, digits, implementation=implementation, unit=unit, **at)
+
+        rows.append(
+            {
+                "Network": network,
+                "Router": router_title(router),
+                "Images/s, plain → ours": " → ".join(shown(kind, 0, "images/s") for kind in ("plain", "ours")),
+                "Ours, times as fast": shown("ours", 2, "times as fast as plain"),
+                "Compiled, times as fast": shown("ours compiled", 2, "times as fast as plain"),
+                "Lightning ÷ bare loop": shown("ours in Lightning", 2, "times as fast as ours"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def contention_table(measurements: Measurements) -> pd.DataFrame:
+    """One row per rule of how threads wait: milliseconds of a training step alone and beside busy processes."""
+    companies = dict.fromkeys(one["size"] for one in measurements)
+    titles = {size: f"Beside {size} busy processes, ms" if size else "Alone, ms" for size in companies}
+    rows = []
+    for rule in dict.fromkeys(one["implementation"] for one in measurements):
+        row = {"Threads": rule}
+        for size, title in titles.items():
+            one = find(measurements, implementation=rule, size=size)
+            row[title] = NOTHING if one is None else f"{one['median']:.0f} ({one['least']:.0f} to {one['most']:.0f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
+    "contention": ("Milliseconds of a training step, alone and beside other work", contention_table),
+    "layer": ("Capsule layers in training", layer_table),
+    "table1": ("Table 1: milliseconds per batch", table1),
+    "train": ("Images per second of training", train_table),
+}
+"""Title and table of each benchmark that has one."""
+
+
+def draw_scaling(measurements: Measurements, folder: Path) -> None:
+    """Draw scaling.png: milliseconds of each router against children, parents and batch, on logarithmic axes."""
+    varied = list(dict.fromkeys(one["subject"] for one in measurements))
+    figure = Figure(figsize=(4 * len(varied), 3.6), layout="constrained")
+    for axes, subject in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
+        points = pd.DataFrame([one for one in measurements if one["subject"] == subject])
+        for router, curve in points.groupby("router", sort=False):
+            axes.plot(curve["size"], curve["median"], marker="o", label=router_title(str(router)))
+            axes.fill_between(curve["size"], curve["least"], curve["most"], alpha=0.2)
+        axes.set(xlabel=subject, ylabel="ms, forward and backward", xscale="log", yscale="log")
+        axes.legend()
+    _save(figure, folder / "scaling.png")
+
+
+def draw_layer(measurements: Measurements, folder: Path) -> None:
+    """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
+    both = pd.DataFrame([one for one in measurements if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")])
+    layers = both.groupby("subject", sort=False)
+    figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
+    for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        routers, ways = bars["router"].unique(), bars["implementation"].unique()
+        width = 0.8 / len(ways)
+        for number, way in enumerate(ways):
+            spread = bars[bars["implementation"] == way].set_index("router").reindex(routers)
+            errors = [spread["median"] - spread["least"], spread["most"] - spread["median"]]
+            places = [place + number * width for place in range(len(routers))]
+            axes.bar(places, spread["median"], width, yerr=errors, label=way)
+        axes.set_xticks([place + width for place in range(len(routers))], [router_title(one) for one in routers])
+        axes.set(title=layer, ylabel="ms, forward and backward")
+        axes.legend()
+    _save(figure, folder / "layer.png")
+
+
+PICTURES: dict[str, Callable[[Measurements, Path], None]] = {"layer": draw_layer, "scaling": draw_scaling}
+"""The benchmarks that have a picture."""
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
+    """Write NAME.json of a benchmark into a folder, and its table and picture where it has them.
+
+    Args:
+        record: "schema", "benchmark" (its name), "settings", "measurements", "devices" and "versions".
+        folder: is made if it does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name, measurements = record["benchmark"], record["measurements"]
+    with written_atomically(folder / f"{name}.json") as path:
+        path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if name in TABLES:
+        title, make = TABLES[name]
+        table = make(measurements)
+        texts = {"md": to_markdown(table), "tex": to_latex(table, title), "csv": table.to_csv(index=False)}
+        for ending, text in texts.items():
+            with written_atomically(folder / f"{name}.{ending}") as path:
+                path.write_text(text, encoding="utf-8")
+    if name in PICTURES:
+        PICTURES[name](measurements, folder)
+
+
+def benchmark_markdown(path: Path) -> str:
+    """Return the table of a benchmark's JSON file with the machine, the versions and the repetitions below it.
+
+    Raises:
+        ValueError: the benchmark has no table, or the file is of an older schema.
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    name = record["benchmark"]
+    if name not in TABLES:
+        raise ValueError(f"{path} is of the benchmark {name}; there are tables for {', '.join(TABLES)}")
+    if "measurements" not in record:
+        raise ValueError(f"{path} was written by an older version; run capsbench benchmark {name} again")
+    _, make = TABLES[name]
+    how = f"medians of {record['settings']['repetitions']} repetitions in turn, torch {record['versions']['torch']}"
+    return f"{to_markdown(make(record['measurements']))}\n*{'; '.join(record['devices'])}; {how}.*\n"

@@ -1,0 +1,79 @@
+"""Sums over children that compute lazy votes a block of children at a time, and again in the backward pass."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from capsbench.routing.kernels.sums import Contribution
+from capsbench.routing.votes import LazyVotes
+
+BLOCK_BYTES = {"cpu": 11 * 2**17, "cuda": 2**26}
+"""Bytes of votes per block: what fits into a CPU core's cache, and what keeps a GPU busy."""
+
+NO_SECOND_DERIVATIVE = "lazy votes have no second derivative; take router.implementation=plain, which stores all votes"
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def sum_over_blocks(
+    contribution: Contribution, votes: LazyVotes, per_child: tuple[Tensor, ...], shared: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Compute `sum_over_children` of lazy votes with memory for one block of votes."""
+    child_axes = (1, 0, *[1] * len(per_child), *[None] * len(shared))
+    return _SumOverBlocks.apply(contribution, child_axes, votes.children, votes.weight, *per_child, *shared)
+
+
+class _SumOverBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, contribution: Contribution, child_axes: tuple[int | None, ...], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """`child_axes` says of each tensor which axis counts children; None if it has no such axis."""
+        ctx.contribution, ctx.child_axes = contribution, child_axes
+        ctx.save_for_backward(*tensors)
+        sums: tuple[Tensor, ...] = ()
+        for block in _blocks(*tensors[:2]):
+            inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, child_axes, strict=True)]
+            added = _contribute(contribution, *inputs)
+            sums = tuple(a.add_(b) for a, b in zip(sums, added, strict=True)) if sums else added
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(NO_SECOND_DERIVATIVE)
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+        axes: tuple[int | None, ...] = ctx.child_axes
+        wanted = [number for number, is_wanted in enumerate(ctx.needs_input_grad[2:]) if is_wanted]
+        totals = {number: torch.zeros_like(tensors[number]) for number in wanted}
+        for block in _blocks(*tensors[:2]):
+            inputs = [_part(tensor, axis, block).detach() for tensor, axis in zip(tensors, axes, strict=True)]
+            for number in wanted:
+                inputs[number].requires_grad_()
+            with torch.enable_grad():
+                sums = _contribute(ctx.contribution, *inputs)
+            reached = [(part, gradient) for part, gradient in zip(sums, gradients, strict=True) if part.requires_grad]
+            ends, seeds = zip(*reached, strict=True)
+            found = torch.autograd.grad(ends, [inputs[number] for number in wanted], seeds, allow_unused=True)
+            for number, gradient in zip(wanted, found, strict=True):
+                if gradient is not None:
+                    _part(totals[number], axes[number], block).add_(gradient)
+        return None, None, *(totals.get(number) for number in range(len(tensors)))
+
+
+def _contribute(contribution: Contribution, children: Tensor, weight: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    return contribution(LazyVotes(children, weight).materialize(), *others)
+
+
+def _blocks(children: Tensor, weight: Tensor) -> Iterator[slice]:
+    votes = LazyVotes(children, weight)
+    num_children = votes.shape[1]
+    bytes_per_child = max(1, votes.num_bytes // num_children)
+    size = max(1, BLOCK_BYTES.get(votes.device.type, BLOCK_BYTES["cuda"]) // bytes_per_child)
+    for start in range(0, num_children, size):
+        yield slice(start, min(start + size, num_children))
+
+
+def _part(tensor: Tensor, axis: int | None, block: slice) -> Tensor:
+    return tensor if axis is None else tensor.narrow(axis, block.start, block.stop - block.start)

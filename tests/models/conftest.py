@@ -1,0 +1,37 @@
+"""What every architecture promises."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, Router
+
+
+@pytest.fixture(params=[FMAgreement, DynamicRouting, EMRouting])
+def router(request: pytest.FixtureRequest) -> type[Router]:
+    return request.param
+
+
+@pytest.fixture(params=[(1, 28, 28), (3, 17, 23)], ids=str)
+def image_shape(request: pytest.FixtureRequest) -> tuple[int, int, int]:
+    return request.param
+
+
+@pytest.fixture
+def check_architecture(router: type[Router], image_shape: tuple[int, int, int]) -> Callable[..., None]:
+    """Check that images become class capsules, and that every parameter gets a finite gradient."""
+
+    def check(architecture: Callable[..., nn.Module]) -> None:
+        model = architecture(image_shape, 5, router)
+        capsules = model(torch.randn(2, *image_shape))
+        assert capsules.poses.shape == (2, 5, 16)
+        assert capsules.activations.shape == (2, 5)
+        capsules.activations.sum().backward()
+        for name, parameter in model.named_parameters():
+            if "beta_a" not in name:
+                assert parameter.grad is not None, name
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+    return check

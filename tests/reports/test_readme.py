@@ -1,0 +1,126 @@
+"""Tables in README and docs, and what our pages say beside them."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from capsbench.benchmarks.measure import Measurement
+from capsbench.launch.protocols import protocol
+from capsbench.reports import readme
+from capsbench.reports.comparison import Comparison
+from capsbench.reports.publish import publish
+from capsbench.reports.readme import filled
+
+AddRun = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "outputs" / "published"
+README = "# Title\n\n<!-- table: table3 -->\nold\n<!-- end -->\n\ntext\n"
+
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+MEASURED = re.compile(r"(?<![\w.,§])(?<!Python )(?<!arXiv:)(?<!Apache-)(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)")
+"""A number with decimals, or of percent, milliseconds or times."""
+
+
+def prose_and_tables(page: str) -> tuple[str, str]:
+    """What people wrote on a page, without code, and what was made from published results."""
+    tables = "\n".join(block[0] for block in readme.BLOCK.finditer(page))
+    without = readme.BLOCK.sub("", page)
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", without, flags=re.DOTALL)
+    return prose, tables
+
+
+@pytest.fixture
+def outputs(add_paper_run: AddRun, tmp_path: Path) -> Path:
+    for seed, accuracy in ((1, 0.93), (2, 0.94), (3, 0.935)):
+        add_paper_run(tmp_path, "table3", "fm", seed, accuracy)
+    return tmp_path
+
+
+def test_a_readme_is_filled_and_filled_again(outputs: Path) -> None:
+    publish(Comparison.of(outputs / "table3", protocol), outputs / "table3", outputs, protocol)
+    once = filled(README, outputs / "published", protocol)
+    assert once.startswith("# Title\n\n<!-- table: table3 -->\n\n| Router")
+    assert " 93.50 ± 0.50 |" in once
+    assert once.endswith("|\n\n*Data: affNIST.*\n\n<!-- end -->\n\ntext\n")
+    assert filled(once, outputs / "published", protocol) == once
+    result = next((outputs / "published").rglob("result.json"))
+    content = json.loads(result.read_text())
+    content["metrics"]["test/accuracy"] = 0.5
+    result.write_text(json.dumps(content))
+    assert filled(once, outputs / "published", protocol) != once, "the table follows the results"
+
+
+def test_a_marker_for_what_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"table3 does not exist; publish it first: capsbench report"):
+        filled(README, tmp_path, protocol)
+
+
+def test_a_readme_holds_tables_of_benchmarks(tmp_path: Path) -> None:
+    text = README.replace("table3", "benchmarks/table1")
+    with pytest.raises(ValueError, match=r"table1\.json does not exist; publish it first: capsbench benchmark table1"):
+        filled(text, tmp_path, protocol)
+    measured = asdict(Measurement.of([1.0, 2.0, 3.0], "CIFAR-10", "forward", "ms", router="fm", device="CPU"))
+    record = {"benchmark": "table1", "settings": {"repetitions": 7}, "measurements": [measured], "devices": ["cpu"]}
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "table1.json").write_text(json.dumps(record | {"versions": {"torch": "2"}}))
+    assert "2.00 (1.00 to 3.00)" in filled(text, tmp_path, protocol)
+
+
+def test_a_readme_holds_tables_of_equivariance(outputs: Path) -> None:
+    text = README.replace("table3", "table3/equivariance")
+    with pytest.raises(
+        ValueError, match=r"no run in .*table3 was analysed; do it first: capsbench analyze equivariance"
+    ):
+        filled(text, outputs, protocol)
+    r2 = {"rotation": {"value": 0.25, "low": 0.125, "high": 0.5}}
+    measured = dict.fromkeys(("pose", "pose per class", "features", "activations"), r2)
+    for result in outputs.rglob("result.json"):
+        result.with_name("equivariance.json").write_text(json.dumps({"equivariance": measured}))
+    assert "0.25 ± 0.00" in filled(text, outputs, protocol)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_our_pages_tell_what_is_published(page: Path) -> None:
+    text = page.read_text()
+    assert filled(text, PUBLISHED, protocol) == text, f"run: capsbench report readme={page.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_number_in_our_prose_stands_in_a_table_below_or_above_it(page: Path) -> None:
+    prose, tables = prose_and_tables(page.read_text())
+    unbacked = {
+        number for number in MEASURED.findall(prose) if not re.search(rf"(?<![\d.]){number}(?![\d.]*\d)", tables)
+    }
+    assert not unbacked
+
+
+def test_an_unbacked_number_is_found() -> None:
+    prose, tables = prose_and_tables(f"FM has 93.1 %, in 2 ms.\n\n{README}and 1.5 times `x=0.25`, 7 seeds")
+    assert MEASURED.findall(prose) == ["93.1", "2", "1.5"]
+    assert "old" in tables
+    assert "old" not in prose
+
+
+HEADERS = sorted(ROOT.glob("conf/experiment/*.yaml"))
+
+
+@pytest.mark.parametrize("path", HEADERS, ids=lambda path: path.stem)
+def test_a_number_in_an_experiments_header_is_the_papers_or_published(path: Path) -> None:
+    comments = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    known = ROOT.joinpath("src", "capsbench", "reports", "paper.yaml").read_text()
+    known += "".join(table.read_text() for table in PUBLISHED.glob(f"{path.stem}/report/table.md"))
+    missing = [
+        number for number in re.findall(r"(?<![§.\d])\d+\.\d+", comments) if not re.search(rf"\b{number}\b", known)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_files_that_our_pages_link_to_are_there(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert linked
+    assert [link for link in linked if not (page.parent / link).exists()] == []

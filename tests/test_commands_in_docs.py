@@ -1,0 +1,95 @@
+"""Every printed command is planned here without running it; above a published table it finds exactly those runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra._internal.utils import get_args_parser
+
+from capsbench.commands.arguments import parse_settings, read
+from capsbench.commands.settings import COMMANDS
+from capsbench.launch.config import Composer, open_configuration
+from capsbench.launch.sweep import PlannedRun, plan
+from capsbench.runs import Result
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "outputs" / "published"
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+
+FENCED = re.compile(r"^```(?:\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+COMMAND = re.compile(r"(?<![-\w./])(?:\.venv/bin/)?capsbench +([^#&|;)\"\n]+)")
+TABLE = re.compile(r"<!-- table: (\w+) -->")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of each `capsbench …` of a page, in code blocks and in inline code."""
+    blocks = [block.replace("\\\n", " ") for block in FENCED.findall(text)]
+    inline = [" ".join(code.split()) for code in INLINE.findall(FENCED.sub("", text))]
+    return [found.split() for code in (*blocks, *inline) for found in COMMAND.findall(code)]
+
+
+def planned(name: str, *words: str) -> list[PlannedRun]:
+    """Read a command as `capsbench` does; the runs that it asks for, if it trains."""
+    if name == "train":
+        flags = get_args_parser().parse_args(words)
+        overrides, config_dir, sweep = flags.overrides, flags.config_dir, flags.multirun
+        if flags.shell_completion:
+            return []
+    else:
+        arguments = read(name, COMMANDS[name], words)
+        overrides, config_dir, sweep = arguments.settings, arguments.config_dir, True
+        kind = COMMANDS[name].settings
+        if kind is not None:
+            parse_settings(kind, overrides)
+            return []
+    with open_configuration(config_dir) as loader:
+        return plan(loader, overrides) if sweep else [PlannedRun.of(Composer(loader).compose(overrides), overrides)]
+
+
+def write_files(text: str, folder: Path) -> None:
+    """Write the files that a page shows: code blocks that begin with a comment of their path."""
+    for block in FENCED.findall(text):
+        first = re.match(r"# ([\w/]+\.(?:py|yaml))\n", block)
+        if first is not None:
+            path = folder / first[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_printed_command_can_be_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page.read_text()
+    write_files(text, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for words in commands(text):
+        if words[0] in COMMANDS:
+            planned(*words)
+        else:
+            assert words[0] in ("--version", "--help", "COMMAND")
+
+
+def tables() -> list[tuple[Path, str, str]]:
+    """Each table of published runs: its page, its experiment, and the text between it and the heading above it."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for table in TABLE.finditer(text):
+            section = re.split(r"^#+ |^<!-- end -->", text[: table.start()], flags=re.MULTILINE)[-1]
+            found.append((page, table[1], section))
+    return found
+
+
+@pytest.mark.parametrize(("page", "experiment", "section"), tables(), ids=lambda value: getattr(value, "name", None))
+def test_the_commands_above_a_table_find_its_runs(page: Path, experiment: str, section: str) -> None:
+    runs = {run.identity.digest for words in commands(section) if words[0] == "train" for run in planned(*words)}
+    published = (PUBLISHED / experiment).rglob("result.json")
+    assert runs == {Result.load(path.parent).identity for path in published}
+
+
+def test_commands_are_found() -> None:
+    text = "Run `capsbench data\nlist`:\n\n```sh\nA=1 .venv/bin/capsbench train -m \\\n  seed=1  # why\nmake x\n```\n"
+    assert commands(text) == [["train", "-m", "seed=1"], ["data", "list"]]
+    assert commands('```sh\neval "$(capsbench train --cfg job)"\nimport capsbench.api\n```') == [
+        ["train", "--cfg", "job"]
+    ]
