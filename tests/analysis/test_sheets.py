@@ -1,4 +1,4 @@
-"""Sheets of images: what is drawn where."""
+"""Sheets of images: what is shown where."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from capsbench.analysis.sheets import Caption, Row, draw_rows, write_contact_sheet, write_figure
+from capsbench.analysis.sheets import Caption, Row, show_rows, write_contact_sheet, write_figure
 from capsbench.data import Digits
 
 
 def test_rows_have_their_images_names_and_captions() -> None:
     figure = Figure()
     images = torch.linspace(0, 1, 3)[:, None, None, None].expand(-1, 1, 4, 4)
-    draw_rows(figure, [Row("above", images), Row("below", images[:2], [Caption("1"), Caption("2", wrong=True)])], 3)
+    show_rows(figure, [Row("above", images), Row("below", images[:2], [Caption("1"), Caption("2", wrong=True)])], 3)
     above, below = figure.axes[:3], figure.axes[3:]
     assert [ax.images[0].get_array().max() for ax in above] == [0, 0.5, 1]
     assert [len(ax.images) for ax in below] == [1, 1, 0]
@@ -30,7 +30,7 @@ def test_a_contact_sheet_of_digits(tmp_path: Path) -> None:
     assert matplotlib.image.imread(tmp_path / "new" / "digits.png").shape == (624, 1200, 4)
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_the_old_file(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     class Broken(Figure):
         def savefig(self, path: Path, **_: object) -> None:
             path.write_bytes(b"half")

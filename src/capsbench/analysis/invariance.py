@@ -100,5 +100,5 @@ def parameter_values(parameter: str, size: int, steps: int) -> list[float]:
 
 def _transformed(images: UInt8[Tensor, "batch 1 h w"], size: int, parameter: str, value: float) -> Tensor:
     """Transform images by one parameter, on a canvas of size × size."""
-    nothing = Affine.nothing(len(images))
-    return transform(images, nothing._replace(**{parameter: torch.full((len(images),), value)}), size)
+    changed = {parameter: torch.full((len(images),), value)}
+    return transform(images, Affine.identity(len(images))._replace(**changed), size)
