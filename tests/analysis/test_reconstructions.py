@@ -1,4 +1,4 @@
-"""What is drawn of which example, with a network whose answers are known."""
+"""Reconstructions, with a network whose answers are known."""
 
 from pathlib import Path
 
@@ -66,13 +66,15 @@ def pairs(classes: torch.Tensor) -> list[set[int]]:
     return [set(pair) for pair in classes.tolist()]
 
 
-def test_the_predicted_classes_are_drawn_unless_others_are_named(module: ClassificationModule, data: TwoDigits) -> None:
+def test_the_predicted_classes_are_decoded_unless_others_are_named(
+    module: ClassificationModule, data: TwoDigits
+) -> None:
     batch = data.batch("test", BatchKey(0, torch.arange(6)))
     found = reconstruct(module, batch)
     assert found.chosen.equal(found.predicted)
-    assert found.drawn[:, :, 0, 0, 0].mul(10).round().long().equal(found.predicted)
+    assert found.decoded[:, :, 0, 0, 0].mul(10).round().long().equal(found.predicted)
     other = reconstruct(module, batch, torch.tensor([[3, 4]] * 6))
-    assert other.drawn[:, :, 0, 0, 0].mul(10).round().long().tolist() == [[3, 4]] * 6
+    assert other.decoded[:, :, 0, 0, 0].mul(10).round().long().tolist() == [[3, 4]] * 6
     assert other.predicted.equal(found.predicted)
 
 
@@ -112,7 +114,7 @@ def test_classes_that_are_not_two_different_ones(
 
 def test_a_run_without_decoder(module: ClassificationModule, data: TwoDigits, tmp_path: Path) -> None:
     module.decoder = None
-    with pytest.raises(ValueError, match=r"no decoder to draw with; train one with decoder=deconv or decoder=dense"):
+    with pytest.raises(ValueError, match=r"no decoder; train one with decoder=deconv or decoder=dense"):
         write_pictures(module, data, tmp_path)
     with pytest.raises(ValueError, match="no decoder"):
         pose_tours(module, data)

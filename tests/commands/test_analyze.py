@@ -100,7 +100,7 @@ def test_equivariance_of_all_runs_below_a_folder_and_in_the_report(
 
 def test_pictures_of_a_run_without_decoder(here: Path, capsbench: Command) -> None:
     said = says(capsbench, "reconstructions", f"run={only_run('dynamic')}")
-    assert "no decoder to draw with; train one with decoder=deconv or decoder=dense" in said
+    assert "no decoder; train one with decoder=deconv or decoder=dense" in said
 
 
 def test_not_a_run(here: Path, capsbench: Command) -> None:

@@ -135,6 +135,8 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["router=em", "router.iterations=0"], "router.iterations must be an integer of at least 1, got 0"),
         (["data.augmentation.flip=no"], "data.augmentation.flip must be true or false, got no"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs must be a number such as 10, got abc"),
+        (["data.augmentation=null"], "data.augmentation must not be null; crop_padding=0 and flip=false turn it off"),
+        (["data=affnist", "data.per_digit=4"], "data.per_digit=4 has no effect with data.test_source=official"),
         (["data.batch_size=1.5"], "data.batch_size must be a whole number such as 64, got 1.5"),
         (["data.subset=abc"], "data.subset must be a whole number or null, got abc"),
         (["arch.vote_gain=big"], "arch.vote_gain must be a number or null, got big"),
@@ -194,6 +196,13 @@ def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.Monkey
     assert said.endswith(
         "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
     )
+
+
+@pytest.mark.parametrize("data", ["affnist", "multi_mnist", "small_norb"])
+def test_an_experiments_augmentation_is_refused_and_not_recorded(capsbench: Run, data: str) -> None:
+    said = fails(capsbench, "train", "experiment=fig5", f"data={data}", "data.absent=stand_in")
+    assert "does not accept data.augmentation" in said
+    assert not Path("outputs").exists()
 
 
 def test_a_length_of_nothing_is_no_failed_run(capsbench: Run) -> None:

@@ -16,15 +16,15 @@ def patch() -> torch.Tensor:
     return image
 
 
-def test_nothing_changes_nothing(patch: torch.Tensor) -> None:
-    assert transform(patch, Affine.nothing(1), 28).equal(patch)
-    assert transform(patch, Affine.nothing(1), 40)[:, :, 6:34, 6:34].equal(patch)
+def test_the_identity_changes_nothing(patch: torch.Tensor) -> None:
+    assert transform(patch, Affine.identity(1), 28).equal(patch)
+    assert transform(patch, Affine.identity(1), 40)[:, :, 6:34, 6:34].equal(patch)
 
 
 def test_shifts_are_exact_and_cut_off_at_the_border(patch: torch.Tensor) -> None:
-    shift = Affine.nothing(1)._replace(shift_x=torch.tensor([3.0]), shift_y=torch.tensor([-2.0]))
+    shift = Affine.identity(1)._replace(shift_x=torch.tensor([3.0]), shift_y=torch.tensor([-2.0]))
     assert transform(patch, shift, 28).equal(patch.roll((-2, 3), dims=(2, 3)))
-    far = Affine.nothing(1)._replace(shift_x=torch.tensor([17.0]))
+    far = Affine.identity(1)._replace(shift_x=torch.tensor([17.0]))
     assert transform(patch, far, 28).sum() == patch[..., :11].sum()
 
 

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole and checked, or not at all."""
+"""Downloads from a server on this machine: atomic, and verified by their checksums."""
 
 import gzip
 import hashlib

@@ -13,9 +13,7 @@ from capsbench.data.files import FileSet
 def absent(kind: type[ImageDataModule]) -> type[ImageDataModule]:
     """The same set, its files known to be nowhere."""
     nowhere = FileSet("nowhere", kind.source.files)
-    return type(
-        kind.__name__, (kind,), {"source": nowhere, "digits": nowhere, "file_sets": (nowhere,), "__module__": __name__}
-    )
+    return type(kind.__name__, (kind,), {"source": nowhere, "digits": nowhere, "__module__": __name__})
 
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, SVHN, CIFAR10, AffNIST, MultiMNIST, SmallNORB])

@@ -1,4 +1,4 @@
-"""What is measured and drawn of trained networks: reconstructions, equivariance and invariance."""
+"""Analyses of trained networks: reconstructions, equivariance and invariance."""
 
 from capsbench.analysis.equivariance import measure_equivariance
 from capsbench.analysis.invariance import measure_invariance

@@ -1,4 +1,4 @@
-"""Equivariance: how well a pose tells by how much a digit was rotated, sheared, scaled and shifted."""
+"""Equivariance: how well a pose predicts the rotation, shear, scale and shift of a digit."""
 
 from typing import NamedTuple
 
@@ -20,16 +20,16 @@ from capsbench.training import ClassificationModule
 ANALYSIS_SEED = 0
 BATCH = 512
 STRENGTHS = np.logspace(-2, 5, 15)
-"""Of the ridge, chosen by leave-one-out within the half that is fitted."""
+"""Strengths of the ridge, from which leave-one-out on the fitted half chooses."""
 LARGEST_MAP = 10
-"""Feature maps with more places in a direction are averaged down to so many."""
-RESAMPLED = 1000
+"""Feature maps that are larger in a direction are averaged down to this size."""
+BOOTSTRAP_SAMPLES = 1000
 FEWEST_EXAMPLES = 100
-"""For a regression."""
+"""The least number that a regression needs."""
 
 
 class RSquared(NamedTuple):
-    """Explained share of variance on digits that were not fitted, with a 95 % bootstrap interval."""
+    """The explained share of the variance on digits that were not fitted, with a 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class RSquared(NamedTuple):
 
 
 class Responses(NamedTuple):
-    """What a network makes of images: the winning capsule's pose, all activations, and the features before."""
+    """Outputs of a network: the winning class, its pose, all activations, and the features before the capsules."""
 
     winner: Float[Tensor, "example"]
     pose: Float[Tensor, "example dim"]
@@ -45,11 +45,11 @@ class Responses(NamedTuple):
     features: Float[Tensor, "example feature"]
 
     def predictors(self) -> dict[str, Float[Tensor, "example _"]]:
-        """What transformations are predicted from, by name.
+        """Give what transformations are predicted from, by name.
 
-        `pose` is the winning pose, 16 numbers, read by one map for all classes; `pose per class` reads the same numbers
-        by one map per winning class, since each class capsule has coordinates of its own. `features` are those that
-        the primary capsules are made of, the upper reference; `activations` alone the lower one.
+        `pose` is the winning pose, with one linear map for all classes. `pose per class` is the same pose with one map
+        for each winning class, since each class capsule has its own coordinates. `features`, the input of the primary
+        capsules, are the upper reference; `activations` are the lower one.
         """
         by_class = F.one_hot(self.winner.long(), self.activations.shape[1]).to(self.pose.dtype)
         per_class = torch.einsum("nc,nd->ncd", by_class, self.pose).flatten(1)
@@ -64,20 +64,20 @@ class Responses(NamedTuple):
 def measure_equivariance(
     module: ClassificationModule, data: ImageDataModule, examples: int = 5000
 ) -> dict[str, dict[str, RSquared]]:
-    """R² of each parameter of a random affine transformation, predicted linearly from each of `Responses.predictors`.
+    """Measure how well each of `Responses.predictors` predicts the parameters of a random affine transformation.
 
-    Test digits are transformed as affNIST's were; ridge regression is fitted on half of them and judged on the other.
+    Test digits are transformed as in affNIST. Ridge regression is fitted on half of them and evaluated on the others.
 
     Args:
-        module: trained; its model has `primary`, the layer that makes primary capsules of features.
-        data: set up, of a set with `untransformed_images`.
-        examples: digits, at most; at least 100.
+        module: trained; its model has `primary`, the layer that turns features into primary capsules.
+        data: set up; a set with `untransformed_images`.
+        examples: the largest number of digits to use; at least 100.
 
     Returns:
         For each predictor the R² of rotation, shear, scale_x, scale_y, shift_x and shift_y.
 
     Raises:
-        ValueError: the set has no plain images; there are fewer than 100 examples.
+        ValueError: the set has no untransformed images, or fewer than 100 of them.
     """
     digits = data.untransformed_images().images.cpu()[:examples]
     if len(digits) < FEWEST_EXAMPLES:
@@ -86,17 +86,17 @@ def measure_equivariance(
     images, affine = transform_at_random(digits, draw, data.image_shape[1])
     responses = respond(module, data, images)
     order = permutation((ANALYSIS_SEED, "halves"), len(digits)).numpy()
-    fitted, judged = np.array_split(order, 2)
+    fitted, evaluated = np.array_split(order, 2)
     targets = torch.stack(affine, dim=1).double().numpy()
     varying = targets.std(axis=0) > 0
     found = {}
     for name, predictor in responses.predictors().items():
         x = predictor.double().numpy()
         ridge = make_pipeline(StandardScaler(), RidgeCV(STRENGTHS, alpha_per_target=True))
-        predicted = np.zeros_like(targets[judged])
-        predicted[:, varying] = ridge.fit(x[fitted], targets[fitted][:, varying]).predict(x[judged])
+        predicted = np.zeros_like(targets[evaluated])
+        predicted[:, varying] = ridge.fit(x[fitted], targets[fitted][:, varying]).predict(x[evaluated])
         found[name] = {
-            parameter: _r_squared(targets[judged, column], predicted[:, column])
+            parameter: _r_squared(targets[evaluated, column], predicted[:, column])
             for column, parameter in enumerate(Affine._fields)
             if varying[column]
         }
@@ -104,7 +104,7 @@ def measure_equivariance(
 
 
 def respond(module: ClassificationModule, data: ImageDataModule, images: Tensor) -> Responses:
-    """Run bytes (example, 1, height, width) through a network, a batch at a time."""
+    """Run bytes (example, 1, height, width) through a network, one batch after the other."""
     batches = []
     caught: list[Tensor] = []
     primary: nn.Module = module.model.primary  # type: ignore[assignment]
@@ -131,7 +131,7 @@ def _r_squared(true: np.ndarray, predicted: np.ndarray) -> RSquared:
         r_squared,
         paired=True,
         vectorized=True,
-        n_resamples=RESAMPLED,
+        n_resamples=BOOTSTRAP_SAMPLES,
         method="percentile",
         rng=np.random.default_rng(ANALYSIS_SEED),
     ).confidence_interval
@@ -139,6 +139,6 @@ def _r_squared(true: np.ndarray, predicted: np.ndarray) -> RSquared:
 
 
 def r_squared(true: np.ndarray, predicted: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-    """1 − residual variance / variance, along an axis. At most 1; below 0 where the mean would have been better."""
+    """Compute 1 − residual variance / variance along an axis: at most 1, below 0 if the mean predicts better."""
     residual = np.square(true - predicted).sum(axis=axis)
     return 1 - residual / np.square(true - true.mean(axis=axis, keepdims=True)).sum(axis=axis)

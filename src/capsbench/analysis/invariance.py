@@ -1,4 +1,4 @@
-"""Invariance: what one transformation alone does to accuracy and to the winning activation."""
+"""Invariance: how accuracy and the winning activation change under one transformation."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,22 @@ from capsbench.data.affine import Affine, transform
 from capsbench.training import ClassificationModule
 
 REACH = {"rotation": 40.0, "shear": 0.4, "scale_x": 0.4, "scale_y": 0.4}
-"""To each side: twice affNIST's ranges."""
+"""The range to each side: twice that of affNIST."""
 SHIFT_REACH = 0.3
-"""Of the image's side: 12 pixels of 40, twice what translated MNIST is trained with."""
+"""The range to each side, as a share of the image: 12 pixels of 40, twice that of translated MNIST."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Responses along one parameter.
+    """Accuracy and activation as functions of one parameter.
 
     Attributes:
         values: of the parameter: degrees, ratio, factor or pixels.
-        accuracy: shares of 1.
-        activation_change: the mean activation of the class that wins without the transformation, relative to what it
-            is without: 0 is no change, −1 is gone.
-        accuracy_area: the area under `accuracy`, divided by the width of the range: the mean over it.
-        change_area: the same of the size of `activation_change`.
+        accuracy: at each value, from 0 to 1.
+        activation_change: the relative change of the mean activation of the class that wins without the transformation:
+            0 is no change, −1 means that the activation is 0.
+        accuracy_area: the area under `accuracy` divided by the width of the range: its mean.
+        change_area: the same for the absolute value of `activation_change`.
     """
 
     values: list[float]
@@ -41,16 +41,19 @@ class Curve:
 def measure_invariance(
     module: ClassificationModule, data: ImageDataModule, examples: int = 1000, steps: int = 13
 ) -> dict[str, Curve]:
-    """Accuracy and winning activation as functions of each parameter alone, over twice the range that affNIST has.
+    """Measure accuracy and winning activation as functions of each parameter alone, over twice the range of affNIST.
 
     Args:
         module: trained.
-        data: set up, of a set with `untransformed_images`.
-        examples: test digits, at most.
-        steps: values of each parameter; an odd number of at least 3, so that no change is among them.
+        data: set up; a set with `untransformed_images`.
+        examples: the largest number of test digits to use.
+        steps: values of each parameter: an odd number of at least 3, so that the middle one is the identity.
+
+    Returns:
+        The curve of each parameter: rotation, shear, scale_x, scale_y, shift_x and shift_y.
 
     Raises:
-        ValueError: the set has no plain images, or steps is not such a number.
+        ValueError: the set has no untransformed images, or steps is not such a number.
     """
     check_steps(steps)
     digits = data.untransformed_images()
@@ -60,7 +63,7 @@ def measure_invariance(
     curves = {}
     for parameter in Affine._fields:
         values = parameter_values(parameter, size, steps)
-        responses = [respond(module, data, changed(images, size, parameter, value)) for value in values]
+        responses = [respond(module, data, _transformed(images, size, parameter, value)) for value in values]
         winner = responses[middle].winner.long()[:, None]
         activation = np.array([response.activations.gather(1, winner).mean().item() for response in responses])
         accuracy = np.array([(response.winner == labels).float().mean().item() for response in responses])
@@ -77,17 +80,17 @@ def measure_invariance(
 
 
 def check_steps(steps: int) -> None:
-    """Make sure that among so many values the one of no change has as many on either side.
+    """Require an odd number of steps, so that the middle one is the identity.
 
     Raises:
-        ValueError: it has not.
+        ValueError: the number is even or below 3.
     """
     if steps < 3 or steps % 2 == 0:
         raise ValueError(f"steps must be an odd number of at least 3, got {steps}")
 
 
 def parameter_values(parameter: str, size: int, steps: int) -> list[float]:
-    """Evenly spaced values about that of no change; shifts in whole pixels."""
+    """Space values evenly about the identity; shifts are rounded to pixels."""
     if parameter.startswith("shift"):
         reach = round(SHIFT_REACH * size)
         return [float(round(value)) for value in np.linspace(-reach, reach, steps)]
@@ -95,7 +98,7 @@ def parameter_values(parameter: str, size: int, steps: int) -> list[float]:
     return [round(float(neutral + value), 6) for value in np.linspace(-REACH[parameter], REACH[parameter], steps)]
 
 
-def changed(images: UInt8[Tensor, "batch 1 h w"], size: int, parameter: str, value: float) -> Tensor:
-    """Images with one parameter set, all others left as they are, on a canvas of size × size."""
-    nothing = Affine.nothing(len(images))
-    return transform(images, nothing._replace(**{parameter: torch.full((len(images),), value)}), size)
+def _transformed(images: UInt8[Tensor, "batch 1 h w"], size: int, parameter: str, value: float) -> Tensor:
+    """Transform images by one parameter, on a canvas of size × size."""
+    changed = {parameter: torch.full((len(images),), value)}
+    return transform(images, Affine.identity(len(images))._replace(**changed), size)

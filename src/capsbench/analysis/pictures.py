@@ -42,7 +42,7 @@ def write_pictures(
         kinds = {}
         for name, batch in data.showcase(COLUMNS).items():
             chosen = None if classes is None else torch.tensor([list(classes)]).expand(len(batch.images), -1)
-            title = name if classes is None else f"{name}, drawn from the pose of class {classes[0]}"
+            title = name if classes is None else f"{name}, decoded from the pose of class {classes[0]}"
             kinds[title] = reconstruct(module, batch, chosen)
         sheet = reconstruction_sheet(kinds)
     figures = {"reconstructions": sheet}

@@ -1,4 +1,4 @@
-"""Pose tours: what a decoder draws while one dimension of a pose varies."""
+"""Pose tours: what a decoder makes of a pose while one dimension after the other varies."""
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ REACH = 2.0
 
 @torch.no_grad()
 def pose_tours(module: ClassificationModule, data: ImageDataModule) -> dict[int, Figure]:
-    """Draw for each class a sheet: its pose in one example, with one dimension after the other varied, decoded.
+    """Show each class on a sheet: its pose in one example, with one dimension after the other varied, decoded.
 
     The example is the first test image whose class is recognised. A dimension varies in 11 steps by up to two of its
     standard deviations to each side, taken over all searched test images whose class is recognised. A class that is
@@ -49,17 +49,17 @@ def pose_tours(module: ClassificationModule, data: ImageDataModule) -> dict[int,
         offsets = torch.einsum("s,dk->dsk", steps, torch.diag(own.std(dim=0)))
         varied = poses[recognised[:1]].repeat(offsets[..., 0].numel(), 1, 1)
         varied[:, number] += offsets.flatten(0, 1)
-        drawn = decoder(varied, torch.full((len(varied), 1), number, device=own.device))
-        tours[number] = _sheet(number, drawn[:, 0].float().cpu())
+        decoded = decoder(varied, torch.full((len(varied), 1), number, device=own.device))
+        tours[number] = _sheet(number, decoded[:, 0].float().cpu())
     return tours
 
 
-def _sheet(number: int, drawn: Float[Tensor, "step channel height width"]) -> Figure:
-    height, width = drawn.shape[2:]
-    dimensions = len(drawn) // STEPS
+def _sheet(number: int, decoded: Float[Tensor, "step channel height width"]) -> Figure:
+    height, width = decoded.shape[2:]
+    dimensions = len(decoded) // STEPS
     figure = Figure(figsize=(0.5 * STEPS + 0.8, 0.5 * dimensions + 0.8), layout="constrained")
     ax = figure.subplots()
-    grid = make_grid(drawn, nrow=STEPS, padding=1, pad_value=0.5)
+    grid = make_grid(decoded, nrow=STEPS, padding=1, pad_value=0.5)
     ax.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     ax.set_xticks(
         [(width + 1) * (step + 0.5) for step in (0, STEPS // 2, STEPS - 1)],

@@ -1,4 +1,4 @@
-"""Reconstructions: what a decoder draws from the poses of chosen classes, as in the paper's tables 4 and 5."""
+"""Reconstructions of images from the poses of chosen classes, as in the paper's tables 4 and 5."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from capsbench.analysis.sheets import COLUMNS, Caption, Row, draw_rows
+from capsbench.analysis.sheets import COLUMNS, Caption, Row, show_rows
 from capsbench.data import Batch, BatchKey, ImageDataModule
 from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
@@ -20,13 +20,13 @@ COLORS = torch.tensor([[0.1, 1.0, 0.1], [1.0, 0.0, 0.9]])
 
 
 class Reconstruction(NamedTuple):
-    """A batch and what the decoder drew from the poses of the chosen classes."""
+    """A batch and its reconstructions, decoded from the poses of the chosen classes."""
 
     batch: Batch
     labels: Int64[Tensor, "batch several"]
     predicted: Int64[Tensor, "batch several"]
     chosen: Int64[Tensor, "batch several"]
-    drawn: Float[Tensor, "batch several channel height width"]
+    decoded: Float[Tensor, "batch several channel height width"]
 
 
 @torch.no_grad()
@@ -48,8 +48,8 @@ def reconstruct(
     labels = batch.labels.reshape(len(activations), -1).to(poses.device)
     predicted = most_active(activations, labels.shape[1])
     chosen = predicted if chosen is None else chosen.to(poses.device)
-    drawn = decoder(poses, chosen).float()
-    return Reconstruction(batch, *(tensor.cpu() for tensor in (labels, predicted, chosen, drawn)))
+    decoded = decoder(poses, chosen).float()
+    return Reconstruction(batch, *(tensor.cpu() for tensor in (labels, predicted, chosen, decoded)))
 
 
 def decoder_of(module: ClassificationModule) -> nn.Module:
@@ -59,12 +59,12 @@ def decoder_of(module: ClassificationModule) -> nn.Module:
         ValueError: it has none.
     """
     if module.decoder is None:
-        raise ValueError("the run has no decoder to draw with; train one with decoder=deconv or decoder=dense")
+        raise ValueError("the run has no decoder; train one with decoder=deconv or decoder=dense")
     return module.decoder
 
 
 def reconstruction_sheet(kinds: Mapping[str, Reconstruction]) -> Figure:
-    """Draw inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples."""
+    """Show inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples."""
     figure = Figure(figsize=(COLUMNS, 2.9 * len(kinds)), layout="constrained")
     for part, (name, shown) in zip(figure.subfigures(len(kinds), 1, squeeze=False)[:, 0], kinds.items(), strict=True):
         part.suptitle(name)
@@ -72,12 +72,12 @@ def reconstruction_sheet(kinds: Mapping[str, Reconstruction]) -> Figure:
             Caption(f"L:{label.item()} P:{predicted.item()}", wrong=not label.equal(predicted))
             for label, predicted in zip(shown.labels, shown.predicted, strict=True)
         ]
-        draw_rows(part, [Row("input", shown.batch.targets[:, 0]), Row("output", shown.drawn[:, 0], captions)])
+        show_rows(part, [Row("input", shown.batch.targets[:, 0]), Row("output", shown.decoded[:, 0], captions)])
     return figure
 
 
 def overlay_sheet(shown: Reconstruction, forced: Sequence[bool]) -> Figure:
-    """Draw merged images and both reconstructions below, one in green and one in magenta (the paper's table 5).
+    """Show merged images and both reconstructions below, one in green and one in magenta (the paper's table 5).
 
     Args:
         shown: examples with two labels.
@@ -87,7 +87,7 @@ def overlay_sheet(shown: Reconstruction, forced: Sequence[bool]) -> Figure:
     def classes(which: Tensor) -> str:
         return f"({', '.join(map(str, which.tolist()))})"
 
-    overlaid = torch.einsum("nschw,sr->nrhw", shown.drawn, COLORS).clamp_max(1.0)
+    overlaid = torch.einsum("nschw,sr->nrhw", shown.decoded, COLORS).clamp_max(1.0)
     captions = [
         Caption(
             f"{'*' if star else ''}R:{classes(chosen)}\nL:{classes(label)}\nP:{classes(predicted)}",
@@ -101,7 +101,7 @@ def overlay_sheet(shown: Reconstruction, forced: Sequence[bool]) -> Figure:
         part = slice(start, start + columns)
         rows += [Row("", shown.batch.images[part]), Row("", overlaid[part], captions[part])]
     figure = Figure(figsize=(1.35 * columns, 1.8 * len(rows)), layout="constrained")
-    draw_rows(figure, rows, columns)
+    show_rows(figure, rows, columns)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Sheets of images in rows: how contact sheets and reconstructions are drawn."""
+"""Sheets of images in rows: contact sheets of data sets, and the layout of reconstructions."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ class Row(NamedTuple):
     captions: Sequence[Caption] = ()
 
 
-def draw_rows(figure: FigureBase, rows: Sequence[Row], columns: int = COLUMNS) -> None:
+def show_rows(figure: FigureBase, rows: Sequence[Row], columns: int = COLUMNS) -> None:
     """Fill a figure with rows of images; places without an image stay empty."""
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
@@ -78,6 +78,6 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
     rows = [row("stored", stored.images.float(), stored.labels)]
     rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
     figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
-    draw_rows(figure, rows)
+    show_rows(figure, rows)
     figure.suptitle(data.title)
     write_figure(figure, path, dpi=120)

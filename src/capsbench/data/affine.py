@@ -35,7 +35,7 @@ class Affine(NamedTuple):
     shift_y: Float[Tensor, "batch"]
 
     @classmethod
-    def nothing(cls, batch: int) -> "Affine":
+    def identity(cls, batch: int) -> "Affine":
         """Make the transformation that leaves `batch` images unchanged."""
         zero, one = torch.zeros(batch), torch.ones(batch)
         return cls(zero, zero, one, one, zero, zero)

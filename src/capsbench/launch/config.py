@@ -163,6 +163,7 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
         if not override.is_hydra_override():
             _check_type(override.key_or_group, config, defaults)
     _check_effects(config)
+    _check_data_effects(config.data, defaults.data)
     _check_lengths(config)
     num_devices(config)
 
@@ -210,6 +211,17 @@ def _check_effects(config: DictConfig) -> None:
         raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
     if router.get("detach") and router.get("iterations") == 1:
         raise ValueError("router.detach has no effect with router.iterations=1; leave it out")
+
+
+def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
+    """Refuse here what a data set would refuse itself, so that no folder is made for such a run."""
+    if "augmentation" in data and data.augmentation is None:
+        raise ValueError("data.augmentation must not be null; crop_padding=0 and flip=false turn it off")
+    if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
+        kind = str(data.get("_target_")).rpartition(".")[2]
+        raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
+    if data.get("test_source") == "official" and data.per_digit != defaults.per_digit:
+        raise ValueError(f"data.per_digit={data.per_digit} has no effect with data.test_source=official; leave it out")
 
 
 def _check_lengths(config: DictConfig) -> None:

@@ -204,7 +204,7 @@ def test_title_says_which_test_set() -> None:
         ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
         ({"per_digit": 4}, "data.per_digit=4 has no effect with data.test_source=official; leave it out"),
         ({"test_source": "mine"}, "data.test_source must be official or generated, got mine"),
-        ({"standardized": True}, "affNIST does not accept data.standardized: a decoder draws its digits in"),
+        ({"standardized": True}, "affNIST does not accept data.standardized: decoders work in"),
         ({"augmentation": Augmentation(crop_padding=4)}, "affNIST does not accept data.augmentation: its digits are"),
     ],
 )

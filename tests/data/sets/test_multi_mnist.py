@@ -112,7 +112,7 @@ def test_pinned_pairs_and_places(
     ("options", "said"),
     [
         ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
-        ({"standardized": True}, "Multi-MNIST does not accept data.standardized: a decoder draws its digits in"),
+        ({"standardized": True}, "Multi-MNIST does not accept data.standardized: decoders work in"),
         ({"augmentation": Augmentation(flip=True)}, "Multi-MNIST does not accept data.augmentation: its digits are"),
     ],
 )

@@ -1,4 +1,4 @@
-"""smallNORB: its format, its cache, its crops and its viewpoints, on tiny files in the official form."""
+"""smallNORB: its cache, its crops and its viewpoints, on tiny files in the official form."""
 
 import gzip
 import hashlib
@@ -131,63 +131,13 @@ def test_compressed_files_give_the_same(tiny: type[SmallNORB], tmp_path: Path) -
     assert_same(loaded(tiny, tmp_path), plain)
 
 
-def damaged(part: str, change: Callable[[np.ndarray], np.ndarray]) -> tuple[str, bytes]:
-    """A training file whose array is changed before it is written."""
-    return name_of(part), matrix(change(parts(0)[part]))
-
-
-def replaced(column: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A change that puts a value into row 3."""
-
-    def change(array: np.ndarray) -> np.ndarray:
-        changed = array.copy()
-        changed.reshape(PAIRS, -1)[3, column] = value
-        return changed
-
-    return change
-
-
-DAT, CAT, INFO = (matrix(parts(0)[part]) for part in ("dat", "cat", "info"))
-DAMAGES = {
-    "bytes for integers": (damaged("cat", lambda a: a.astype(np.uint8)), "magic number 0x1e3d4c54, has 0x1e3d4c55"),
-    "another format": ((name_of("dat"), b"\xff" * 5000), "magic number 0x1e3d4c55, has 0xffffffff"),
-    "too few dimensions": (damaged("dat", lambda a: a[:, 0]), "must have 4 dimensions, has 3"),
-    "another image size": (damaged("dat", lambda a: a[..., :95]), "N×2×96×96 with N at least 1, has 36×2×96×95"),
-    "another info width": (damaged("info", lambda a: a[:, :3]), "N×4×1 with N at least 1, has 36×3×1"),
-    "no example": (damaged("cat", lambda a: a[:0]), "N×1×1 with N at least 1, has 0×1×1"),
-    "padding not 1": ((name_of("cat"), CAT[:12] + b"\2" + CAT[13:]), "N×1×1 with N at least 1, has 36×2×1"),
-    "fewer categories": (damaged("cat", lambda a: a[:-1]), "must have 36 examples, as .*dat.mat has, has 35"),
-    "fewer viewpoints": (damaged("info", lambda a: a[:-1]), "must have 36 examples, as .*dat.mat has, has 35"),
-    "truncated": ((name_of("dat"), DAT[:-1]), "must hold 663552 bytes after its header, for 36 examples, has 663551"),
-    "too long": ((name_of("info"), INFO + b"\0"), "must hold 576 bytes .* has 577"),
-    "truncated header": ((name_of("dat"), DAT[:10]), "a header of 24 bytes, has 10 bytes in all"),
-    "empty": ((name_of("cat"), b""), "a header of 20 bytes, has 0 bytes in all"),
-    "category 5": (damaged("cat", replaced(0, 5)), "must have every category in 0…4, has 5"),
-    "category -1": (damaged("cat", replaced(0, -1)), "must have every category in 0…4, has -1"),
-    "instance 10": (damaged("info", replaced(0, 10)), "must have every instance in 0…9, has 10"),
-    "elevation 9": (damaged("info", replaced(1, 9)), "must have every elevation in 0…8, has 9"),
-    "azimuth 36": (damaged("info", replaced(2, 36)), "azimuth in 0…34 in steps of 2, has 36"),
-    "odd azimuth": (damaged("info", replaced(2, 3)), "azimuth in 0…34 in steps of 2, has 3"),
-    "lighting 6": (damaged("info", replaced(3, 6)), "must have every lighting in 0…5, has 6"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_not_in_the_format_is_refused(tmp_path: Path, damage: str) -> None:
-    (name, content), message = DAMAGES[damage]
-    kind = make(tmp_path, {**good_contents(), name: content})
-    with pytest.raises(DataError, match=message) as error:
-        kind(data_dir=tmp_path).setup()
-    assert str(error.value).startswith(f"{tmp_path / 'tiny' / name} must ")
-    assert "\n" not in str(error.value)
-    assert not caches(tmp_path)
-
-
 def test_a_flipped_bit_is_refused(tiny: type[SmallNORB], tmp_path: Path) -> None:
     path = tmp_path / "tiny" / name_of("dat")
-    path.write_bytes(DAT[:1000] + bytes([DAT[1000] ^ 1]) + DAT[1001:])
+    content = path.read_bytes()
+    path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
     with pytest.raises(DataError, match=f"{path} is damaged or another file.*delete it"):
         tiny(data_dir=tmp_path).setup()
+    assert not caches(tmp_path)
 
 
 def test_the_cache_stands_in_for_the_files(tiny: type[SmallNORB], tmp_path: Path) -> None:
@@ -232,7 +182,7 @@ def _other_shape(path: Path) -> None:
     ],
     ids=["flipped bit", "other shape", "truncated", "empty", "no archive", "other arrays"],
 )
-def test_a_damaged_cache_is_made_anew(
+def test_a_damaged_cache_is_made_again(
     tiny: type[SmallNORB], tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     first = loaded(tiny, tmp_path)
@@ -288,7 +238,7 @@ def test_a_cache_is_read_where_nothing_can_be_written(
     tiny: type[SmallNORB], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = loaded(tiny, tmp_path)
-    monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: pytest.fail("a whole cache needs no lock"))
+    monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: pytest.fail("a complete cache needs no lock"))
     assert_same(loaded(tiny, tmp_path), first)
 
 
@@ -313,7 +263,7 @@ def test_the_test_crop_is_the_middle_of_the_standardised_image(tiny: type[SmallN
 
 
 def test_brightness_and_contrast(tiny: type[SmallNORB], tmp_path: Path) -> None:
-    """Each image's offset and factor lie within their bounds, fill them, and leave everything else as it was."""
+    """Each image's offset and factor stay within their bounds, reach them, and leave everything else as it was."""
     plain, changed = loaded(tiny, tmp_path, brightness=0.0, contrast=0.0), loaded(tiny, tmp_path)
     images = plain.splits["train"].images.repeat(20, 1, 1, 1)
     draw = Draw(0, 0, torch.arange(len(images)))

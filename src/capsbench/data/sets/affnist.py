@@ -52,7 +52,7 @@ class AffNIST(FileDataModule):
     source = sources.AFFNIST
     refused = {
         "augmentation": "its digits are placed at random",
-        "standardized": "a decoder draws its digits in [0, 1]",
+        "standardized": "decoders work in [0, 1]",
     }
 
     def __init__(

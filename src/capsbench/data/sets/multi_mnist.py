@@ -42,7 +42,7 @@ class MultiMNIST(FileDataModule):
     source = sources.MNIST
     refused = {
         "augmentation": "its digits are shifted at random",
-        "standardized": "a decoder draws its digits in [0, 1]",
+        "standardized": "decoders work in [0, 1]",
     }
 
     def __init__(self, *, per_digit: int = 100, **options: Any) -> None:

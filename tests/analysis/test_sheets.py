@@ -1,0 +1,43 @@
+"""Sheets of images: what is shown where."""
+
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from capsbench.analysis.sheets import Caption, Row, show_rows, write_contact_sheet, write_figure
+from capsbench.data import Digits
+
+
+def test_rows_have_their_images_names_and_captions() -> None:
+    figure = Figure()
+    images = torch.linspace(0, 1, 3)[:, None, None, None].expand(-1, 1, 4, 4)
+    show_rows(figure, [Row("above", images), Row("below", images[:2], [Caption("1"), Caption("2", wrong=True)])], 3)
+    above, below = figure.axes[:3], figure.axes[3:]
+    assert [ax.images[0].get_array().max() for ax in above] == [0, 0.5, 1]
+    assert [len(ax.images) for ax in below] == [1, 1, 0]
+    assert [ax.get_title() for ax in below] == ["1", "2", ""]
+    assert [ax.title.get_color() for ax in below[:2]] == ["0.2", "firebrick"]
+    assert [row[0].texts[0].get_text() for row in (above, below)] == ["above", "below"]
+
+
+def test_a_contact_sheet_of_digits(tmp_path: Path) -> None:
+    data = Digits()
+    data.setup()
+    write_contact_sheet(data, tmp_path / "new" / "digits.png")
+    assert matplotlib.image.imread(tmp_path / "new" / "digits.png").shape == (624, 1200, 4)
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
+    class Broken(Figure):
+        def savefig(self, path: Path, **_: object) -> None:
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    (tmp_path / "x.png").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        write_figure(Broken(), tmp_path / "x.png", dpi=50)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+    assert (tmp_path / "x.png").read_text() == "old"
