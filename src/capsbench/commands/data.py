@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from capsbench.commands.arguments import Arguments
+from capsbench.data.sources import SOURCES, Source
 from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.errors import choice_of, describe
 
@@ -82,13 +83,16 @@ def _act(action: str, name: str, data: "ImageDataModule") -> str:
 
 
 def _is_here(config: DictConfig) -> bool:
+    """Tell whether a set can be used without a download; False of one that is incomplete."""
     if OmegaConf.missing_keys(config.data):
         return False
-    try:
-        data: ImageDataModule = instantiate(config.data)
-    except InstantiationException:
-        return False
-    return data.is_here()
+    name = config.data._target_.rpartition(".")[2]
+    if name in SOURCES:
+        source = SOURCES[name]
+        if config.data.get("test_source") == "generated":
+            source = replace(source, files=source.files[:1])
+        return source.is_here(Path(config.data_dir))
+    return Path(config.data.get("data_dir", ""), config.data.path).exists()
 
 
 def _overview(configs: Mapping[str, DictConfig]) -> Table:
@@ -96,8 +100,8 @@ def _overview(configs: Mapping[str, DictConfig]) -> Table:
     for column in ("Name", "Here", "Download MB", "Licence", "Source"):
         table.add_column(column, overflow="fold", justify="right" if column.endswith("MB") else "left")
     for name, config in configs.items():
-        kind: type[ImageDataModule] = get_class(config.data._target_)
-        size = sum(file.download_mb for files in kind.file_sets for file in files.files)
+        source = SOURCES.get(config.data._target_.rpartition(".")[2], Source("yours", "–"))
         here = "yours" if OmegaConf.missing_keys(config.data) else "yes" if _is_here(config) else "no"
-        table.add_row(name, here, f"{size:.0f}" if size else "–", kind.licence, kind.origin)
+        size = f"{source.download_mb:.0f}" if source.files else "–"
+        table.add_row(name, here, size, source.licence, source.origin)
     return table

@@ -15,7 +15,7 @@ class FileDataModule(ImageDataModule):
     """A data set that is read from files below `data_dir`.
 
     Args:
-        needed: the file sets to read, where these are not all of the class's `file_sets`.
+        needed: the file sets to read, where these are not `source` alone.
         data_dir: the folder of all data sets.
         absent: what to do if files are missing: "fetch" downloads them; "stand_in" uses a few digits in the form of
             the set's images, to try things out. The title then says so, and no table shows such a run.
@@ -44,7 +44,7 @@ class FileDataModule(ImageDataModule):
         super().__init__(**options)
         if absent not in ("fetch", "stand_in"):
             raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
-        self.needed = self.file_sets if needed is None else needed
+        self.needed = (self.source,) if needed is None else needed
         self.data_dir = Path(data_dir)
         self.is_stand_in = absent == "stand_in" and not self.is_here()
         if self.is_stand_in:

@@ -6,7 +6,6 @@ A new data set is a subclass of `ImageDataModule` that states its shape and load
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import ClassVar
 
 import lightning
 import torch
@@ -16,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
-from capsbench.data.files import FileSet
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
 from capsbench.data.transforms import standardize, stretch, to_unit_range
@@ -50,10 +48,6 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """The title of the set that these images replace."""
     is_stand_in: bool = False
     """Whether these are a few digits in place of a set whose files are missing."""
-    file_sets: ClassVar[tuple[FileSet, ...]] = ()
-    """The files that the set is read from."""
-    licence: ClassVar[str] = "yours"
-    origin: ClassVar[str] = "–"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -11,10 +11,11 @@ from jaxtyping import Float, UInt8
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
+from capsbench.data import sources
 from capsbench.data.affine import transform_at_random
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import DataError, DataFile, FileSet
+from capsbench.data.files import DataError
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.mnist import MNIST
 from capsbench.data.stand_ins import stand_in_digits
@@ -47,22 +48,8 @@ class AffNIST(FileDataModule):
     image_shape = (1, CANVAS, CANVAS)
     num_classes = 10
     title = "affNIST"
-    digits: ClassVar[FileSet] = MNIST.source
-    source: ClassVar[FileSet] = FileSet(
-        "affnist",
-        (
-            DataFile(
-                "test.mat",
-                None,
-                ("https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip",),
-                None,
-                download_mb=130.0,
-            ),
-        ),
-    )
-    file_sets = (digits, source)
-    licence = "not stated"
-    origin = "https://www.cs.toronto.edu/~tijmen/affNIST"
+    digits = sources.MNIST
+    source = sources.AFFNIST
     refused = {
         "augmentation": "its digits are placed at random",
         "standardized": "a decoder draws its digits in [0, 1]",
@@ -75,7 +62,7 @@ class AffNIST(FileDataModule):
         per_digit: int = PER_DIGIT,
         **options: Any,
     ) -> None:
-        super().__init__((self.digits,) if test_source == "generated" else None, **options)
+        super().__init__((self.digits,) if test_source == "generated" else (self.digits, self.source), **options)
         if test_source not in ("official", "generated"):
             raise ValueError(f"data.test_source must be official or generated, got {test_source}")
         if per_digit < 1:

@@ -9,9 +9,10 @@ import torch
 import torchvision.datasets
 from filelock import FileLock
 
+from capsbench.data import sources
 from capsbench.data.batch import LabelledImages
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import DataError, DataFile, FileSet
+from capsbench.data.files import DataError
 
 
 class CIFAR10(FileDataModule):
@@ -24,22 +25,7 @@ class CIFAR10(FileDataModule):
     num_classes = 10
     title = "CIFAR-10"
     torchvision_class: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
-    source: ClassVar[FileSet] = FileSet(
-        "cifar10",
-        (
-            DataFile(
-                torchvision_class.filename,
-                torchvision_class.tgz_md5,
-                (torchvision_class.url,),
-                torchvision_class.tgz_md5,
-                download_mb=170.5,
-            ),
-        ),
-        elsewhere=(".",),
-    )
-    file_sets = (source,)
-    licence = "not stated"
-    origin = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    source = sources.CIFAR10
 
     def is_here(self) -> bool:
         """Tell whether the archive or its extracted files can be found."""

@@ -16,8 +16,6 @@ class Digits(ImageDataModule):
     image_shape = (1, 32, 32)
     num_classes = 10
     title = "digits"
-    licence = "CC BY 4.0"
-    origin = "scikit-learn (UCI Optical Recognition of Handwritten Digits)"
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Enlarge the digits and divide them."""

@@ -1,14 +1,14 @@
 """Multi-MNIST: two overlapping digits, made a batch at a time."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from capsbench.data import sources
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import FileSet
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.mnist import MNIST
 from capsbench.data.stand_ins import stand_in_digits
@@ -39,10 +39,7 @@ class MultiMNIST(FileDataModule):
     num_classes = 10
     labels_per_image = 2
     title = "Multi-MNIST"
-    source: ClassVar[FileSet] = MNIST.source
-    file_sets = (source,)
-    licence = MNIST.licence
-    origin = "made from MNIST"
+    source = sources.MNIST
     refused = {
         "augmentation": "its digits are shifted at random",
         "standardized": "a decoder draws its digits in [0, 1]",

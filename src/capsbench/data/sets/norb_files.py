@@ -8,17 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from capsbench.data.batch import SplitName
-from capsbench.data.files import DataError, DataFile, FileSet
+from capsbench.data.files import DataError, FileSet
+from capsbench.data.sources import NORB_STEMS
 
 SOURCE_SIZE = 96
 CLASSES = range(5)
 INFO = {"instance": range(10), "elevation": range(9), "azimuth": range(0, 36, 2), "lighting": range(6)}
 """The columns of the info files and their values; an azimuth is in tens of degrees."""
-
-STEMS: dict[SplitName, str] = {
-    "train": "smallnorb-5x46789x9x18x6x2x96x96-training",
-    "test": "smallnorb-5x01235x9x18x6x2x96x96-testing",
-}
 
 
 class MatrixForm(NamedTuple):
@@ -46,25 +42,7 @@ class Pairs(NamedTuple):
 
 def file_name(split: SplitName, part: str) -> str:
     """Name the file of a split that holds a part: "dat", "cat" or "info"."""
-    return f"{STEMS[split]}-{part}.mat"
-
-
-ADDRESS = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small"
-_KNOWN: tuple[tuple[SplitName, str, str, str, float], ...] = (
-    ("train", "dat", "8138a0902307b32dfa0025a36dfa45ec", "66054832f9accfe74a0f4c36a75bc0a2", 131.0),
-    ("train", "cat", "fd5120d3f770ad57ebe620eb61a0b633", "23c8b86101fbf0904a000b43d3ed2fd9", 0.02),
-    ("train", "info", "19faee774120001fc7e17980d6960451", "51dee1210a742582ff607dfd94e332e3", 0.1),
-    ("test", "dat", "e9920b7f7b2869a8f1a12e945b2c166c", "e4ad715691ed5a3a5f138751a4ceb071", 131.0),
-    ("test", "cat", "fd5120d3f770ad57ebe620eb61a0b633", "5aa791cd7e6016cf957ce9bdb93b8603", 0.02),
-    ("test", "info", "7c5b871cc69dcadec1bf6a18141f5edc", "a9454f3864d7fd4bb3ea7fc3eb84924e", 0.1),
-)
-FILES = FileSet(
-    "small_norb",
-    tuple(
-        DataFile(file_name(split, part), md5, (f"{ADDRESS}/{file_name(split, part)}.gz",), download_md5, megabytes)
-        for split, part, md5, download_md5, megabytes in _KNOWN
-    ),
-)
+    return f"{NORB_STEMS[split]}-{part}.mat"
 
 
 def read_pairs(source: FileSet, data_dir: Path, split: SplitName) -> Pairs:

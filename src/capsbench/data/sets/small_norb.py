@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from filelock import FileLock
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from capsbench.data import sources
 from capsbench.data.batch import LabelledImages, SplitName
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import FileSet, written_atomically
+from capsbench.data.files import written_atomically
 from capsbench.data.randomness import Draw
-from capsbench.data.sets.norb_files import CLASSES, FILES, FORMS, INFO, SOURCE_SIZE, STEMS, file_name, read_pairs
+from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import cut, standardize
 
@@ -77,10 +78,7 @@ class SmallNORB(FileDataModule):
     image_shape = (1, CROP, CROP)
     num_classes = len(CLASSES)
     title = "smallNORB"
-    licence = "research purposes, not for sale"
-    origin = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small"
-    source: ClassVar[FileSet] = FILES
-    file_sets = (source,)
+    source = sources.SMALL_NORB
     refused = {
         "augmentation": "its own is set by data.brightness and data.contrast",
         "standardized": "its images always are",
@@ -121,7 +119,7 @@ class SmallNORB(FileDataModule):
 
     def is_here(self) -> bool:
         """Tell whether the files or the caches made of them can be found."""
-        return super().is_here() or all(self._cache_path(split).is_file() for split in STEMS)
+        return super().is_here() or all(self._cache_path(split).is_file() for split in ("train", "test"))
 
     def fetch(self) -> None:
         """Download the files, unless they or the caches made of them are here."""
@@ -190,8 +188,7 @@ class SmallNORB(FileDataModule):
     def _cache_path(self, split: SplitName) -> Path:
         """Name the cache of a split after the checksums of its files and the size of its images."""
         digests = [self._source_md5(file_name(split, part)) for part in FORMS]
-        digest = hashlib.md5("".join(digests).encode(), usedforsecurity=False).hexdigest()
-        return self.data_dir / self.source.folder / f"{split}-{SIZE}x{SIZE}-{digest}.npz"
+        return self.data_dir / self.source.folder / sources.norb_cache(digests, split, SIZE)
 
     def _source_md5(self, name: str) -> str:
         known = next(file for file in self.source.files if file.name == name).md5

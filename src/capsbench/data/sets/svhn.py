@@ -1,19 +1,14 @@
 """SVHN: cropped digits of house numbers."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torchvision.datasets
 
+from capsbench.data import sources
 from capsbench.data.batch import LabelledImages
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import DataError, DataFile, FileSet
-
-
-def _file(split: str) -> DataFile:
-    url, name, md5 = torchvision.datasets.SVHN.split_list[split]
-    return DataFile(name, md5, (url,), md5, download_mb={"train": 182.0, "test": 64.3}[split])
+from capsbench.data.files import DataError
 
 
 class SVHN(FileDataModule):
@@ -22,10 +17,7 @@ class SVHN(FileDataModule):
     image_shape = (3, 32, 32)
     num_classes = 10
     title = "SVHN"
-    source: ClassVar[FileSet] = FileSet("svhn", (_file("train"), _file("test")), elsewhere=(".", "SVHN"))
-    file_sets = (source,)
-    licence = "non-commercial use"
-    origin = "http://ufldl.stanford.edu/housenumbers"
+    source = sources.SVHN
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
         """Verify the checksums, then read with torchvision."""
