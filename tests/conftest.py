@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from capsbench.launch.noise import HARMLESS
 from capsbench.launch.threads import let_threads_sleep
 
 let_threads_sleep()
@@ -17,6 +18,12 @@ SHARED = ROOT.parent / "shared"
 os.environ.setdefault("WANDB_SILENT", "true")
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide in tests what a run hides from its user."""
+    for message in HARMLESS:
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
 @pytest.fixture(scope="session")

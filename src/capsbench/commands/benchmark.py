@@ -1,8 +1,6 @@
 """`capsbench benchmark`: measure, print a table, write JSON."""
 
-import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +27,7 @@ from capsbench.commands.settings import Benchmark
 from capsbench.data import ImageDataModule
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.config import Composer, open_configuration
-from capsbench.launch.single_run import HARMLESS
+from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.sweep import plan
 from capsbench.launch.threads import SPIN_COUNT
 from capsbench.reports.formats import NOTHING, to_rich
@@ -66,7 +64,7 @@ def main(arguments: Arguments) -> None:
             raise ValueError(f"{setting} must be a whole number of at least 1, got {getattr(settings, setting)}")
     folder = Path(settings.output_dir, "benchmarks")
     folder.mkdir(parents=True, exist_ok=True)  # before hours of measuring
-    _quieten()
+    hide_harmless_messages()
     keep_freed_memory()  # as in training
     found = measure(name, settings, arguments.config_dir)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -160,10 +158,3 @@ def _table(found: list[Measurement], title: str) -> Table:
         spread = (f"{value:,.0f}" if value > 100 else f"{value:.3g}" for value in (one.median, one.least, one.most))
         table.add_row(subject, router, one.implementation or NOTHING, one.quantity, one.unit, *spread)
     return table
-
-
-def _quieten() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for message in HARMLESS:
-        warnings.filterwarnings("ignore", message)

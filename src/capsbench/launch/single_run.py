@@ -3,7 +3,6 @@
 import logging
 import sys
 import traceback
-import warnings
 from datetime import timedelta
 
 import lightning
@@ -18,24 +17,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.config import num_devices
 from capsbench.launch.errors import describe
+from capsbench.launch.noise import hide_harmless_messages
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
 from capsbench.runs.train_and_test import train_and_test
 from capsbench.training import Interrupted, keep_freed_memory
 
 log = logging.getLogger(__name__)
-
-HARMLESS = (
-    ".*does not have many workers.*",  # batches are made whole from memory: workers would be in the way
-    ".*smaller than the logging interval.*",  # metrics are logged per epoch
-    "Checkpoint directory .* exists and is not empty.*",
-    "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
-    "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
-    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 under torch 2.13 and later
-    "The `srun` command is available on your system but is not used.*",  # launcher=slurm starts the jobs
-    "Using `DistributedSampler` with the dataloaders.*",  # ours divide batches so that no example is seen twice
-)
-"""Warnings that would tell a user nothing."""
 
 
 def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
@@ -66,9 +54,7 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
 
 
 def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in HARMLESS:
-        warnings.filterwarnings("ignore", message)
+    hide_harmless_messages()
     keep_freed_memory()
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)

@@ -1,4 +1,4 @@
-"""What a run tells on the terminal."""
+"""Runs show a user no message that tells nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
