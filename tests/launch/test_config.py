@@ -1,0 +1,88 @@
+"""What is refused before anything is trained, and how a configuration is composed."""
+
+from pathlib import Path
+
+import pytest
+
+from capsbench.launch.config import Composer, open_configuration
+from capsbench.launch.sweep import plan
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("+lr=0.5", "there is no setting lr; There are: arch, channels_last"),
+        ("+callbacks=x", "there is no setting callbacks; "),
+        ("+optim.lr=0.5", "there is no setting optim.lr; There are: optimizer, scheduler, scheduler_interval"),
+        ("+decoder.filters=3", "there is no setting decoder.filters; There are: loss_weight, network"),
+        ("+trainer.callbacks=[]", "trainer.callbacks cannot be set: a run makes its own"),
+        ("+trainer.logger=false", "trainer.logger cannot be set: a run makes its own"),
+        ("optim.scheduler_interval=step", "optim.scheduler_interval has no effect without optim.scheduler"),
+        ("decoder.loss_weight=0.1", "decoder.loss_weight has no effect with decoder=none"),
+        ("arch.vote_norm=none arch.vote_gain=1", "arch.vote_gain has no effect with arch.vote_norm=none"),
+        ("router=dynamic1 router.detach=true", "router.detach has no effect with router.iterations=1"),
+        ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
+        ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),
+        ("data=affnist data.per_digit=4", "data.per_digit=4 has no effect with data.test_source=official"),
+        ("channels_last=maybe", "channels_last must be true or false, got maybe"),
+        ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
+        ("checkpoint_minutes=-1", "checkpoint_minutes must be at least 0, got -1"),
+        ("trainer.devices=2", "trainer.devices=2 needs trainer=ddp"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused(setting: str, said: str) -> None:
+    with open_configuration() as loader, pytest.raises(ValueError, match="^") as error:
+        Composer(loader).compose(setting.split())
+    assert str(error.value).startswith(said)
+
+
+def test_settings_of_a_class_may_be_added() -> None:
+    with open_configuration() as loader:
+        run = Composer(loader).compose(["+trainer.gradient_clip_val=1.0"])
+    assert run.resolved["trainer"]["gradient_clip_val"] == 1.0
+
+
+def test_a_run_is_composed_as_hydra_composes_it() -> None:
+    import hydra
+    from omegaconf import OmegaConf
+
+    from capsbench.launch.config import CONF
+
+    overrides = ["experiment=table3", "router=dynamic", "seed=2", "optim.optimizer.lr=0.5", "~data.per_digit"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        theirs = OmegaConf.to_container(hydra.compose("train", overrides), resolve=True)
+    with open_configuration() as loader:
+        assert Composer(loader).compose(overrides).resolved == theirs
+
+
+def test_a_users_own_choices(tmp_path: Path) -> None:
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "mine.yaml").write_text("defaults: [dynamic]\niterations: 7\n")
+    with open_configuration(str(tmp_path)) as loader:
+        (run,) = plan(loader, ["router=mine"])
+    assert run.identity.router == "mine"
+    assert run.identity.settings["router"]["iterations"] == 7
+
+
+def test_a_directory_of_choices_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="--config-dir must be a directory"), open_configuration("nowhere"):
+        pass
+
+
+def folders(*overrides: str) -> list[str]:
+    with open_configuration() as loader:
+        return [str(run.folder) for run in plan(loader, overrides)]
+
+
+def test_one_run_has_one_folder() -> None:
+    assert folders("router=dynamic1") == folders("router=dynamic", "router.iterations=1")
+    assert folders("arch=capsnet_light") == folders("arch=capsnet", "arch.filters=64", "arch.groups=8")
+    assert folders("arch.vote_gain=1") == folders("arch.vote_gain=1.0")
+
+
+def test_a_sweep_asks_for_each_run_once() -> None:
+    assert len(folders("router=dynamic,dynamic1", "router.iterations=1", "seed=1,2")) == 2
+
+
+def test_the_same_settings_in_another_order_are_the_same_runs() -> None:
+    assert set(folders("seed=1,2", "router=fm,em")) == set(folders("router=em,fm", "seed=2,1"))
