@@ -94,7 +94,7 @@ def test_equivariance_of_all_runs_below_a_folder_and_in_the_report(
     page = Path("outputs", "adhoc", "report.html").read_text()
     assert "Equivariance" in page
     assert Path("outputs", "adhoc", "report", "equivariance.png").is_file()
-    assert "Reconstructions: fm" in page
+    assert "Reconstructions: FM" in page
     assert page.count('<img src="data:image/png;base64,') > 0
 
 

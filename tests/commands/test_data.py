@@ -1,4 +1,4 @@
-"""`capsbench data` and `capsbench benchmark`, as typed."""
+"""`capsbench data`, as typed, and what it says about data to train on."""
 
 import json
 from collections.abc import Callable
@@ -82,46 +82,3 @@ def test_a_run_on_a_part_is_marked(capsbench: Run) -> None:
     assert (result["train_examples"], result["full"], result["smoke"]) == (100, False, False)
     assert "val/accuracy" in result["metrics"]
     assert "test/accuracy" in result["metrics"]
-
-
-def test_benchmark_writes_what_it_measured(
-    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("capsbench.benchmarks.data.NUM_IMAGES", 512)
-    capsbench("benchmark", "data", "repetitions=1")
-    measured = json.loads(Path("outputs/benchmarks/data.json").read_text())["measured"]
-    assert all(spread["median"] > 0 for spread in measured.values())
-    assert "Multi-MNIST" in capsys.readouterr().out
-
-
-def test_hours_of_the_paper(capsbench: Run) -> None:
-    capsbench("benchmark", "paper", "repetitions=1", "steps=1", "targets=[table5]")
-    measured = json.loads(Path("outputs/benchmarks/paper.json").read_text())["measured"]
-    step = measured["table5, multi_mnist, fm: ms per step"]["median"]
-    assert measured["table5: hours"]["median"] >= 3 * 40_000 * step / 3.6e6  # three seeds, 40,000 steps each
-    assert measured["all: hours"] == measured["table5: hours"]
-
-
-def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as error:
-        capsbench("benchmark", "dta")
-    assert error.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: there is no capsbench benchmark dta; did you mean data? There are: data, layer")
-    assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["paper", "targets=[fig9]"], "error: there is no target fig9; there are: fig4, fig5,"),
-        (["paper", "targets=fig4"], "error: targets must be a list such as [a,b], got fig4"),
-        (["layer", "output_dir=/proc/nowhere"], "error: cannot use /proc/nowhere"),
-        (["layer", "repetitions=0"], "error: repetitions must be a whole number of at least 1, got 0"),
-        (["train", "steps=many"], "error: steps must be a whole number, got many"),
-    ],
-)
-def test_bad_benchmark_settings(capsbench: Run, arguments: list[str], said: str) -> None:
-    with pytest.raises(SystemExit) as error:
-        capsbench("benchmark", *arguments)
-    assert str(error.value.code).startswith(said)

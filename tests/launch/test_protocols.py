@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from capsbench.launch.config import open_configuration
 from capsbench.launch.protocols import protocol
+from capsbench.launch.sweep import plan
 from capsbench.reports.paper import targets
 from capsbench.reports.protocol import flat
 
@@ -35,6 +37,19 @@ def composed(experiment: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("experiment", targets())
 def test_experiments_are_composed_as_they_were(experiment: str) -> None:
     assert composed(experiment) == json.loads(GOLDEN.read_text())[experiment]
+
+
+@pytest.mark.parametrize("experiment", targets())
+def test_an_experiment_sweeps_over_the_papers_rows(experiment: str) -> None:
+    target = targets()[experiment]
+    with open_configuration() as loader:
+        runs = [run.identity for run in plan(loader, [f"experiment={experiment}"])]
+    assert {(run.data, run.router, run.seed) for run in runs} == {
+        (data, router, seed)
+        for data in target.data.values()
+        for router in target.routers
+        for seed in range(1, target.expected_seeds + 1)
+    }
 
 
 if __name__ == "__main__":

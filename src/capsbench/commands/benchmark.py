@@ -62,6 +62,8 @@ def main(arguments: Arguments) -> None:
     for setting in ("repetitions", "batch_size", "steps"):
         if getattr(settings, setting) < 1:
             raise ValueError(f"{setting} must be a whole number of at least 1, got {getattr(settings, setting)}")
+    folder = Path(settings.output_dir, "benchmarks")
+    folder.mkdir(parents=True, exist_ok=True)  # before hours of measuring
     hide_harmless_messages()
     keep_freed_memory()  # as in training
     found = measure(name, settings, arguments.config_dir)
@@ -75,7 +77,6 @@ def main(arguments: Arguments) -> None:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    folder = Path(settings.output_dir, "benchmarks")
     write_benchmark(record, folder)
     console = Console()
     if name in TABLES:
@@ -124,13 +125,12 @@ def works(settings: Benchmark) -> list[Work]:
     Raises:
         ValueError: there is no such experiment of the paper.
     """
-    experiments = list(targets()) if settings.experiments is None else settings.experiments
-    for name in experiments:
+    for name in settings.experiments:
         if name not in targets():
             raise ValueError(f"there is no experiment {name} of the paper; there are: {', '.join(targets())}")
     common = ["data.absent=stand_in", f"compile={'null' if settings.compile is None else settings.compile}"]
     with open_configuration() as loader:
-        runs = [run for name in experiments for run in plan(loader, [f"experiment={name}", *common])]
+        runs = [run for name in settings.experiments for run in plan(loader, [f"experiment={name}", *common])]
     found: dict[tuple[str, str, str], Work] = {}
     for identity in (run.identity for run in runs):
         key = (identity.experiment, identity.data, identity.router)

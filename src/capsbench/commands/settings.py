@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsbench.commands.arguments import Command, setting
+from capsbench.reports.paper import targets
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Benchmark:
     steps: int = setting(10, "training steps in a repetition")
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
-    experiments: list[str] | None = setting(None, "the paper's tables and figures to measure; null: all")
+    experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
 
 

@@ -172,9 +172,8 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
 
     Args:
         record: "schema", "benchmark" (its name), "settings", "measurements", "devices" and "versions".
-        folder: is made if it does not exist.
+        folder: that exists.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     name, measurements = record["benchmark"], record["measurements"]
     with written_atomically(folder / f"{name}.json") as path:
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

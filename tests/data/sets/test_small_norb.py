@@ -15,7 +15,7 @@ from filelock import FileLock
 from capsbench.data import Augmentation, BatchKey, DataError, SmallNORB
 from capsbench.data.files import DataFile, FileSet
 from capsbench.data.randomness import Draw
-from capsbench.data.sets.norb_files import STEMS
+from capsbench.data.sources import NORB_STEMS as STEMS
 from capsbench.data.transforms import standardize
 
 PAIRS = 36

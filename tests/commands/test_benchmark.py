@@ -1,0 +1,94 @@
+"""`capsbench benchmark`, as typed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsbench.benchmarks import scaling
+
+Run = Callable[..., None]
+
+
+def record(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"outputs/benchmarks/{name}.json").read_text())
+    return found
+
+
+def test_it_writes_and_prints_what_it_measured(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("capsbench.benchmarks.data.NUM_IMAGES", 512)
+    capsbench("benchmark", "data", "repetitions=1")
+    written = record("data")
+    assert (written["schema"], written["benchmark"], written["settings"]) == (2, "data", {"repetitions": 1})
+    assert all(one["median"] > 0 for one in written["measurements"])
+    assert {"devices", "versions", "git_commit"} <= written.keys()
+    assert "Multi-MNIST" in capsys.readouterr().out
+
+
+def test_a_table_and_a_picture_are_written_beside_it(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    capsbench("benchmark", "table1", "repetitions=1", "batch_size=1", "routers=[fm,dynamic1]")
+    written = record("table1")
+    assert written["settings"] == {"repetitions": 1, "batch_size": 1, "routers": ["fm", "dynamic1"]}
+    assert {one["router"] for one in written["measurements"]} == {"fm", "dynamic1", None}
+    assert "Dynamic (1)" in Path("outputs/benchmarks/table1.md").read_text()
+    assert "Dynamic (1)" in capsys.readouterr().out
+    monkeypatch.setattr(scaling, "SIZES", {"children": (2, 4)})
+    capsbench("benchmark", "scaling", "repetitions=1", "routers=[fm]")
+    assert Path("outputs/benchmarks/scaling.png").stat().st_size > 1000
+
+
+def test_routers_of_ones_own_are_measured(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("mine", "router")
+    folder.mkdir(parents=True)
+    (folder / "half.yaml").write_text("_target_: capsbench.routing.FMAgreement\n_partial_: true\nscale: 0.25\n")
+    monkeypatch.setattr(scaling, "SIZES", {"children": (2,)})
+    capsbench("benchmark", "scaling", "repetitions=1", "routers=[half]", "--config-dir", "mine")
+    assert [one["router"] for one in record("scaling")["measurements"]] == ["half"]
+
+
+def test_hours_of_the_paper(capsbench: Run) -> None:
+    capsbench("benchmark", "paper", "repetitions=1", "steps=1", "experiments=[table5]")
+    measured = {(one["subject"], one["quantity"]): one for one in record("paper")["measurements"]}
+    step = measured["table5, multi_mnist", "training step"]["median"]
+    hours = measured["table5", "all runs"]
+    assert hours["median"] >= 3 * 40_000 * step / 3.6e6, "three seeds, 40,000 steps each"
+    assert measured["all experiments", "all runs"]["median"] == hours["median"]
+    assert measured["table5, multi_mnist", "all runs"]["size"] == 3
+
+
+def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("benchmark", "dta")
+    assert error.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: there is no capsbench benchmark dta; did you mean data? There are: contention, data,"
+    )
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["paper", "experiments=[fig9]"], "error: there is no experiment fig9 of the paper; there are: fig4, fig5,"),
+        (["paper", "experiments=fig4"], "error: experiments must be a list such as [a,b], got fig4"),
+        (["layer", "routers=fm"], "error: routers must be a list such as [a,b], got fm"),
+        (["layer", "routers=[fn]"], "error: "),
+        (["layer", "output_dir=/proc/nowhere"], "error: cannot use /proc/nowhere"),
+        (["layer", "repetitions=0"], "error: repetitions must be a whole number of at least 1, got 0"),
+        (["train", "steps=many"], "error: steps must be a whole number, got many"),
+    ],
+)
+def test_bad_settings(capsbench: Run, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        capsbench("benchmark", *arguments)
+    assert str(error.value.code).startswith(said)
+    assert "\n" not in str(error.value.code)
