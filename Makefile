@@ -54,7 +54,7 @@ wheels:  ## the packages that gpu-check needs on a machine that has torch and li
 	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
 
 test: .venv/installed-dev  ## several files at once, each in one thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,10 @@ def shared() -> Path:
 def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Run a command in this process, in an empty folder; returns its output folder."""
     from capsbench.commands import cli  # not before shapes are checked on import
+    from capsbench.training import inference_ms
 
+    once = partial(inference_ms, repetitions=1, warm_up=0)  # the median of ten takes longer than most runs here
+    monkeypatch.setattr("capsbench.runs.train_and_test.inference_ms", once)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAPSBENCH_DATA", raising=False)
 

@@ -32,7 +32,7 @@ def fails(capsbench: Run, *arguments: str) -> str:
 def test_the_demo_in_miniature(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = capsbench(
         *("train", "-m", "experiment=demo", "router=fm,dynamic,em", "seed=1,2"),
-        *("trainer.max_epochs=1", "data.batch_size=256"),
+        *("trainer.max_epochs=1", "data.batch_size=128", "data.subset=128"),
     )
     results = [Result.load(path.parent) for path in sorted(outputs.rglob("result.json"))]
     assert [(r.router, r.seed) for r in results] == [
@@ -187,12 +187,11 @@ def test_one_device_of_a_trainer_for_several(capsbench: Run) -> None:
     assert "×" not in Result.load(path.parent).device
 
 
-def test_compiling_without_a_compiler(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_without_a_compiler(capsbench: Run) -> None:
     from torch._inductor import config  # slow to import
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "/nowhere"))
-    monkeypatch.setattr(config, "force_disable_caches", True)
-    said = fails(capsbench, "train", "trainer=smoke", "compile=default")
+    with config.patch({"cpp.cxx": (None, "/nowhere"), "fx_graph_cache": False, "autotune_local_cache": False}):
+        said = fails(capsbench, "train", "trainer=smoke", "compile=default")
     assert said.endswith(
         "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
     )

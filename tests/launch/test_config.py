@@ -1,5 +1,6 @@
 """What is refused before anything is trained, and how a configuration is composed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,8 @@ from capsbench.launch.sweep import plan
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(setting: str, said: str) -> None:
-    with open_configuration() as loader, pytest.raises(ValueError, match="^") as error:
+    with open_configuration() as loader, pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         Composer(loader).compose(setting.split())
-    assert str(error.value).startswith(said)
 
 
 def test_settings_of_a_class_may_be_added() -> None:
@@ -48,7 +48,7 @@ def test_a_run_is_composed_as_hydra_composes_it() -> None:
 
     from capsbench.launch.config import CONF
 
-    overrides = ["experiment=table3", "router=dynamic", "seed=2", "optim.optimizer.lr=0.5", "~data.per_digit"]
+    overrides = ["experiment=table3", "router=dynamic", "seed=2", "optim.optimizer.lr=0.5"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         theirs = OmegaConf.to_container(hydra.compose("train", overrides), resolve=True)
     with open_configuration() as loader:
@@ -81,7 +81,7 @@ def test_one_run_has_one_folder() -> None:
 
 
 def test_a_sweep_asks_for_each_run_once() -> None:
-    assert len(folders("router=dynamic,dynamic1", "router.iterations=1", "seed=1,2")) == 2
+    assert len(folders("router=dynamic,dynamic1", "++router.iterations=1", "seed=1,2")) == 2
 
 
 def test_the_same_settings_in_another_order_are_the_same_runs() -> None:

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from capsbench.commands import cli
 from capsbench.launch.config import CONF
 from capsbench.launch.ray import enter_working_directory, gpus_per_run
-from capsbench.runs import CHECKPOINT, Result
+from capsbench.runs import Result, RunFolder
 
 SPEEDS = {"train/images_per_second", "inference/ms_per_batch"}
 RUNS = (
@@ -74,7 +74,9 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments:
         ours, theirs = Result.load(folder), Result.load(serial.runs[name])
         assert without_speeds(ours.metrics) == without_speeds(theirs.metrics)
         assert [without_speeds(epoch) for epoch in ours.history] == [without_speeds(epoch) for epoch in theirs.history]
-        weights = [torch.load(at / CHECKPOINT, weights_only=True)["state_dict"] for at in (folder, serial.runs[name])]
+        weights = [
+            torch.load(RunFolder(at).weights, weights_only=True)["state_dict"] for at in (folder, serial.runs[name])
+        ]
         assert weights[0].keys() == weights[1].keys()
         assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
     said = [run.ended.stderr.strip().splitlines()[-2:] for run in (serial, other)]
@@ -101,7 +103,7 @@ def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) ->
     assert ended.returncode == 1
     said = ended.stderr.splitlines()
     assert said[-1].startswith("error: a worker process was killed (often out of memory)")
-    assert "the same command goes on with them" in said[-1]
+    assert "the same command continues them" in said[-1]
     (told,) = (line for line in said if "/broken/" in line)
     assert told.startswith("interrupted: outputs/")
     assert told.endswith("was killed, perhaps out of memory")

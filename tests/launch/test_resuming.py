@@ -37,6 +37,13 @@ RUN = (
 )
 STEPS = 14  # in two epochs of seven
 
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than the runs here; other tests look at them."""
+    monkeypatch.setattr(sys.modules["capsbench.runs.train_and_test"], "write_pictures", lambda *_: [])
+
+
 Command = Callable[..., None]
 
 

@@ -18,6 +18,8 @@ from capsbench.routing import FMAgreement
 
 NETWORK = "resnet_capsnet_small"
 IMAGE_SHAPE = (1, 40, 40)
+SPIN_COUNTS = (300, 3000, 10_000, 30_000)
+"""Limits to compare with ours."""
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 """The caller's settings of threads, which no measurement inherits."""
 
@@ -28,9 +30,13 @@ def environments(spin_count: str) -> dict[str, dict[str, str]]:
     Args:
         spin_count: our limit on how often a waiting thread looks again before it sleeps.
     """
+    counts = sorted({*SPIN_COUNTS, int(spin_count)})
     return {
         "no limit": {},
-        "our limit": {"GOMP_SPINCOUNT": spin_count},
+        **{
+            f"{count:,} turns{' (ours)' if count == int(spin_count) else ''}": {"GOMP_SPINCOUNT": str(count)}
+            for count in counts
+        },
         "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
         "one thread": {"OMP_NUM_THREADS": "1"},
     }
