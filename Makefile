@@ -21,7 +21,7 @@ TRAIN = $(BIN)/capsbench train -m experiment=$(1) seed=$(SEEDS) $(FLAGS) $(GO_ON
 REPORT = $(BIN)/capsbench report $(if $(FLAGS),output_dir=$(RUNS),experiment=$(1)) $(GO_ON)
 END = exit $${failed:-0}
 
-.PHONY: demo paper $(TARGETS) benchmarks gpu-check wheels test lint types format setup
+.PHONY: demo paper $(TARGETS) benchmarks gpu-check wheels test test-engines lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	@echo "Training six small networks: about 4 minutes on 2 CPU cores. Ctrl-C stops; make demo continues."
@@ -54,7 +54,10 @@ wheels:  ## the packages that gpu-check needs on a machine that has torch and li
 	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
 
 test: .venv/installed-dev  ## several files at once, each in one thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines"
+
+test-engines: .venv/installed-dev  ## sweeps through joblib, Ray and submitit, in processes of their own
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m engines tests/launch
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

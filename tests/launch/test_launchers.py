@@ -54,6 +54,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return sweep(tmp_path_factory.mktemp("serial"), "launcher=serial")
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -87,6 +88,7 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments:
     assert len(list(other.outputs.rglob("error.txt"))) == 1
 
 
+@pytest.mark.engines
 def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
     deadly = tmp_path / "conf" / "router" / "broken.yaml"
     deadly.parent.mkdir(parents=True)
@@ -115,6 +117,7 @@ def without_speeds(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in SPEEDS}
 
 
+@pytest.mark.engines
 def test_a_preempted_job_goes_back_into_the_queue_and_on(tmp_path: Path) -> None:
     command = [
         sys.executable,

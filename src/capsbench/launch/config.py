@@ -70,7 +70,7 @@ def open_configuration(config_dir: str | None = None) -> Iterator[ConfigLoader]:
         if not Path(config_dir).is_dir():
             raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
         search_path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
-    before = copy.copy(GlobalHydra.instance().hydra)
+    before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         yield Hydra.create_main_hydra2("capsbench", search_path).config_loader
