@@ -75,7 +75,10 @@ def describe(error: BaseException) -> str:
             return missing_extra(f"the launcher {name}", EXTRAS[name])
         return f"there is no {group}={name}; {choice_of(name, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override}: {error.message.splitlines()[0]}"
+        return (
+            f"cannot read the override {error.override}: a setting is name=value, and a value with spaces or special "
+            "characters is quoted twice: name=\"'a b'\""
+        )
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _describe_key(cause) or _joined(error)
     if isinstance(error, OmegaConfBaseException):
