@@ -50,7 +50,7 @@ def run(action: str, configs: Mapping[str, DictConfig]) -> None:
         configs: by the name of the set.
 
     Raises:
-        DataError: a set could not be had or is damaged.
+        DataError: a set could not be downloaded, or is damaged.
     """
     from capsbench.data import DataError  # late: it imports PyTorch
 

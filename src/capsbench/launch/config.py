@@ -148,7 +148,7 @@ def _seen_by_hydra(config: DictConfig) -> Iterator[None]:
 
 
 def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override]) -> None:
-    """Make sure that every setting of a run can be meant and has an effect.
+    """Check that every setting of a run is valid and has an effect.
 
     Args:
         config: of the run.
