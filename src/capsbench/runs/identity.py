@@ -30,8 +30,11 @@ NO_EFFECT_ON_NUMBERS = (
 )
 """Settings that may change without making it another run."""
 
-VERSION = 1
-"""Of the defaults that digests are relative to."""
+VERSION = 2
+"""Of what settings mean: raised where the same settings give other numbers, so that older runs are other runs.
+
+2: a parameter's initial values follow from (seed, its name). 1: they followed from the order in which layers are made.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Identity:
         seed: an integer from 0 to 2³² - 1.
         settings: the resolved configuration without `NO_EFFECT_ON_NUMBERS`.
         choices: the name chosen for each part of the settings (loss, optim, …). It is for readers and decides nothing.
+        version: `VERSION` when the run was trained.
     """
 
     experiment: str
@@ -52,6 +56,7 @@ class Identity:
     seed: int
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
+    version: int = VERSION
 
     @classmethod
     def of(cls, config: Mapping[str, Any], choices: Mapping[str, str | None]) -> "Identity":
@@ -72,8 +77,8 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with every setting that is not the default of `VERSION`."""
-        told = {"version": VERSION, **changes(self.settings)}
+        """Eight hexadecimal digits that change with the version and with every setting that is not the default."""
+        told = {"version": self.version, **changes(self.settings)}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, root: str | Path) -> Path:
@@ -82,7 +87,7 @@ class Identity:
 
 
 def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that differ from the versioned defaults; each object has its class's name as "class".
+    """The settings of a run that differ from defaults.yaml; each object has its class's name as "class".
 
     >>> changes({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1, "detach": False}})
     {'router': {'class': 'DynamicRouting', 'iterations': 1}}

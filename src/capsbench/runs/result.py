@@ -96,5 +96,5 @@ def _upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
     if moved:
         data["augmentation"] = {"_target_": "capsbench.data.Augmentation", **moved}
     named = {name: record[name] for name in ("experiment", "data", "arch", "router", "seed", "choices")}
-    identity = Identity(settings=settings, **named)
+    identity = Identity(settings=settings, version=1, **named)
     return {**record, "settings": settings, "identity": identity.digest, "schema": SCHEMA}
