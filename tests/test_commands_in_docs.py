@@ -1,4 +1,4 @@
-"""Every printed command is planned here without running it; above a published table it asks for those runs' settings."""
+"""Every printed command is planned here without running it; above a published table it asks for its runs."""
 
 import json
 import re

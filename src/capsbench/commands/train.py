@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from capsbench.commands.arguments import usage_error
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, fail
-from capsbench.launch.sweep import PlannedRun
+from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,10 @@ def job(config: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     try:
         composed = Composer(GlobalHydra.instance().config_loader()).compose(overrides)
-        return _accuracy(composed.config, PlannedRun.of(composed, overrides))
+        run = PlannedRun.of(composed, overrides)
+        if HydraConfig.get().mode == RunMode.RUN:  # a sweep did so when it was planned
+            keep_names([run])
+        return _accuracy(composed.config, run)
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             log.error("failed: %s: %s", " ".join(overrides), describe(error))

@@ -32,7 +32,7 @@ NUMBERS_OR_NULL = {"data.subset": int, "arch.vote_gain": float}
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
-        | {"checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
+        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
     "optim": frozenset({"optimizer", "scheduler", "scheduler_interval"}),

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 NO_EFFECT_ON_NUMBERS = (
+    "name",
     "output_dir",
     "checkpoint_minutes",
     "retry_failed",
