@@ -1,6 +1,7 @@
 """What sets a run apart from the paper's."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ def test_what_sets_a_run_apart(
     result = Result.load(add_paper_run(tmp_path, "table3", "dynamic", 1, 0.9, **changes))
     assert PAPER.deviations(result) == words
     assert PAPER.repeats(result) == (not words)
+
+
+def test_a_setting_that_came_later_is_told_as_it_was(add_paper_run: AddRun, tmp_path: Path) -> None:
+    path = add_paper_run(tmp_path, "table3", "fm", 1, 0.9) / "result.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["router"]["normalize_pose"]
+    path.write_text(json.dumps(record))
+    assert PAPER.repeats(Result.load(path.parent))
+    record["settings"]["arch"].pop("weight_init")
+    path.write_text(json.dumps(record))
+    kernel = Paper(targets()["table3"], lambda *names: _with(protocol(*names), "arch", weight_init="kernel"))
+    assert kernel.deviations(Result.load(path.parent)) == ("arch.weight_init=pair",)
+
+
+def _with(identity: Identity, part: str, **settings: Any) -> Identity:
+    changed = {**identity.settings, part: identity.settings[part] | settings}
+    return dataclasses.replace(identity, settings=changed)
 
 
 def test_a_class_that_moved_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) -> None:

@@ -115,6 +115,26 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run with those that came after it, at the values that keep its behaviour.
+
+    >>> completed({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1}})["router"]["detach"]
+    False
+    """
+    return _completed(settings, _defaults()["settings"])
+
+
+def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if "_target_" in node:
+        known = _defaults()["classes"].get(str(node["_target_"]).rpartition(".")[2], {})
+    found = {key: value for key, value in known.items() if key not in node and not isinstance(value, Mapping)}
+    for key, value in node.items():
+        default = known.get(key)
+        inner = default if isinstance(default, Mapping) else {}
+        found[key] = _completed(value, inner) if isinstance(value, Mapping) else value
+    return found
+
+
 def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:
     """The name of the choice that the settings of an axis differ least from; a user's own choice keeps its name."""
     known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]
