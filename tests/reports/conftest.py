@@ -12,6 +12,7 @@ import pytest
 from capsbench.launch.protocols import protocol
 from capsbench.reports.paper import targets
 from capsbench.runs import Result
+from capsbench.runs.identity import VERSION
 
 AddRun = Callable[..., Path]
 
@@ -73,6 +74,8 @@ def write_run(
         train_examples=1437,
         test_examples=360,
         full=not smoke,
+        class_names=[str(digit) for digit in range(10)],
+        identity_version=VERSION,
     )
     result = dataclasses.replace(result, **changes)
     folder = root / result.data / router / f"{seed}-{iterations}-{loss}-{len(list(root.rglob('result.json')))}"

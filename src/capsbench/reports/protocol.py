@@ -73,20 +73,30 @@ class Paper:
         Returns:
             First the part of the training set and the length, then settings by name.
         """
+        return (*self.shortened(result), *(f"{key}={ours}" for key, (ours, _) in self.changes(result).items()))
+
+    def shortened(self, result: Result) -> tuple[str, ...]:
+        """Say how much less a run was trained on, and for how long: "2,000 of 40,000 steps"."""
+        part = [] if result.full else [f"{result.train_examples:,} training images"]
+        return (*part, *_length(result, self._run_like(result)))
+
+    def changes(self, result: Result) -> dict[str, tuple[str, str]]:
+        """Return the settings in which a run departs from the paper's, sorted by name: ours and the paper's."""
         paper = self._run_like(result)
         ours, theirs = flat(completed(result.settings)), flat(completed(paper.settings))
         names: dict[str, tuple[str | None, str | None]] = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
-        others = {part for part, (here, there) in names.items() if here != there}
-        words = [f"{part}={names[part][0]}" for part in others]
+        if result.router in self.target.authors:  # the paper's own FM, where the authors' protocol has another
+            names["router"] = (result.router, paper.router)
+        found = {part: (text(here), text(there)) for part, (here, there) in names.items() if here != there}
+        others = set(found)
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
         told = flat(result.settings).keys() | flat(paper.settings).keys()
         for key in told - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
             if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:
-                words.append(f"{key.removesuffix(CLASS)}={ours.get(key)}")
-        part = [] if result.full else [f"{result.train_examples:,} training images"]
-        return (*part, *_length(result, paper), *sorted(words))
+                found[key.removesuffix(CLASS)] = text(ours.get(key)), text(theirs.get(key))
+        return dict(sorted(found.items()))
 
     def repeats(self, result: Result) -> bool:
         """Tell whether the paper has such a run: this router on this data, in the same way."""
@@ -103,6 +113,11 @@ class Paper:
 def official(result: Result) -> str:
     """Return the title of the data set that a result is about, also where another set stands in for it."""
     return result.stands_in_for or result.data_title
+
+
+def text(value: Any) -> str:
+    """Write a value as in a configuration: null, true."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Result:
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: the sizes of the splits.
         full: neither a smoke run nor trained on a part of the training set.
+        finished: when, as 2026-03-01T12:00:00+00:00; None for results of older versions.
         schema: version of this record.
     """
 
@@ -63,6 +64,11 @@ class Result:
     train_examples: int = 0
     test_examples: int = 0
     full: bool = True
+    confusion: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
+    machine_load: Mapping[str, float | None] = field(default_factory=dict)
+    identity_version: int = 1
+    finished: str | None = None
     schema: int = SCHEMA
 
     def save(self, folder: Path) -> None:

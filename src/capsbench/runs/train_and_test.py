@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,7 @@ def train_and_test(
         train_examples=data.num_examples("train"),
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     log_summary(loggers, result)
     if trainer.is_global_zero:
