@@ -41,6 +41,15 @@ def test_subset_is_stratified_and_marked() -> None:
     assert data.is_cut
 
 
+def test_a_part_of_the_test_set_is_stratified_and_marked() -> None:
+    data = digits(test_subset=100)
+    assert (data.num_examples("train"), data.num_examples("test")) == (1437, 100)
+    assert data.splits["test"].labels.bincount().tolist() == pytest.approx([10] * 10, abs=1)
+    assert data.is_cut
+    assert sum(len(batch.labels) for batch in data.val_dataloader()) == 100
+    assert digits(test_subset=100, seed=2).splits["test"].images.equal(data.splits["test"].images)
+
+
 def test_subset_of_what_is_left_after_validation() -> None:
     data = digits(val_fraction=0.5, subset=100)
     assert (data.num_examples("train"), data.num_examples("val")) == (100, 719)
@@ -52,6 +61,9 @@ def test_subset_of_what_is_left_after_validation() -> None:
         ({"subset": 2000}, r"data\.subset must be below the training set's 1437, got 2000"),
         ({"subset": 1437}, r"data\.subset must be below the training set's 1437, got 1437"),
         ({"subset": 0}, r"data\.subset must be at least 1, got 0"),
+        ({"test_subset": 360}, r"data\.test_subset must be below the test set's 360, got 360"),
+        ({"test_subset": 0}, r"data\.test_subset must be at least 1, got 0"),
+        ({"test_subset": 3}, "does not fit this data set"),
         ({"subset": 3}, "does not fit this data set"),
         ({"val_fraction": 1.0}, r"data\.val_fraction must be at least 0 and below 1, got 1"),
         ({"val_fraction": -0.1}, r"data\.val_fraction must be at least 0"),

@@ -25,6 +25,8 @@ from capsbench.launch.sweep import plan
         ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
         ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),
         ("data=affnist data.per_digit=4", "data.per_digit=4 has no effect with data.test_source=official"),
+        ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
+        ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
         ("channels_last=maybe", "channels_last must be true or false, got maybe"),
         ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
         ("checkpoint_minutes=-1", "checkpoint_minutes must be at least 0, got -1"),
