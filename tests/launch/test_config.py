@@ -33,6 +33,10 @@ from capsbench.launch.sweep import plan
             "data=svhn data.standardize_before_crop=true",
             "data.standardize_before_crop has no effect without data.stand",
         ),
+        (
+            "data=small_norb +data.standardize_before_crop=true",
+            "data.standardize_before_crop has no effect without data.standardized=true and data.augmentation.crop",
+        ),
         ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
         ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
         ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
