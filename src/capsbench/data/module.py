@@ -30,6 +30,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: examples per step of evaluation.
         standardized: scale each image to mean 0, variance 1; otherwise to [0, 1].
         augmentation: of the training images; None: none.
+        standardize_before_crop: standardise the whole image before it is padded with 0, its mean, and cropped, as the
+            authors' code does; otherwise pad with black, crop and then standardise.
         val_fraction: the share of the training set that is held out to tune on: stratified, the same for every seed.
             With 0, as in every table, the curves show the test split, and nothing is chosen by them.
         subset, test_subset: the number of training and of test examples to use: stratified, the same for every seed.
@@ -63,6 +65,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: int = 512,
         standardized: bool = False,
         augmentation: Augmentation | None = None,
+        standardize_before_crop: bool = False,
         val_fraction: float = 0.0,
         subset: int | None = None,
         test_subset: int | None = None,
@@ -78,11 +81,17 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be at least 0 and below 1, got {val_fraction}")
+        if standardize_before_crop and not (standardized and augmentation and augmentation.crop_padding):
+            raise ValueError(
+                "data.standardize_before_crop has no effect without data.standardized=true and "
+                "data.augmentation.crop_padding; leave it out"
+            )
         self.seed = seed
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.standardized = standardized
         self.augmentation = augmentation
+        self.standardize_before_crop = standardize_before_crop
         self.val_fraction = val_fraction
         self.subset = subset
         self.test_subset = test_subset
@@ -167,7 +176,11 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
         """Augment bytes and turn them into what the network sees in training."""
-        return self.test_images(images if self.augmentation is None else self.augmentation(images, draw))
+        if self.augmentation is None:
+            return self.test_images(images)
+        if self.standardize_before_crop:
+            return self.augmentation(self.test_images(images), draw)
+        return self.test_images(self.augmentation(images, draw))
 
     def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         """Turn bytes into what the network sees in evaluation."""

@@ -227,6 +227,12 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
+    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
+        raise ValueError(
+            "data.standardize_before_crop has no effect without data.standardized=true and "
+            "data.augmentation.crop_padding; leave it out"
+        )
     if data.get("test_source") == "official":
         for key in ("per_digit", "placement"):
             if data[key] != defaults[key]:
