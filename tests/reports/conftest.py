@@ -92,6 +92,7 @@ def write_paper_run(
     title = data or next(iter(target.data))
     paper = protocol(experiment, target.data[title], router if router in target.routers else target.routers[0])
     settings: Any = copy.deepcopy(dict(paper.settings)) | {"seed": seed}
+    settings["data"]["seed"] = seed
     choices = dict(paper.choices) | {"router": router}
     for key, value in changes.pop("settings", {}).items():
         *parts, last = key.split(".")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -79,6 +79,7 @@ def test_p_is_adjusted_for_the_whole_table() -> None:
     assert found[high] == pytest.approx(max(found[middle], raw[high]))
 
 
+@settings(max_examples=40, deadline=None)
 @given(PAIRS)
 def test_interval_p_and_verdict_never_contradict_each_other(pairs: list[tuple[pd.Series, pd.Series]]) -> None:
     for found in compare(pairs):
@@ -93,6 +94,7 @@ def test_interval_p_and_verdict_never_contradict_each_other(pairs: list[tuple[pd
         assert (found.verdict == "better") == (found.p < 0.05 and found.difference.mean > 0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(PAIRS)
 def test_an_interval_is_never_narrower_than_95_percent(pairs: list[tuple[pd.Series, pd.Series]]) -> None:
     for (ours, theirs), found in zip(pairs, compare(pairs), strict=True):
@@ -102,6 +104,7 @@ def test_an_interval_is_never_narrower_than_95_percent(pairs: list[tuple[pd.Seri
             assert found.difference.high >= alone.high - 1e-9
 
 
+@settings(max_examples=40, deadline=None)
 @given(ACCURACIES, ACCURACIES)
 def test_the_other_way_round_it_is_the_opposite(ours: pd.Series, theirs: pd.Series) -> None:
     opposite = {"better": "worse", "worse": "better"}

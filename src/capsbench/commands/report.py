@@ -73,7 +73,7 @@ def report_on_names(outputs: Path, settings: Report) -> None:
     names = [settings.names] if isinstance(settings.names, str) else list(map(str, settings.names))
     folders = named_folders(outputs, names)
     title = " + ".join(names)
-    comparison = Comparison.among(title, folders, f"the sweeps {title}", settings.baseline)
+    comparison = Comparison.among(title, outputs, folders, settings.baseline)
     left_out = [folder for folder in folders if not folder.is_finished]
     show(comparison, outputs / NAMES / "+".join(names), left_out, settings)
 

@@ -11,7 +11,7 @@ from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.formats import NOTHING, narrow
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
-from capsbench.reports.runs import MEASURED, Run, accuracies
+from capsbench.reports.runs import MEASURED, VALIDATION, Run, accuracies
 from capsbench.reports.statistics import Estimate, Paired, estimate_accuracy
 
 TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
@@ -38,9 +38,10 @@ def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = F
     for part in parts(comparison):
         rows = list(part.rows) if all_rows else begun_rows(part.rows)
         shared = comparison.shared
+        with_test = show_test and part.panels[0].metric == VALIDATION
         if any(row.expected and not row.conditions for row in rows) or not comparison.target:
             shared = ()
-        found += _tables(part, rows, comparison, shared, show_test)
+        found += _tables(part, rows, comparison, shared, with_test)
     return found
 
 

@@ -48,29 +48,29 @@ class Comparison:
         name, roots = family(root.name), roots_of(root)
         target = target_of(name)
         if target is None:
-            return cls.among(name, folders_in(root), str(root), baseline)
+            return cls.among(name, root, folders_in(root), baseline)
         papers = [Paper(one, protocols) for one in (target, target.of_authors())[: len(roots)]]
-        found = cls.among(name, folders_in(*roots), str(root), baseline, papers)
+        found = cls.among(name, root, folders_in(*roots), baseline, papers)
         begun = frozenset(pair for one in roots for pair in _begun(one, target))
         return found if found.smoke else replace(found, target=target, begun=begun)
 
     @classmethod
     def among(
-        cls, name: str, folders: Sequence[RunFolder], place: str, baseline: str | None, papers: Sequence[Paper] = ()
+        cls, name: str, root: Path, folders: Sequence[RunFolder], baseline: str | None, papers: Sequence[Paper] = ()
     ) -> "Comparison":
         """Compare runs.
 
         Args:
             name: of the comparison.
+            root: what a message names as their folder.
             folders: of the runs; those that are not finished are counted if they failed.
-            place: where they are, for messages.
             baseline: what to compare with; None: FM.
             papers: what they repeat; each run is set against the one that it is closest to.
 
         Raises:
             ValueError: none is finished, or none has the baseline.
         """
-        runs = load_runs(folders, place)
+        runs = load_runs(root, folders)
         smoke = runs[0].result.smoke
         found = cls(name, None, panels(runs, () if smoke else papers, crashed_runs(folders, runs)), smoke=smoke)
         routers = sorted({name for condition in found.conditions for name in (condition.router, condition.row)})

@@ -26,7 +26,7 @@ class Condition:
         as_in_paper: whether the paper's number may stand beside them.
         runs: those that finished, one per seed.
         crashed: seeds that failed.
-        departures: settings, and lengths, other than usual in the panel; without those of the router.
+        departures: settings and lengths that a baseline must share: those other than usual, but for the router's.
         own: settings of the router that are not usual.
         usual: what other rows need not say: the values of settings in which a run of these departs from the paper's or
             a neighbour from these.
@@ -189,7 +189,7 @@ def _condition(found: Differences, same: list[Run], paper: Paper | None, names: 
         as_in_paper=paper is not None and paper.repeats(result) and same[0].metric == TEST,
         runs=[by_seed[seed] for seed in sorted(by_seed)],
         crashed=tuple(sorted({run.result.seed for run in same} - by_seed.keys())),
-        departures=frozenset(f"{key}={value}" for key, value in found.departures.items() if key not in of_router)
+        departures=frozenset(f"{k}={v}" for k, v in found.matched.items() if k.partition(".")[0] != "router")
         | frozenset(found.words),
         own=frozenset(of_router),
         usual={names.get(key, key): value for key, value in found.usual.items()},

@@ -22,6 +22,7 @@ class Differences:
         words: how much less the run was trained, and for how long.
         all: every setting in which the others differ from one another.
         departures: those in which the run departs from `usual`.
+        matched: settings that a baseline must share: the departures, and those in which no run has a default.
         told: the departures, and what a run of the same router changes alone.
         usual: what the others have that say nothing of it.
     """
@@ -29,6 +30,7 @@ class Differences:
     words: tuple[str, ...]
     all: Mapping[str, str]
     departures: Mapping[str, str]
+    matched: Mapping[str, str]
     told: Mapping[str, str]
     usual: Mapping[str, str]
 
@@ -36,7 +38,7 @@ class Differences:
     def of(cls, words: tuple[str, ...], changes: Mapping[str, tuple[str, str]]) -> "Differences":
         """Those of a run that departs from another in these settings: its own values and the other's."""
         ours = {key: here for key, (here, _) in changes.items()}
-        return cls(words, ours, ours, ours, {key: there for key, (_, there) in changes.items()})
+        return cls(words, ours, ours, ours, ours, {key: there for key, (_, there) in changes.items()})
 
     def __or__(self, more: "Differences") -> "Differences":
         """Add differences in other settings."""
@@ -44,6 +46,7 @@ class Differences:
             (*self.words, *more.words),
             {**self.all, **more.all},
             {**self.departures, **more.departures},
+            {**self.matched, **more.matched},
             {**self.told, **more.told},
             {**more.usual, **self.usual},
         )
@@ -65,31 +68,39 @@ def differences(runs: Sequence[Run]) -> list[Differences]:
     keys = [key for key in sorted(used - {"router"}) if len({each.get(key) for each in settings}) > 1]
     varying: list[dict[str, str]] = [{} for _ in runs]
     usual: list[dict[str, str]] = [{} for _ in runs]
+    unlike: list[set[str]] = [set() for _ in runs]
     for key in keys:
         groups: dict[str | None, list[int]] = {}
         for number, each in enumerate(settings):
             groups.setdefault(_choice(key, each), []).append(number)
         for numbers in groups.values():
-            values = [settings[number].get(key) for number in numbers]
-            if len(set(values)) > 1:
-                base = _usual(
-                    values, [key in changed[number] or key in runs[number].result.choices for number in numbers]
-                )
-                for number, value in zip(numbers, values, strict=True):
+            found = {number: settings[number][key] for number in numbers if key in settings[number]}
+            if len({settings[number].get(key) for number in numbers}) > 1:
+                default = {v for n, v in found.items() if key not in changed[n] and key not in runs[n].result.choices}
+                base = _most_common([value for value in found.values() if not default or value in default])
+                for number in numbers:
                     usual[number][key] = base
-                    if value is not None:
-                        varying[number][key] = value
-    departures = [
-        {key: value for key, value in own.items() if value != base[key]}
-        for own, base in zip(varying, usual, strict=True)
-    ]
+                for number, value in found.items():
+                    varying[number][key] = value
+                    if value != base or not default:
+                        unlike[number].add(key)
     routers = [run.result.router for run in runs]
-    found = []
-    for own, base, departed, router in zip(varying, usual, departures, routers, strict=True):
-        siblings = {tuple(sorted(o.items())) for o, r in zip(varying, routers, strict=True) if r == router}
-        told = departed.keys() | _changed_alone(own, [dict(sibling) for sibling in siblings])
-        found.append(Differences((), own, departed, {key: own[key] for key in own if key in told}, base))
-    return found
+    told = []
+    for own, base_of, matched, router in zip(varying, usual, unlike, routers, strict=True):
+        siblings = {tuple(sorted(o.items())): o for o, r in zip(varying, routers, strict=True) if r == router}
+        departures = {key: value for key, value in own.items() if value != base_of[key]}
+        alone = _changed_alone(own, list(siblings.values()))
+        told.append(
+            Differences(
+                words=(),
+                all=own,
+                departures=departures,
+                matched={key: own[key] for key in own if key in matched},
+                told={key: own[key] for key in own if key in departures or key in alone},
+                usual=base_of,
+            )
+        )
+    return told
 
 
 def _changed_alone(own: Mapping[str, str], siblings: Sequence[Mapping[str, str]]) -> set[str]:
@@ -101,10 +112,8 @@ def _changed_alone(own: Mapping[str, str], siblings: Sequence[Mapping[str, str]]
     return {key for keys in apart if not any(other < keys for other in apart) for key in keys}
 
 
-def _usual(values: Sequence[str | None], changed: Sequence[bool]) -> str:
-    """The default where a run has it, else what most have; the first by name among equals."""
-    default = {value for value, told in zip(values, changed, strict=True) if value is not None and not told}
-    counted = Counter(value for value in values if value is not None and (not default or value in default))
+def _most_common(values: Sequence[str]) -> str:
+    counted = Counter(values)
     return min(counted, key=lambda value: (-counted[value], value))
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from capsbench.reports.paper import Target
 from capsbench.runs import Identity, Result
 from capsbench.runs.identity import completed
@@ -121,15 +119,19 @@ def text(value: Any) -> str:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name nested settings by dotted names; of an object its class counts by name, so that it may move."""
-    (record,) = pd.json_normalize(dict(settings)).to_dict("records")
+    """Name nested settings by dotted names; of an object its class counts by name, so that it may move.
+
+    >>> flat({"optim": {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001}}})
+    {'optim.optimizer.class': 'Adam', 'optim.optimizer.lr': 0.001}
+    """
     found: dict[str, Any] = {}
-    for key, value in record.items():
-        part, _, last = str(key).rpartition(".")
-        if last == "_target_":
-            found[part + CLASS] = str(value).rpartition(".")[2]
-        elif last != "_partial_":
-            found[str(key)] = value
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        elif key == "_target_":
+            found[CLASS.removeprefix(".")] = str(value).rpartition(".")[2]
+        elif key != "_partial_":
+            found[key] = value
     return found
 
 

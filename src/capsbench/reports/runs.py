@@ -90,20 +90,21 @@ def chance(result: Result) -> float:
     return 1 / guesses if guesses else 0.0
 
 
-def load_runs(folders: Iterable[RunFolder], place: str) -> list[Run]:
+def load_runs(root: Path, folders: Iterable[RunFolder] | None = None) -> list[Run]:
     """Load finished runs; smoke runs only where there are no others.
 
     Args:
-        folders: of the runs; those that are not finished are left out.
-        place: where they are, for messages.
+        root: a folder of runs; a message names it.
+        folders: of the runs; those that are not finished are left out. None: all below `root`.
 
     Raises:
         ValueError: none is finished.
     """
-    runs = [Run(Result.load(folder.path), folder.path) for folder in folders if folder.is_finished]
+    found = folders_in(root) if folders is None else folders
+    runs = [Run(Result.load(folder.path), folder.path) for folder in found if folder.is_finished]
     runs = [run for run in runs if run.result.epochs > 0]
     if not runs:
-        raise ValueError(f"no finished runs in {place}; make some with: capsbench train -m")
+        raise ValueError(f"no finished runs in {root}; make some with: capsbench train experiment={root.name}")
     return [run for run in runs if not run.result.smoke] or runs
 
 
@@ -136,8 +137,8 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
     if not like:
         return []
     closest = max(like, key=lambda run: (same(run, "trainer"), run.result.arch == identity.arch))
-    trainer = identity.settings["trainer"]
-    length = {"epochs": max(trainer["max_epochs"], 0), "steps": max(trainer["max_steps"], 0)}
+    trainer = identity.settings.get("trainer", {})
+    length = {name: max(trainer.get(f"max_{name}", 0), 0) for name in ("epochs", "steps")}
     told = {name: getattr(identity, name) for name in ("data", "arch", "router", "seed", "settings", "choices")}
     changed = {**told, "identity": identity.digest, "identity_version": identity.version, "metrics": {}, "history": ()}
     return [replace(closest.result, **changed, **({} if same(closest, "trainer") else length))]

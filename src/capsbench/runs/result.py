@@ -32,12 +32,12 @@ class Result:
         versions: of Python and of the packages that compute.
         device: what it ran on, in words.
         git_commit: of the code, with "+" where the tree was changed; None outside a repository.
+        finished: when, as 2026-03-01T12:00:00+00:00; None for results of older versions.
         smoke: cut short on purpose; no table of the paper shows it.
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: the sizes of the splits.
         full: neither a smoke run nor trained on a part of the training set.
-        finished: when, as 2026-03-01T12:00:00+00:00; None for results of older versions.
         schema: version of this record.
     """
 
@@ -58,6 +58,7 @@ class Result:
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = "unknown"
     git_commit: str | None = None
+    finished: str | None = None
     smoke: bool = False
     data_title: str = ""
     stands_in_for: str | None = None
@@ -68,7 +69,6 @@ class Result:
     class_names: Sequence[str] = ()
     machine_load: Mapping[str, float | None] = field(default_factory=dict)
     identity_version: int = 1
-    finished: str | None = None
     schema: int = SCHEMA
 
     def save(self, folder: Path) -> None:

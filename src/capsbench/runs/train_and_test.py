@@ -134,13 +134,13 @@ def train_and_test(
         versions=versions(),
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         git_commit=git_commit(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
         smoke=smoke,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
         train_examples=data.num_examples("train"),
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     log_summary(loggers, result)
     if trainer.is_global_zero:
