@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,12 @@ def add_run() -> AddRun:
 def add_paper_run() -> AddRun:
     """Write a run as the paper made it, but for the changes: add_paper_run(outputs, "table3", "fm", 1, 0.93, …)."""
     return write_paper_run
+
+
+@pytest.fixture
+def crash() -> Callable[..., None]:
+    """Turn a finished run into one that failed: crash(folder, cause)."""
+    return make_crash
 
 
 def write_run(
@@ -114,3 +121,13 @@ def write_paper_run(
         "train_examples": 60_000,
     }
     return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)
+
+
+def make_crash(folder: Path, cause: str = "loss is NaN") -> None:
+    """Turn a finished run into one that failed."""
+    result = Result.load(folder)
+    told = {name: getattr(result, name) for name in ("experiment", "data", "arch", "router", "seed")}
+    identity = told | {"settings": result.settings, "choices": result.choices, "version": result.identity_version}
+    (folder / "identity.json").write_text(json.dumps(identity))
+    (folder / "error.txt").write_text(cause)
+    (folder / "result.json").unlink()

@@ -10,9 +10,9 @@ from scipy import stats
 from capsbench.launch.protocols import protocol
 from capsbench.reports.cells import numbers, tables
 from capsbench.reports.comparison import Comparison
-from capsbench.runs import Result
 
 AddRun = Callable[..., Path]
+Crash = Callable[..., None]
 FM, DYNAMIC = (0.93, 0.94, 0.935), (0.90, 0.92, 0.925)
 OURS = "Ours, paper's protocol %"
 LESS = "Difference from FM"
@@ -199,17 +199,7 @@ def test_any_router_can_be_the_baseline(add_run: AddRun, tmp_path: Path, baselin
         Comparison.of(tmp_path / "demo", protocol, "em2")
 
 
-def crash(folder: Path, cause: str = "loss is NaN") -> None:
-    """Turn a finished run into one that failed."""
-    result = Result.load(folder)
-    told = {name: getattr(result, name) for name in ("experiment", "data", "arch", "router", "seed")}
-    identity = told | {"settings": result.settings, "choices": result.choices, "version": result.identity_version}
-    (folder / "identity.json").write_text(json.dumps(identity))
-    (folder / "error.txt").write_text(cause)
-    (folder / "result.json").unlink()
-
-
-def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, tmp_path: Path) -> None:
+def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash, tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.9, 0.92, 0.129, 0.94), start=1):
         add_run(tmp_path / "demo", "fm", seed, accuracy)
         folder = add_run(tmp_path / "demo", "em", seed, 0.8)
