@@ -108,7 +108,7 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
     if paired is not None:
         cells[difference] = _estimate(paired.difference, "+")
         cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
-        cells["P(better)"] = NOTHING if not paired.n else f"{paired.improvement:.2f}"
+        cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
         cells["Verdict"] = paired.verdict
     if show_test:
         tested = [run.tested for run in condition.runs if run.tested is not None]

@@ -10,6 +10,10 @@ from capsbench.reports.runs import Run
 from capsbench.runs import Result
 from capsbench.runs.identity import changes, completed
 
+UNCLEAR = frozenset(
+    ("class", "decay", "end", "eps", "filters", "init", "normalize", "output", "places", "reduction", "scale", "start")
+)
+"""Last names of settings that say too little without their part."""
 NO_CHOICE = ("logger", "trainer")
 """Choices whose name decides no number."""
 
@@ -134,11 +138,12 @@ def _describe(result: Result) -> dict[str, str]:
 
 
 def short_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Give settings their last name where no other setting has it: "vote_gain", but "loss.scale" beside "router.scale".
+    """Give settings their last name where it is clear, and no other setting has it: "vote_gain", but "loss.scale".
 
     Args:
         runs: the names are for tables of these.
     """
     keys = {key for run in runs for key in (*flat(completed(run.result.settings)), *run.result.choices)}
     last = Counter(key.rpartition(".")[2] for key in keys)
-    return {key: short if last[short := key.rpartition(".")[2]] == 1 else key for key in keys}
+    short = {key: key.rpartition(".")[2] for key in keys}
+    return {key: name if last[name] == 1 and name not in UNCLEAR else key for key, name in short.items()}

@@ -110,7 +110,8 @@ def _paper_rows(
             paper = target.numbers.get((router, data))
             if begun is not None and (paper or target.expected_seeds) and not any(key[3] for key in here):
                 known = (router, data) in begun
-                yield Row(router_title(router), data, expected=target.expected_seeds, begun=known, paper=paper)
+                title = router_title(router) + ("" if target.expected_seeds else ", the paper's")
+                yield Row(title, data, expected=target.expected_seeds, begun=known, paper=paper)
             yield from (_row(left.pop(key), target) for key in here)
         yield from (_row(left.pop(key), target) for key in list(left) if key[0] == data)
         for other in target.references:

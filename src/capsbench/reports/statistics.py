@@ -48,7 +48,8 @@ class Paired:
         difference: ours less the baseline's; without an interval below `MIN_PAIRS` seeds.
         p: of the paired t-test, two-sided, adjusted by Holm over the table; NaN below `MIN_PAIRS` seeds.
         improvement: the share of all pairs of one run of ours and one of the baseline's in which ours is better, ties
-            by half (Mann and Whitney's U; the probability of improvement of Agarwal et al., arXiv 2108.13264).
+            by half (Mann and Whitney's U; the probability of improvement of Agarwal et al., arXiv 2108.13264); NaN below
+            `MIN_PAIRS` seeds.
     """
 
     difference: Estimate
@@ -123,6 +124,6 @@ def _p(difference: pd.Series) -> float:
 
 
 def _improvement(ours: pd.Series, theirs: pd.Series) -> float:
-    if ours.empty:
+    if len(ours) < MIN_PAIRS:
         return math.nan
     return float(stats.mannwhitneyu(ours, theirs, method="exact").statistic) / (len(ours) * len(theirs))
