@@ -14,7 +14,7 @@ from capsbench.launch.sweep import plan
     [
         ("+lr=0.5", "there is no setting lr; There are: arch, channels_last"),
         ("+callbacks=x", "there is no setting callbacks; "),
-        ("+optim.lr=0.5", "there is no setting optim.lr; There are: optimizer, scheduler, scheduler_interval"),
+        ("+optim.lr=0.5", "there is no setting optim.lr; There are: decay, optimizer, scheduler, scheduler_interval"),
         ("+decoder.filters=3", "there is no setting decoder.filters; There are: loss_weight, network"),
         ("+trainer.callbacks=[]", "trainer.callbacks cannot be set: a run makes its own"),
         ("+trainer.logger=false", "trainer.logger cannot be set: a run makes its own"),
