@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from capsbench.capsules import CapsuleLayer
 
@@ -40,7 +40,7 @@ def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dic
     return [group for group in groups if group["params"]]
 
 
-def _kernels(module: nn.Module) -> Iterator[nn.Parameter]:
+def _kernels(module: nn.Module) -> Iterator[Tensor]:
     for part in module.modules():
         if isinstance(part, nn.modules.conv._ConvNd):
             yield part.weight
@@ -64,7 +64,7 @@ class KerasAdam(torch.optim.Adam):
     def __init__(self, params: Any, *, eps: float = 1e-7, **options: Any) -> None:
         super().__init__(params, eps=eps, **options)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters once, and count it."""
         for group in self.param_groups:
             group["steps"] = group.get("steps", 0) + 1
