@@ -216,6 +216,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """Name parts of a split that are worth an accuracy of their own: masks over its examples, in order."""
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """Say in lines what `capsbench data check` has found out about a set, besides the sizes of its splits."""
+        return ()
+
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Name further test sets that a trained network is worth testing on."""
         return {}
