@@ -75,6 +75,13 @@ def test_settings_of_a_class_may_be_added() -> None:
     assert run.resolved["trainer"]["gradient_clip_val"] == 1.0
 
 
+def test_a_whole_number_does_where_others_are_allowed() -> None:
+    with open_configuration() as loader:
+        run = Composer(loader).compose(["data=small_norb", "data.brightness=0", "data.standardized=false"])
+    assert isinstance(run.resolved["data"]["brightness"], float)
+    assert run.resolved["data"]["brightness"] == 0
+
+
 def test_a_run_is_composed_as_hydra_composes_it() -> None:
     import hydra
     from omegaconf import OmegaConf
