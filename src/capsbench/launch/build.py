@@ -36,6 +36,7 @@ def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationMod
         instantiate(config.optim.optimizer),
         scheduler=instantiate(config.optim.scheduler),
         scheduler_interval=config.optim.scheduler_interval,
+        decay=config.optim.get("decay", "all"),  # older runs have none
         num_classes=data.num_classes,
         decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,

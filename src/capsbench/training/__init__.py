@@ -4,6 +4,7 @@ from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
+from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.throughput import Throughput, inference_ms
@@ -13,6 +14,7 @@ __all__ = [
     "CrossEntropyLoss",
     "History",
     "Interrupted",
+    "KerasAdam",
     "MarginLoss",
     "NaNGuard",
     "ResumeCheckpoint",
@@ -22,6 +24,7 @@ __all__ = [
     "compile_networks",
     "inference_ms",
     "keep_freed_memory",
+    "parameter_groups",
     "use_channels_last",
     "write_checkpoint",
 ]
