@@ -115,6 +115,29 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an older version with those that came later, at the values that keep the old behaviour.
+
+    >>> completed({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1}})["router"]["detach"]
+    False
+    """
+    return _completed(settings, _defaults()["settings"])
+
+
+def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if "_target_" in node:
+        known = _defaults()["classes"].get(str(node["_target_"]).rpartition(".")[2], {})
+    whole = dict(node)
+    for key, default in known.items():
+        if key not in node and not (isinstance(default, Mapping) and "class" in default):
+            whole[key] = deepcopy(default)
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            default = known.get(key)
+            whole[key] = _completed(value, default if isinstance(default, Mapping) else {})
+    return whole
+
+
 def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:
     """The name of the choice that the settings of an axis differ least from; a user's own choice keeps its name."""
     known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]
