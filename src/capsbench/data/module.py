@@ -5,11 +5,12 @@ A new data set is a subclass of `ImageDataModule` that states its shape and load
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import lightning
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -42,6 +43,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """(channels, height, width) of what the network sees."""
     num_classes: int
     labels_per_image: int = 1
+    class_names: Sequence[str] | None = None
+    """What the classes are called; None: their numbers."""
     title: str
     """The set's name in tables."""
     stands_in_for: str | None = None
@@ -163,6 +166,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         targets = images if self.in_unit_range else stretch(images)
         return Batch(images, labels, targets.unsqueeze(1))
 
+    def parts(self, split: SplitName) -> Mapping[str, Bool[Tensor, "example"]]:
+        """Tell, for each part of a split whose accuracy is of interest by itself, which examples belong to it."""
+        return {}
+
+    def companions(self) -> Mapping[str, DataLoader[Batch]]:
+        """Give, by name, further sets on which a trained network is tested."""
+        return {}
+
     def showcase(self, count: int) -> dict[str, Batch]:
         """Choose examples to show in pictures: `count` of each kind, by the name of the kind."""
         chosen = torch.linspace(0, self.num_examples("test") - 1, count, device=self.device).long()
@@ -181,33 +192,37 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches."""
-        return self._loader("train", self.batch_size)
+        return self._loader("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Give what is evaluated during training: the validation split, or the test split if there is none."""
-        return self._loader(self.watched_split, self.eval_batch_size)
+        return self.evaluation_loader(self.watched_split)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Give the test split in order."""
-        return self._loader("test", self.eval_batch_size)
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, split: SplitName) -> DataLoader[Batch]:
+        """Give a split in order; training images as in the first epoch."""
+        return self._loader(split, self.eval_batch_size)
 
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
         return "val" if self.val_fraction else "test"
 
-    def _loader(self, split: SplitName, batch_size: int) -> DataLoader[Batch]:
+    def _loader(self, split: SplitName, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         if not self.splits:
             raise RuntimeError("call setup() before asking for batches")
         sampler = EpochSampler(
             self.num_examples(split),
             batch_size,
             seed=self.seed,
-            shuffle=split == "train",
+            shuffle=shuffle,
             device=self.device,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            done=self._batches_done if split == "train" else lambda: 0,
+            done=self._batches_done if shuffle else lambda: 0,
         )
         return DataLoader(BatchDataset(partial(self.batch, split)), sampler=sampler, batch_size=None)
 

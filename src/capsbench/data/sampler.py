@@ -63,7 +63,12 @@ class EpochSampler(Sampler[BatchKey]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._divide(torch.empty(self.num_examples)))
+        return len(self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of examples in each batch of an epoch, over all ranks."""
+        return [len(batch) for batch in self._divide(torch.empty(self.num_examples))]
 
     def __iter__(self) -> Iterator[BatchKey]:
         if self.shuffle:
