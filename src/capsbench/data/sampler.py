@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from capsbench.data.batch import Batch, BatchKey
-from capsbench.data.randomness import permutation
+from capsbench.data.randomness import buffered_order, permutation
 
 
 class EpochSampler(Sampler[BatchKey]):
@@ -21,6 +21,8 @@ class EpochSampler(Sampler[BatchKey]):
         batch_size: examples per batch, over all ranks.
         seed: of the run.
         shuffle: a new order each epoch; otherwise the order of the split.
+        buffer: shuffle with a buffer of so many examples, through which the split passes in its order; None: shuffle
+            the whole split.
         device: where the indices are created.
         rank, world_size: this process's share.
         done: returns, at the start of an epoch, how many of its batches to skip because they were trained on before an
@@ -38,6 +40,7 @@ class EpochSampler(Sampler[BatchKey]):
         seed: int,
         shuffle: bool,
         device: torch.device,
+        buffer: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         done: Callable[[], int] = lambda: 0,
@@ -47,6 +50,7 @@ class EpochSampler(Sampler[BatchKey]):
         self.seed = seed
         self.shuffle = shuffle
         self.device = device
+        self.buffer = buffer
         self.rank = rank
         self.world_size = world_size
         self.done = done
@@ -71,12 +75,16 @@ class EpochSampler(Sampler[BatchKey]):
         return [len(batch) for batch in self._divide(torch.empty(self.num_examples))]
 
     def __iter__(self) -> Iterator[BatchKey]:
-        if self.shuffle:
-            order = permutation((self.seed, "order", self.epoch), self.num_examples, self.device)
-        else:
-            order = torch.arange(self.num_examples, device=self.device)
-        for indices in self._divide(order)[self.done() :]:
+        for indices in self._divide(self._order())[self.done() :]:
             yield BatchKey(self.epoch, indices[self.rank :: self.world_size])
+
+    def _order(self) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.num_examples, device=self.device)
+        key = (self.seed, "order", self.epoch)
+        if self.buffer is None:
+            return permutation(key, self.num_examples, self.device)
+        return buffered_order(key, self.num_examples, self.buffer, self.device)
 
     def _divide(self, order: Tensor) -> list[Tensor]:
         *batches, last = torch.split(order, self.batch_size)
