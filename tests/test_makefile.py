@@ -105,7 +105,31 @@ def test_smoke(tmp_path: Path, arguments: list[str], seeds: str) -> None:
     assert code == 0
     assert train.startswith(f"train -m experiment=table2 seed={seeds} trainer=smoke ")
     assert train.endswith(" output_dir=outputs/smoke")
-    assert report == "report output_dir=outputs/smoke"
+    assert report == "report experiment=table2 output_dir=outputs/smoke"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_authors_protocol(tmp_path: Path, target: str) -> None:
+    _, asked = make(tmp_path, target, "PROTOCOL=authors")
+    assert asked == [f"train -m experiment={target}_authors seed=1,2,3", f"report experiment={target}_authors"]
+
+
+def test_table_4_follows_the_protocol(tmp_path: Path) -> None:
+    _, asked = make(tmp_path, "table4", "PROTOCOL=authors", "SEEDS=1")
+    assert asked == [
+        "train -m experiment=table3_authors seed=1",
+        "analyze reconstructions run=outputs/table3_authors",
+        "analyze equivariance run=outputs/table3_authors",
+        "report experiment=table3_authors",
+    ]
+
+
+def test_there_are_two_protocols(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "table2", "PROTOCOL=author"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert "PROTOCOL must be paper or authors, got author" in made.stderr
 
 
 @pytest.mark.parametrize("off", ["SMOKE=0", "SMOKE="])
