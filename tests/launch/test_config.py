@@ -25,6 +25,21 @@ from capsbench.launch.sweep import plan
         ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
         ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),
         ("data=affnist data.per_digit=4", "data.per_digit=4 has no effect with data.test_source=official"),
+        (
+            "data=mnist data.standardize_before_crop=true data.augmentation.crop_padding=4",
+            "data.standardize_before_crop has no effect without data.standardized=true and data.augmentation.crop",
+        ),
+        (
+            "data=svhn data.standardize_before_crop=true",
+            "data.standardize_before_crop has no effect without data.stand",
+        ),
+        (
+            "data=small_norb +data.standardize_before_crop=true",
+            "data.standardize_before_crop has no effect without data.standardized=true and data.augmentation.crop",
+        ),
+        ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
+        ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
+        ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
         ("channels_last=maybe", "channels_last must be true or false, got maybe"),
         ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
         ("checkpoint_minutes=-1", "checkpoint_minutes must be at least 0, got -1"),
@@ -34,6 +49,14 @@ from capsbench.launch.sweep import plan
 def test_a_setting_that_cannot_be_meant_is_refused(setting: str, said: str) -> None:
     with open_configuration() as loader, pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         Composer(loader).compose(setting.split())
+
+
+def test_an_experiment_may_standardise_before_it_crops() -> None:
+    with open_configuration() as loader:
+        composer = Composer(loader)
+        for name in ("svhn", "fashion_mnist", "cifar10", "cifar10_jpeg"):
+            run = composer.compose(["experiment=fig5", f"data={name}", "data.standardize_before_crop=true"])
+            assert run.resolved["data"]["standardize_before_crop"] is True
 
 
 def test_settings_of_a_class_may_be_added() -> None:

@@ -27,7 +27,7 @@ CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__)
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
 
-NUMBERS_OR_NULL = {"data.subset": int, "arch.vote_gain": float}
+NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
 """Settings that are null by default, and otherwise numbers."""
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
@@ -220,8 +220,16 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
-    if data.get("test_source") == "official" and data.per_digit != defaults.per_digit:
-        raise ValueError(f"data.per_digit={data.per_digit} has no effect with data.test_source=official; leave it out")
+    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
+        raise ValueError(
+            "data.standardize_before_crop has no effect without data.standardized=true and "
+            "data.augmentation.crop_padding; leave it out"
+        )
+    if data.get("test_source") == "official":
+        for key in ("per_digit", "placement"):
+            if data[key] != defaults[key]:
+                raise ValueError(f"data.{key}={data[key]} has no effect with data.test_source=official; leave it out")
 
 
 def _check_lengths(config: DictConfig) -> None:
