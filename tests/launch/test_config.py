@@ -55,6 +55,12 @@ def test_a_setting_that_cannot_be_meant_is_refused(setting: str, said: str) -> N
         Composer(loader).compose(setting.split())
 
 
+def test_a_number_may_also_be_learned() -> None:
+    with open_configuration() as loader:
+        composed = [Composer(loader).compose(["loss=cross_entropy", f"loss.scale={scale}"]) for scale in ("learned", 2)]
+    assert [run.resolved["loss"]["scale"] for run in composed] == ["learned", 2]
+
+
 def test_an_experiment_may_standardise_before_it_crops() -> None:
     with open_configuration() as loader:
         composer = Composer(loader)
@@ -63,23 +69,10 @@ def test_an_experiment_may_standardise_before_it_crops() -> None:
             assert run.resolved["data"]["standardize_before_crop"] is True
 
 
-def test_a_number_may_also_be_learned() -> None:
-    with open_configuration() as loader:
-        composed = [Composer(loader).compose(["loss=cross_entropy", f"loss.scale={scale}"]) for scale in ("learned", 2)]
-    assert [run.resolved["loss"]["scale"] for run in composed] == ["learned", 2]
-
-
 def test_settings_of_a_class_may_be_added() -> None:
     with open_configuration() as loader:
         run = Composer(loader).compose(["+trainer.gradient_clip_val=1.0"])
     assert run.resolved["trainer"]["gradient_clip_val"] == 1.0
-
-
-def test_a_whole_number_does_where_others_are_allowed() -> None:
-    with open_configuration() as loader:
-        run = Composer(loader).compose(["data=small_norb", "data.brightness=0", "data.standardized=false"])
-    assert isinstance(run.resolved["data"]["brightness"], float)
-    assert run.resolved["data"]["brightness"] == 0
 
 
 def test_a_run_is_composed_as_hydra_composes_it() -> None:

@@ -248,6 +248,15 @@ def _check_lengths(config: DictConfig) -> None:
         limit = config.trainer.get(key, -1)
         if limit not in allowed and (limit is None or limit < 1):
             raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+    if config.trainer.get("val_check_interval") is not None:
+        raise ValueError(
+            "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
+            "lists; leave it out, or set trainer.check_val_every_n_epoch"
+        )
+    for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
+        number = config.trainer.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
 
 
 def num_devices(config: DictConfig) -> int:

@@ -116,7 +116,7 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run with those that came after it, at the values that keep its behaviour.
+    """Settings of an older version with those that came later, at the values that keep the old behaviour.
 
     >>> completed({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1}})["router"]["detach"]
     False
@@ -127,12 +127,15 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     if "_target_" in node:
         known = _defaults()["classes"].get(str(node["_target_"]).rpartition(".")[2], {})
-    found = {key: value for key, value in known.items() if key not in node and not isinstance(value, Mapping)}
+    whole = dict(node)
+    for key, default in known.items():
+        if key not in node and not (isinstance(default, Mapping) and "class" in default):
+            whole[key] = deepcopy(default)
     for key, value in node.items():
-        default = known.get(key)
-        inner = default if isinstance(default, Mapping) else {}
-        found[key] = _completed(value, inner) if isinstance(value, Mapping) else value
-    return found
+        if isinstance(value, Mapping):
+            default = known.get(key)
+            whole[key] = _completed(value, default if isinstance(default, Mapping) else {})
+    return whole
 
 
 def settings_of(axis: str, name: str) -> dict[str, Any]:
