@@ -108,7 +108,7 @@ def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("table3", "affNIST", ["loss.present=0.6"], ("loss.present=0.6",)),
         ("table3", "affNIST", ["loss=spread"], ("loss=spread",)),
         ("table3", "affNIST", ["decoder=none"], ("decoder=none",)),
-        ("table3", "affNIST", ["router.scale=1.0"], ("router.scale=1.0",)),
+        ("table3", "affNIST", ["router.scale=0.75"], ("router.scale=0.75",)),
         ("table3", "affNIST", ["router=dynamic", "router.detach=true"], ("router.detach=True",)),
         (
             *("table3", "affNIST", ["optim.optimizer.betas=[0.5,0.9]"]),
