@@ -10,7 +10,7 @@ from functools import partial
 
 import lightning
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -173,17 +173,17 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return len(self.splits[split].labels) if split in self.splits else 0
 
     def train_images(
-        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+        self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
-        """Augment bytes and turn them into what the network sees in training."""
+        """Augment stored images and turn them into what the network sees in training."""
         if self.augmentation is None:
             return self.test_images(images)
         if self.standardize_before_crop:
             return self.augmentation(self.test_images(images), draw)
         return self.test_images(self.augmentation(images, draw))
 
-    def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
-        """Turn bytes into what the network sees in evaluation."""
+    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+        """Turn stored images into what the network sees in evaluation."""
         return standardize(images) if self.standardized else to_unit_range(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
@@ -215,6 +215,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     def parts(self, split: SplitName) -> Mapping[str, Bool[Tensor, "example"]]:
         """Name parts of a split that are worth an accuracy of their own: masks over its examples, in order."""
         return {}
+
+    def remarks(self) -> Sequence[str]:
+        """Say in lines what `capsbench data check` has found out about a set, besides the sizes of its splits."""
+        return ()
 
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Name further test sets that a trained network is worth testing on."""
