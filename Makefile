@@ -28,7 +28,16 @@ TRAIN = $(BIN)/capsbench train -m experiment=$(call experiment,$(1)) seed=$(SEED
 REPORT = $(BIN)/capsbench report experiment=$(call experiment,$(1)) $(if $(FLAGS),output_dir=$(RUNS)) $(GO_ON)
 END = exit $${failed:-0}
 
-.PHONY: demo paper $(TARGETS) benchmarks gpu-check wheels test test-engines lint types format setup
+# make evidence: JOBS runs at once, each in one thread, which give way to all else that the machine does.
+JOBS ?= 1
+QUEUE = OMP_NUM_THREADS=1 nice -n 19 $(BIN)/capsbench train -m $(1) seed=$(SEEDS) output_dir=$(RUNS) \
+        $(if $(filter-out 1,$(JOBS)),launcher=local hydra.launcher.n_jobs=$(JOBS)) \
+        trainer.enable_progress_bar=false $(FLAGS) $(GO_ON)
+TENTH_OF_TABLE3 = experiment=table3_authors router=fm_squash,dynamic1,dynamic,em2,em trainer.max_steps=4000 \
+                  data.test_source=generated data.per_digit=4
+FIFTH_OF_FIG4 = data=fashion_mnist arch=capsnet_light trainer.max_epochs=10
+
+.PHONY: demo paper $(TARGETS) evidence benchmarks gpu-check wheels test test-engines lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	@echo "Training six small networks: about 4 minutes on 2 CPU cores. Ctrl-C stops; make demo continues."
@@ -49,6 +58,12 @@ table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 	$(BIN)/capsbench analyze reconstructions run=$(RUNS)/$(call experiment,table3) $(GO_ON); \
 	$(BIN)/capsbench analyze equivariance run=$(RUNS)/$(call experiment,table3) $(ANALYSIS) $(GO_ON); \
 	$(call REPORT,table3); $(END)
+
+evidence: .venv/installed  ## the runs of docs/results.md, 17 hours; after a stop it goes on; JOBS=1, RUNS=outputs
+	$(call QUEUE,experiment=factorial); \
+	$(call QUEUE,$(TENTH_OF_TABLE3)); \
+	$(call QUEUE,experiment=fig4 $(FIFTH_OF_FIG4)); \
+	$(call QUEUE,experiment=fig4_authors $(FIFTH_OF_FIG4)); $(END)
 
 benchmarks: .venv/installed  ## the speed of layers, table 1, training and scaling on this machine
 	for name in layer table1 train scaling; do $(BIN)/capsbench benchmark $$name $(BENCHMARK) || exit; done

@@ -77,6 +77,28 @@ def test_paper_succeeds_where_everything_does(tmp_path: Path) -> None:
     assert make(tmp_path, "paper")[0] == 0
 
 
+EVIDENCE = ("factorial", "table3_authors", "fig4", "fig4_authors")
+
+
+def test_evidence_is_a_queue_that_goes_on_after_failures(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", "RUNS=elsewhere", failing="experiment=factorial")
+    assert code != 0
+    assert [line.split()[2] for line in asked] == [f"experiment={name}" for name in EVIDENCE]
+    assert all(" seed=1,2,3 output_dir=elsewhere " in line and "launcher" not in line for line in asked)
+
+
+def test_evidence_stops_at_a_signal(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", failing="experiment=table3_authors", code=130)
+    assert code != 0
+    assert len(asked) == 2
+
+
+def test_evidence_trains_several_runs_at_once(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", "JOBS=2")
+    assert code == 0
+    assert all(" output_dir=outputs launcher=local hydra.launcher.n_jobs=2 " in line for line in asked)
+
+
 @pytest.mark.parametrize(("arguments", "seeds"), [([], "1"), (["SEEDS=4,5"], "4,5")])
 def test_smoke(tmp_path: Path, arguments: list[str], seeds: str) -> None:
     code, (train, report) = make(tmp_path, "table2", "SMOKE=1", *arguments)

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
 
 def job(config: DictConfig) -> float:
-    """Train the run of a Hydra job; return its test accuracy.
+    """Train the run of a Hydra job; return its accuracy on the watched split, the objective of a sweep.
 
     In a sweep an error is a line in the log and NaN, so that Hydra goes on; the sweep lists what failed at its end.
     """
@@ -84,6 +84,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
 
 
 def _report(result: Result, folder: RunFolder) -> float:
-    accuracy = result.metrics["test/accuracy"]
-    log.info("%s: test accuracy %.2f %%", folder, 100 * accuracy)
+    split = result.watched_split
+    accuracy = result.metrics[f"{split}/accuracy"]
+    log.info("%s: %s accuracy %.2f %%", folder, split, 100 * accuracy)
     return accuracy

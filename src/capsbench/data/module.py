@@ -10,7 +10,7 @@ from functools import partial
 
 import lightning
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -46,12 +46,12 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """(channels, height, width) of what the network sees."""
     num_classes: int
     labels_per_image: int = 1
+    class_names: Sequence[str] | None = None
+    """What the classes are called; None: their numbers."""
     title: str
     """The set's name in tables."""
     stands_in_for: str | None = None
     """The title of the set that these images replace."""
-    class_names: Sequence[str] | None = None
-    """Of the classes, where numbers would not do."""
     shuffle_buffer: int | None = None
     """How many training examples the next one is drawn from; None: all that are left of the epoch."""
     is_stand_in: bool = False
@@ -173,17 +173,17 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return len(self.splits[split].labels) if split in self.splits else 0
 
     def train_images(
-        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+        self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
-        """Augment bytes and turn them into what the network sees in training."""
+        """Augment stored images and turn them into what the network sees in training."""
         if self.augmentation is None:
             return self.test_images(images)
         if self.standardize_before_crop:
             return self.augmentation(self.test_images(images), draw)
         return self.test_images(self.augmentation(images, draw))
 
-    def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
-        """Turn bytes into what the network sees in evaluation."""
+    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+        """Turn stored images into what the network sees in evaluation."""
         return standardize(images) if self.standardized else to_unit_range(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
@@ -216,46 +216,54 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """Name parts of a split that are worth an accuracy of their own: masks over its examples, in order."""
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """Say in lines what `capsbench data check` has found out about a set, besides the sizes of its splits."""
+        return ()
+
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Name further test sets that a trained network is worth testing on."""
         return {}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches."""
-        return self._loader("train", self.batch_size)
+        return self._loader("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Give what is evaluated during training: the validation split, or the test split if there is none."""
-        return self._loader(self.watched_split, self.eval_batch_size)
+        return self.evaluation_loader(self.watched_split)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Give the test split in order."""
-        return self._loader("test", self.eval_batch_size)
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, split: SplitName) -> DataLoader[Batch]:
+        """Give a split in order; training images as in the first epoch."""
+        return self._loader(split, self.eval_batch_size)
 
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
         return "val" if self.val_fraction else "test"
 
-    def _loader(self, split: SplitName, batch_size: int) -> DataLoader[Batch]:
+    def _loader(self, split: SplitName, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         if not self.splits:
             raise RuntimeError("call setup() before asking for batches")
-        return self.loader_of(partial(self.batch, split), self.num_examples(split), batch_size, split == "train")
+        return self.loader_of(partial(self.batch, split), self.num_examples(split), batch_size, shuffle)
 
     def loader_of(
-        self, make_batch: Callable[[BatchKey], Batch], number: int, batch_size: int, is_training: bool = False
+        self, make_batch: Callable[[BatchKey], Batch], number: int, batch_size: int, shuffle: bool = False
     ) -> DataLoader[Batch]:
         """Give the batches that `make_batch` makes of `number` examples, in order or, for training, shuffled."""
         sampler = EpochSampler(
             number,
             batch_size,
             seed=self.seed,
-            shuffle=is_training,
+            shuffle=shuffle,
             device=self.device,
             buffer=self.shuffle_buffer,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            done=self._batches_done if is_training else lambda: 0,
+            done=self._batches_done if shuffle else lambda: 0,
         )
         return DataLoader(BatchDataset(make_batch), sampler=sampler, batch_size=None)
 

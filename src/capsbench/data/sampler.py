@@ -16,6 +16,9 @@ class EpochSampler(Sampler[BatchKey]):
     Ranks share each batch: together they see each example once, as a single process would. Batch norm cannot train on
     one example, so a last batch of one is merged with the batch before it.
 
+    Attributes:
+        sizes: the number of examples in each batch, over all ranks.
+
     Args:
         num_examples: in the split.
         batch_size: examples per batch, over all ranks.
@@ -55,10 +58,10 @@ class EpochSampler(Sampler[BatchKey]):
         self.world_size = world_size
         self.done = done
         self.epoch = 0
-        *_, last = self._divide(torch.arange(num_examples))
-        if len(last) < world_size:
+        self.sizes = [len(batch) for batch in self._divide(torch.empty(num_examples))]
+        if self.sizes[-1] < world_size:
             raise ValueError(
-                f"batches of {batch_size} leave {len(last)} of {num_examples} examples for the last one, too few for "
+                f"batches of {batch_size} leave {self.sizes[-1]} of {num_examples} examples for the last, too few for "
                 f"{world_size} devices; set another data.batch_size, or data.eval_batch_size"
             )
 
@@ -67,7 +70,7 @@ class EpochSampler(Sampler[BatchKey]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._divide(torch.empty(self.num_examples)))
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[BatchKey]:
         for indices in self._divide(self._order())[self.done() :]:

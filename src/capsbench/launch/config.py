@@ -197,6 +197,8 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
     elif isinstance(default, int | float) and not is_number:
         word = f", or {OR_WORD[key]}" if key in OR_WORD else ""
         raise ValueError(f"{key} must be a number such as {default}{word}, got {value}")
+    elif isinstance(default, float):
+        OmegaConf.update(config, key, float(value))
     elif isinstance(default, int) and not isinstance(value, int):
         raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
     elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):
@@ -246,6 +248,15 @@ def _check_lengths(config: DictConfig) -> None:
         limit = config.trainer.get(key, -1)
         if limit not in allowed and (limit is None or limit < 1):
             raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+    if config.trainer.get("val_check_interval") is not None:
+        raise ValueError(
+            "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
+            "lists; leave it out, or set trainer.check_val_every_n_epoch"
+        )
+    for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
+        number = config.trainer.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
 
 
 def num_devices(config: DictConfig) -> int:

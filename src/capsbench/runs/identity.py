@@ -135,7 +135,7 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run with those that came after it, at the values that keep its behaviour.
+    """Settings of an older version with those that came later, at the values that keep the old behaviour.
 
     >>> completed({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1}})["router"]["detach"]
     False
@@ -146,12 +146,28 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     if "_target_" in node:
         known = _defaults()["classes"].get(str(node["_target_"]).rpartition(".")[2], {})
-    found = {key: value for key, value in known.items() if key not in node and not isinstance(value, Mapping)}
+    whole = dict(node)
+    for key, default in known.items():
+        if key not in node and not (isinstance(default, Mapping) and "class" in default):
+            whole[key] = deepcopy(default)
     for key, value in node.items():
-        default = known.get(key)
-        inner = default if isinstance(default, Mapping) else {}
-        found[key] = _completed(value, inner) if isinstance(value, Mapping) else value
-    return found
+        if isinstance(value, Mapping):
+            default = known.get(key)
+            whole[key] = _completed(value, default if isinstance(default, Mapping) else {})
+    return whole
+
+
+def settings_of(axis: str, name: str) -> dict[str, Any]:
+    """What a name of data, arch or router stands for, beside others of its class; nothing for a user's own.
+
+    >>> settings_of("arch", "capsnet"), settings_of("arch", "capsnet_light")
+    ({'filters': 256, 'groups': 32}, {'filters': 64, 'groups': 8})
+    """
+    known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]
+    choice = known.get(name, {"class": None})
+    defaults = _defaults()["classes"].get(choice["class"], {})
+    keys = {key for other in known.values() if other["class"] == choice["class"] for key in other} - {"class"}
+    return {key: choice.get(key, defaults.get(key)) for key in sorted(keys)}
 
 
 def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:

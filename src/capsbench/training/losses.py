@@ -102,7 +102,7 @@ class CrossEntropyLoss(nn.Module):
         if normalize and scale != 1:
             raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
         self.normalize = normalize
-        self.scale = nn.Parameter(torch.ones(())) if scale == "learned" else scale
+        self.scale = nn.Parameter(torch.ones(())) if isinstance(scale, str) else scale
 
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from capsbench.capsules import CapsuleLayer
 
@@ -31,16 +31,15 @@ def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dic
     >>> [(len(group["params"]), group.get("weight_decay")) for group in parameter_groups(network, nn.ReLU(), "kernels")]
     [(1, None), (3, 0.0)]
     """
-    own = set(loss.parameters())
-    candidates = dict.fromkeys(_kernels(module) if decay == "kernels" else module.parameters())
-    decaying = [parameter for parameter in candidates if parameter not in own]
-    known = set(decaying)
-    others = [parameter for parameter in module.parameters() if parameter not in known]
+    parameters = list(module.parameters())
+    meant = set(_kernels(module) if decay == "kernels" else parameters) - set(loss.parameters())
+    decaying = [parameter for parameter in parameters if parameter in meant]
+    others = [parameter for parameter in parameters if parameter not in meant]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
-def _kernels(module: nn.Module) -> Iterator[nn.Parameter]:
+def _kernels(module: nn.Module) -> Iterator[Tensor]:
     for part in module.modules():
         if isinstance(part, nn.modules.conv._ConvNd):
             yield part.weight
@@ -64,7 +63,7 @@ class KerasAdam(torch.optim.Adam):
     def __init__(self, params: Any, *, eps: float = 1e-7, **options: Any) -> None:
         super().__init__(params, eps=eps, **options)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters once, and count it."""
         for group in self.param_groups:
             group["steps"] = group.get("steps", 0) + 1

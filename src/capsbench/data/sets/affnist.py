@@ -1,6 +1,6 @@
 """affNIST: train on translated MNIST, test on affinely transformed MNIST."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from capsbench.data import sources
-from capsbench.data.affine import transform_at_random
+from capsbench.data.affine import Affine, transform_at_random
 from capsbench.data.batch import Batch, BatchKey, Described, LabelledImages, SplitName
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import DataError
 from capsbench.data.randomness import Draw
-from capsbench.data.sets.affnist_files import CANVAS, find_official, read_official
+from capsbench.data.sets.affnist_files import CANVAS, TRANSFORM, find_official, read_official
 from capsbench.data.sets.mnist import MNIST
 from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import place, to_unit_range
@@ -132,6 +132,16 @@ class AffNIST(FileDataModule):
         is_trained = (test.info[:, 4:].abs() <= REACH).all(dim=1)
         found = {"trained_places": is_trained, "other_places": ~is_trained}
         return {name: mask for name, mask in found.items() if mask.any()}
+
+    def remarks(self) -> Sequence[str]:
+        """Say how far the test images are transformed: the least and the greatest of each number."""
+        test = self.splits["test"]
+        if not isinstance(test, Described) or not test.info.shape[1]:
+            return ("the test images come without their transformations",)
+        low, high = test.info.amin(dim=0).tolist(), test.info.amax(dim=0).tolist()
+        is_official = self.test_source == "official" and not self.is_stand_in
+        names = [f"{TRANSFORM}, row {row}" for row in range(1, 7)] if is_official else Affine._fields
+        return [f"{name}: {least:g} to {most:g}" for name, least, most in zip(names, low, high, strict=True)]
 
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Give MNIST's test digits at places of training, the same in every run; at most `test_subset` of them."""
