@@ -140,8 +140,8 @@ def test_a_superlative_in_our_prose_has_its_number_and_interval_from_a_table(pag
 def test_a_superlative_without_a_number_is_found() -> None:
     table = "<!-- table: x -->\n| FM | 93.50 [92.26, 94.74] |\n<!-- end -->\n"
     page = (
-        f"# Title\n\nFM is the best. It has 1 at least.\n\n{table}\nFM has the most, 93.50 [92.26, 94.74]. EM is\nalways "
-        "behind, at 80.00 [79.00, 81.00]."
+        f"# Title\n\nFM is the best. It has 1 at least.\n\n{table}\nFM has the most, 93.50 [92.26, 94.74]. "
+        "EM is\nalways behind, at 80.00 [79.00, 81.00]."
     )
     assert superlatives(page) == ["FM is the best.", "EM is\nalways behind, at 80.00 [79.00, 81.00]."]
 
