@@ -61,7 +61,7 @@ def test_a_result_of_an_older_schema_is_read(tmp_path: Path) -> None:
 
 def test_a_result_of_an_older_schema_has_the_settings_and_another_version_of_todays_run(tmp_path: Path) -> None:
     shutil.copy(SCHEMA_1, tmp_path / "result.json")
-    asked = "experiment=fig4 arch=capsnet_light data=fashion_mnist trainer.max_epochs=5 router=fm seed=1"
+    asked = "experiment=fig4_v1 arch=capsnet_light data=fashion_mnist trainer.max_epochs=5 router=fm seed=1"
     with open_configuration() as loader:
         (run,) = plan(loader, asked.split())
     older = replace(run.identity, version=1)

@@ -46,12 +46,12 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """(channels, height, width) of what the network sees."""
     num_classes: int
     labels_per_image: int = 1
+    class_names: Sequence[str] | None = None
+    """What the classes are called; None: their numbers."""
     title: str
     """The set's name in tables."""
     stands_in_for: str | None = None
     """The title of the set that these images replace."""
-    class_names: Sequence[str] | None = None
-    """Of the classes, where numbers would not do."""
     shuffle_buffer: int | None = None
     """How many training examples the next one is drawn from; None: all that are left of the epoch."""
     is_stand_in: bool = False
@@ -254,19 +254,19 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return self.loader_of(partial(self.batch, split), self.num_examples(split), batch_size, shuffle)
 
     def loader_of(
-        self, make_batch: Callable[[BatchKey], Batch], number: int, batch_size: int, is_training: bool = False
+        self, make_batch: Callable[[BatchKey], Batch], number: int, batch_size: int, shuffle: bool = False
     ) -> DataLoader[Batch]:
         """Give the batches that `make_batch` makes of `number` examples, in order or, for training, shuffled."""
         sampler = EpochSampler(
             number,
             batch_size,
             seed=self.seed,
-            shuffle=is_training,
+            shuffle=shuffle,
             device=self.device,
             buffer=self.shuffle_buffer,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            done=self._batches_done if is_training else lambda: 0,
+            done=self._batches_done if shuffle else lambda: 0,
         )
         return DataLoader(BatchDataset(make_batch), sampler=sampler, batch_size=None)
 

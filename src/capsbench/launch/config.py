@@ -29,13 +29,15 @@ OmegaConf.register_new_resolver("one_of", lambda value, *options: value in optio
 
 NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
 """Settings that are null by default, and otherwise numbers."""
+OR_WORD = {"loss.scale": "learned"}
+"""Settings that are numbers by default, and may also be a word."""
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
         | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
-    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval"}),
+    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),
 }
 """The settings of those parts of a configuration that are no objects, whose arguments would be checked."""
 OURS = ("trainer.callbacks", "trainer.logger")
@@ -181,7 +183,7 @@ def _check_keys(config: DictConfig) -> None:
 def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
     """Compare what was set with the type of the default that it replaces."""
     default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
-    if value is None or key == "seed":  # an identity checks its seed
+    if value is None or key == "seed" or value == OR_WORD.get(key):  # an identity checks its seed
         return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in NUMBERS_OR_NULL:
@@ -193,7 +195,8 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
         if not isinstance(value, bool):
             raise ValueError(f"{key} must be true or false, got {value}")
     elif isinstance(default, int | float) and not is_number:
-        raise ValueError(f"{key} must be a number such as {default}, got {value}")
+        word = f", or {OR_WORD[key]}" if key in OR_WORD else ""
+        raise ValueError(f"{key} must be a number such as {default}{word}, got {value}")
     elif isinstance(default, int) and not isinstance(value, int):
         raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
     elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):
@@ -202,11 +205,15 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
 
 def _check_effects(config: DictConfig) -> None:
     """Refuse settings that change nothing: runs that differ in them would be the same run twice."""
-    arch, decoder, optim, router = config.arch, config.decoder, config.optim, config.router
+    arch, decoder, loss, optim, router = config.arch, config.decoder, config.loss, config.optim, config.router
     if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
         raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
     if decoder.network is None and decoder.loss_weight:
         raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
+    if loss.get("normalize") and loss.get("scale", 1) != 1:
+        raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
+    if optim.get("decay") == "kernels" and optim.optimizer.get("weight_decay") == 0:
+        raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
     if optim.scheduler is None and optim.scheduler_interval != "epoch":
         raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
     if router.get("detach") and router.get("iterations") == 1:

@@ -42,6 +42,7 @@ class Result:
         wall_time_s: seconds of training and of the evaluations during it.
         versions: of Python and of the packages that compute.
         device: what it ran on, in words.
+        date: on which the run ended (UTC, such as 2026-11-26); empty where an older version did not note it.
         git_commit: of the code, with "+" where the tree was changed; None outside a repository.
         smoke: cut short on purpose; no table of the paper shows it.
         data_title: the data set's name in tables, such as "affNIST (generated)".
@@ -67,6 +68,7 @@ class Result:
     wall_time_s: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = "unknown"
+    date: str = ""
     git_commit: str | None = None
     smoke: bool = False
     data_title: str = ""

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,7 @@ def train_and_test(
         wall_time_s=wall_time,
         versions=versions(),
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
+        date=datetime.now(UTC).date().isoformat(),
         git_commit=git_commit(),
         smoke=smoke,
         data_title=data.title,

@@ -5,6 +5,7 @@ from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
+from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.throughput import Throughput, inference_ms, load_average
@@ -15,6 +16,7 @@ __all__ = [
     "Evaluated",
     "History",
     "Interrupted",
+    "KerasAdam",
     "MarginLoss",
     "NaNGuard",
     "ResumeCheckpoint",
@@ -26,6 +28,7 @@ __all__ = [
     "inference_ms",
     "keep_freed_memory",
     "load_average",
+    "parameter_groups",
     "use_channels_last",
     "write_checkpoint",
 ]

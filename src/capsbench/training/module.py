@@ -1,6 +1,6 @@
 """Trains any capsule network to classify images and, with a decoder, to reconstruct them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import lightning
@@ -17,8 +17,9 @@ from capsbench.routing import Capsules, NonFiniteError
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
+from capsbench.training.optimizers import check_decay, parameter_groups
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
@@ -46,21 +47,23 @@ class ClassificationModule(lightning.LightningModule):
     labelled classes, in evaluation from the poses of the predicted classes.
 
     Logs `loss`, `accuracy` and, with a decoder, `reconstruction` (squared error, summed over the pixels of an example)
-    once per epoch, as `train/loss` and so on, for the splits train, val and test. All are means over examples.
+    once per epoch, as `train/loss` and so on, for the splits train, val and test. All are means over examples. A
+    learned scale of the loss's activations is `train/loss_scale`.
 
     Args:
         model: maps images (batch, channel, height, width) to class capsules.
         loss: maps activations (batch, class), labels and progress to a scalar.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of groups of parameters.
         scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant.
         scheduler_interval: the scheduler steps once per "epoch" or once per "step".
+        decay: which weights the optimizer's weight decay is for, see `parameter_groups`.
         num_classes: number of classes of the data.
         decoder: maps poses (batch, class, dim) and class numbers (batch, k) to images (batch, k, channel, height,
             width); None reconstructs nothing.
         reconstruction_weight: weight of the reconstruction error in the loss.
 
     Raises:
-        ValueError: reconstruction_weight is negative.
+        ValueError: reconstruction_weight is negative, or decay is unknown.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class ClassificationModule(lightning.LightningModule):
         num_classes: int,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        decay: str = "all",
         decoder: nn.Module | None = None,
         reconstruction_weight: float = 0.0005,
     ) -> None:
         super().__init__()
         if reconstruction_weight < 0:
             raise ValueError(f"decoder.loss_weight must be at least 0, got {reconstruction_weight}")
+        check_decay(decay)
         self.model = model
         self.decoder = decoder
         self.num_classes = num_classes
@@ -86,6 +91,7 @@ class ClassificationModule(lightning.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
+        self.decay = decay
         metrics: dict[str, Metric] = {}
         for split in ("train", "val", "test"):
             metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
@@ -124,8 +130,9 @@ class ClassificationModule(lightning.LightningModule):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable parameters, including the decoder's."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        """Number of trainable parameters of the network, including the decoder's."""
+        networks = nn.ModuleList(network for network in (self.model, self.decoder) if network is not None)
+        return sum(p.numel() for p in networks.parameters() if p.requires_grad)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
@@ -144,6 +151,12 @@ class ClassificationModule(lightning.LightningModule):
         start = batch_idx - batch_idx % batches
         in_step = sum(sizes[start : min(start + batches, int(trainer.num_training_batches))])
         return batches * trainer.world_size * examples / in_step
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Log what a learned scale of activations is at the end of the epoch, or of training."""
+        scale = getattr(self.loss, "scale", None)
+        if isinstance(scale, Tensor) and (self.trainer.is_last_batch or self.global_step == self.trainer.max_steps):
+            self.log("train/loss_scale", scale.detach(), on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_epoch_start(self) -> None:
         """Reset the training metrics: a checkpoint from the end of an epoch still holds that epoch's."""
@@ -206,7 +219,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and, if there is one, its learning-rate schedule."""
-        optimizer = self.optimizer_factory(self.parameters())
+        optimizer = self.optimizer_factory(parameter_groups(self, self.loss, self.decay))
         if self.scheduler_factory is None:
             return optimizer
         scheduler = self.scheduler_factory(optimizer)
