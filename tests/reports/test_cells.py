@@ -326,7 +326,7 @@ def test_a_run_that_was_begun_is_a_row_of_a_page(add_paper_run: AddRun, tmp_path
 
 def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, day in enumerate(("2026-03-01", "2026-03-04", "2026-03-02"), start=1):
-        changes = {"finished": f"{day}T12:00:00+00:00", "device": "cpu, 1 threads, A CPU"}
+        changes = {"date": day, "device": "cpu, 1 threads, A CPU"}
         add_paper_run(tmp_path, "table3", "fm", seed, 0.9, **changes)
     (table,) = tables(Comparison.of(tmp_path / "table3", protocol))
     for told in (

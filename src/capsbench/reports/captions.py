@@ -60,7 +60,7 @@ def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
         "rate": [each.get("optim.optimizer.lr") for each in settings],
     }
     told = [f"{name} {values[0]}" for name, values in shared.items() if len(set(values)) == 1 and None not in values]
-    days = sorted({result.finished[:10] for result in results if result.finished})
+    days = sorted({result.date for result in results if result.date})
     told += [f"finished {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []
     return [*told, f"on {' / '.join(sorted({result.device for result in results}))}"]
 
