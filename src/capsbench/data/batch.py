@@ -9,6 +9,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 SplitName = Literal["train", "val", "test"]
+StoredSplit = Literal["train", "test"]
+"""A split as a data set comes; "val" is cut out of "train"."""
 SPLIT_SEED = 0
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, Real
 from torch import Tensor
 
 from capsbench.data import sources
-from capsbench.data.batch import Described, LabelledImages, SplitName
+from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import written_atomically
 from capsbench.data.randomness import Draw
@@ -112,17 +112,17 @@ class SmallNORB(FileDataModule):
         if not self.is_here():
             self.source.fetch(self.data_dir)
 
-    def load(self) -> tuple[Described, Described]:
-        """Read both splits at 48×48, with the chosen viewpoints, from caches if these are not damaged.
+    def load(self, split: StoredSplit) -> Described:
+        """Read a split at 48×48, with the chosen viewpoints, from its cache if that is not damaged.
 
         Raises:
             DataError: a file is missing, damaged or not in smallNORB's format.
         """
-        train, test = self._load_split("train"), self._load_split("test")
+        views = self._load_split(split)
         if self.viewpoints == "all":
-            return train, test
-        column, values = FAMILIAR[self.viewpoints]
-        return _select(train, column, values), _select(test, column, set(INFO[column]) - set(values))
+            return views
+        column, familiar = FAMILIAR[self.viewpoints]
+        return _select(views, column, familiar if split == "train" else set(INFO[column]) - set(familiar))
 
     def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         """Hold out all images of some toys of each class: views of one toy are too similar to train and tune on.
@@ -143,14 +143,12 @@ class SmallNORB(FileDataModule):
         chosen = torch.isin(toys, torch.tensor(instances[-held_out:]))
         return train.take((~chosen).nonzero().flatten().tolist()), train.take(chosen.nonzero().flatten().tolist())
 
-    def stand_in(self) -> tuple[Described, Described]:
+    def stand_in(self, split: StoredSplit) -> Described:
         """Make a few digits that replace toys; they have no viewpoint."""
         if self.resize_filter == "antialias":
-            train, test = stand_in_digits((1, SIZE, SIZE), self.num_classes)
-        else:
-            large = stand_in_digits((1, SOURCE_SIZE, SOURCE_SIZE), self.num_classes)
-            train, test = (LabelledImages(_mean(split.images), split.labels) for split in large)
-        return _without_viewpoint(train), _without_viewpoint(test)
+            return _without_viewpoint(stand_in_digits(split, (1, SIZE, SIZE), self.num_classes))
+        large = stand_in_digits(split, (1, SOURCE_SIZE, SOURCE_SIZE), self.num_classes)
+        return _without_viewpoint(LabelledImages(_mean(large.images), large.labels))
 
     def _load_split(self, split: SplitName) -> Described:
         path = self._cache_path(split)
