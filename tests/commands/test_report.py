@@ -14,17 +14,31 @@ SHORT = ("train", "trainer.max_epochs=1", "data.subset=64", "trainer.enable_prog
 def test_a_report_on_all_leaves_out_what_has_only_smoke_runs(
     capsbench: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    capsbench("train", "trainer=smoke", "output_dir=outputs/smoke")
-    capsbench("report")
-    assert "left out: outputs/smoke has only smoke runs" in capsys.readouterr().out
-    assert not Path("outputs", "report.html").exists()
+    capsbench("train", "trainer=smoke", "experiment=demo")
     capsbench(*SHORT)
     capsbench("report")
-    assert "left out: outputs/smoke has only smoke runs" in capsys.readouterr().out
-    assert "adhoc" in Path("outputs", "report.html").read_text()
+    assert "left out: outputs/demo has only smoke runs" in capsys.readouterr().out
+    page = Path("outputs", "report.html").read_text()
+    assert "adhoc" in page
+    assert "Smoke" not in page
 
 
-def test_a_report_on_smoke_runs_that_are_named(capsbench: Command) -> None:
-    capsbench("train", "trainer=smoke")
-    with pytest.raises(SystemExit, match=r"no finished runs in outputs/adhoc \(1 smoke runs do not count\)"):
-        capsbench("report", "experiment=adhoc")
+def test_smoke_runs_alone_end_with_a_page_that_is_marked(
+    capsbench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsbench("train", "trainer=smoke", "output_dir=outputs/smoke")
+    capsbench("report", "output_dir=outputs/smoke")
+    assert "Smoke test of adhoc" in capsys.readouterr().out
+    for page in (Path("outputs/smoke/report.html"), Path("outputs/smoke/adhoc/report.html")):
+        assert "Smoke runs: they were cut short" in page.read_text()
+
+
+def test_named_sweeps_are_compared(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench(*SHORT, "router=fm", "name=monday")
+    capsbench(*SHORT, "router=em", "experiment=demo", "name=tuesday")
+    capsbench("report", "names=[monday,tuesday]", "baseline=em")
+    printed = capsys.readouterr().out
+    assert "monday + tuesday" in printed
+    assert "FM" in Path("outputs/names/monday+tuesday/report/table.md").read_text()
+    with pytest.raises(SystemExit, match="no run in outputs has the name friday; there are: monday, tuesday"):
+        capsbench("report", "names=friday")

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from capsbench.launch.protocols import protocol
 from capsbench.reports.paper import target_of
 from capsbench.runs import Result
+from capsbench.runs.identity import VERSION
 
 AddRun = Callable[..., Path]
 
@@ -26,6 +28,12 @@ def add_run() -> AddRun:
 def add_paper_run() -> AddRun:
     """Write a run as the paper made it, but for the changes: add_paper_run(outputs, "table3", "fm", 1, 0.93, …)."""
     return write_paper_run
+
+
+@pytest.fixture
+def crash() -> Callable[..., None]:
+    """Turn a finished run into one that failed: crash(folder, cause)."""
+    return make_crash
 
 
 def write_run(
@@ -73,6 +81,8 @@ def write_run(
         train_examples=1437,
         test_examples=360,
         full=not smoke,
+        class_names=[str(digit) for digit in range(10)],
+        identity_version=VERSION,
     )
     result = dataclasses.replace(result, **changes)
     folder = root / result.data / router / f"{seed}-{iterations}-{loss}-{len(list(root.rglob('result.json')))}"
@@ -89,6 +99,7 @@ def write_paper_run(
     title = data or next(iter(target.data))
     paper = protocol(experiment, target.data[title], router if router in target.routers else target.routers[0])
     settings: Any = copy.deepcopy(dict(paper.settings)) | {"seed": seed}
+    settings["data"]["seed"] = seed
     choices = dict(paper.choices) | {"router": router}
     for key, value in changes.pop("settings", {}).items():
         *parts, last = key.split(".")
@@ -110,3 +121,13 @@ def write_paper_run(
         "train_examples": 60_000,
     }
     return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)
+
+
+def make_crash(folder: Path, cause: str = "loss is NaN") -> None:
+    """Turn a finished run into one that failed."""
+    result = Result.load(folder)
+    told = {name: getattr(result, name) for name in ("experiment", "data", "arch", "router", "seed")}
+    identity = told | {"settings": result.settings, "choices": result.choices, "version": result.identity_version}
+    (folder / "identity.json").write_text(json.dumps(identity))
+    (folder / "error.txt").write_text(cause)
+    (folder / "result.json").unlink()

@@ -1,58 +1,63 @@
 """Tables of results whose numbers are known."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean, variance
 
 import pytest
-from scipy.special import betainc
+from scipy import stats
 
 from capsbench.launch.protocols import protocol
-from capsbench.reports.cells import cells, concise_cells, numbers, rows
+from capsbench.reports.cells import numbers, tables
 from capsbench.reports.comparison import Comparison
 
 AddRun = Callable[..., Path]
+Crash = Callable[..., None]
 FM, DYNAMIC = (0.93, 0.94, 0.935), (0.90, 0.92, 0.925)
+OURS = "Ours, paper's protocol %"
+LESS = "Difference from FM"
 
 
-def table(root: Path) -> dict[str, dict[str, str]]:
+def table(root: Path, baseline: str | None = None, number: int = 0) -> dict[str, dict[str, str]]:
     """The cells of each row, by its router."""
-    return {row["Router"]: row for row in cells(Comparison.of(root, protocol)).to_dict("records")}
+    frame = tables(Comparison.of(root, protocol, baseline))[number].frame
+    return {row["Router"]: row for row in frame.to_dict("records")}
 
 
-def welch_p(a: Sequence[float], b: Sequence[float]) -> float:
-    """From the formula: t, the degrees of freedom of Welch and Satterthwaite, and Student's distribution."""
-    error_a, error_b = variance(a) / len(a), variance(b) / len(b)
-    t = (mean(a) - mean(b)) / math.sqrt(error_a + error_b)
-    freedom = (error_a + error_b) ** 2 / (error_a**2 / (len(a) - 1) + error_b**2 / (len(b) - 1))
-    return float(betainc(freedom / 2, 0.5, freedom / (freedom + t**2)))
+def interval(values: Sequence[float], sign: str = "") -> str:
+    """A mean with its t-interval, in percent."""
+    found = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, low, high = (100 * value for value in (sum(values) / len(values), found.low, found.high))
+    return f"{mean:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]".replace("-", "−")
 
 
 def test_ours_beside_the_papers(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
-        add_paper_run(tmp_path, "table3", "fm", seed, fm, wall_time_s=7380.0, parameters=381_521)
+        add_paper_run(tmp_path, "table3", "fm", seed, fm, parameters=381_521)
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic)
     found = table(tmp_path / "table3")
     assert list(found) == ["FM", "Dynamic (3)", "EM (3)", "Sabour et al.", "Hinton et al."]
     assert found["FM"] == {
         "Router": "FM",
-        "Data": "affNIST",
-        "Ours %": "93.50 ± 0.50",
-        "n": "3",
         "Paper %": "93.85 ± 0.29",
-        "Difference": "−0.35",
-        "p against FM": "–",
+        OURS: interval(FM),
+        "n": "3",
+        "Learned": "3 of 3",
+        LESS: "–",
+        "p (Holm)": "–",
+        "P(better)": "–",
+        "Verdict": "–",
         "Parameters": "381,521",
-        "Training": "2:03 h",
     }
-    assert found["Dynamic (3)"]["p against FM"] == f"{welch_p(DYNAMIC, FM):.3f} (n = 3, 3)"
-    assert found["Dynamic (3)"]["Training"] == "2 min"
-    assert found["EM (3)"]["Ours %"] == "– (3 seeds missing)"
+    less = [dynamic - fm for dynamic, fm in zip(DYNAMIC, FM, strict=True)]
+    assert found["Dynamic (3)"][LESS] == interval(less, "+")
+    assert found["Dynamic (3)"]["p (Holm)"] == f"{stats.ttest_rel(DYNAMIC, FM).pvalue:.3f}"
+    assert found["Dynamic (3)"]["P(better)"] == "0.00"
+    assert found["Dynamic (3)"]["Verdict"] == "cannot be told apart"
+    assert found["EM (3)"][OURS] == "– (3 seeds missing)"
     assert found["EM (3)"]["Paper %"] == "78.29 ± 2.04"
-    assert (found["EM (3)"]["n"], found["EM (3)"]["Difference"]) == ("–", "–")
-    assert found["Sabour et al."]["Ours %"] == "–"
+    assert (found["EM (3)"]["n"], found["EM (3)"]["Verdict"]) == ("–", "–")
+    assert found["Sabour et al."][OURS] == "–"
     assert (found["Sabour et al."]["Paper %"], found["Sabour et al."]["Parameters"]) == ("79.00", "13.40M")
 
 
@@ -61,40 +66,62 @@ def test_missing_seeds_are_told(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.92, 0.93), start=1):
         add_paper_run(tmp_path, "table3", "dynamic", seed, accuracy)
     found = table(tmp_path / "table3")
-    assert found["FM"]["Ours %"] == "93.00 (2 of 3 seeds missing)"
-    assert found["Dynamic (3)"]["Ours %"] == "92.50 ± 0.71 (1 of 3 seeds missing)"
-    assert found["Dynamic (3)"]["p against FM"] == "–", "one seed of FM tells nothing of its spread"
+    assert found["FM"][OURS] == "93.00 (2 of 3 seeds missing)"
+    assert found["Dynamic (3)"][OURS] == "92.50 [86.15, 98.85] (1 of 3 seeds missing)"
+    assert (found["Dynamic (3)"][LESS], found["Dynamic (3)"]["Verdict"]) == ("−1.00", "too few seeds")
 
 
-def test_what_stands_in_is_named_in_the_cell(add_paper_run: AddRun, tmp_path: Path) -> None:
+def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
+    add_paper_run: AddRun, tmp_path: Path
+) -> None:
+    for seed, accuracy in enumerate(FM, start=1):
+        add_paper_run(tmp_path, "table3", "fm", seed, accuracy)
+        authors = add_paper_run(tmp_path, "table3_authors", "fm_squash", seed, accuracy - 0.5)
+        authors.rename(tmp_path / "table3" / f"as-the-authors-{seed}")
+        add_paper_run(tmp_path, "table3_authors", "dynamic", seed, accuracy - 0.6)
+    shown = table(tmp_path / "table3")
+    assert list(shown["FM"])[:4] == ["Router", "Paper %", OURS, "Ours, authors' protocol %"]
+    fm = ("93.85 ± 0.29", interval(FM), interval([accuracy - 0.5 for accuracy in FM]))
+    assert tuple(shown["FM"].values())[1:4] == fm
+    assert shown["Dynamic (3)"][OURS] == "– (3 seeds missing)"
+    assert tables(Comparison.of(tmp_path / "table3_authors", protocol))[0].frame.equals(
+        tables(Comparison.of(tmp_path / "table3", protocol))[0].frame
+    )
+    details = tables(Comparison.of(tmp_path / "table3", protocol))[1].frame
+    assert details[["Router", "Protocol", "Verdict"]].to_numpy().tolist() == [
+        ["FM", "paper's", "–"],
+        ["FM", "authors'", "–"],
+        ["Dynamic (3)", "authors'", "worse"],
+    ]
+
+
+def test_what_stands_in_is_named(add_paper_run: AddRun, tmp_path: Path) -> None:
     generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST"}
     for seed in (1, 2, 3):
         add_paper_run(tmp_path, "table3", "fm", seed, 0.90 + 0.01 * seed, **generated)
-    comparison = Comparison.of(tmp_path / "table3", protocol)
-    first = rows(comparison)[0]
-    assert (first.data, first.stand_in, first.missing) == ("affNIST", "affNIST (generated)", 0)
-    assert cells(comparison)["Ours %"][0] == "92.00 ± 1.00 [affNIST (generated)]"
+    frame = tables(Comparison.of(tmp_path / "table3", protocol))[0].frame
+    assert frame.loc[0, ["Router", "Data", "n"]].tolist() == ["FM", "affNIST (generated) for affNIST", "3"]
     add_paper_run(tmp_path, "table3", "fm", 1, 0.95)
-    shown = cells(Comparison.of(tmp_path / "table3", protocol))["Ours %"].tolist()
-    assert shown[:2] == ["95.00 (2 of 3 seeds missing)", "92.00 ± 1.00 [affNIST (generated)]"]
+    frame = tables(Comparison.of(tmp_path / "table3", protocol))[0].frame
+    assert frame["Data"][:2].tolist() == ["affNIST", "affNIST (generated) for affNIST"]
 
 
 def test_a_run_unlike_the_papers_has_a_row_of_its_own(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, fm)
-        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"arch.vote_gain": 0.25})
+        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"arch.vote_gain": 0.125})
         add_paper_run(tmp_path, "table3", "em", seed, dynamic, steps=2000)
         add_paper_run(tmp_path, "table3", "mean", seed, dynamic)
     found = table(tmp_path / "table3")
-    gain = found["Dynamic (3) [arch.vote_gain=0.25]"]
-    assert gain["Ours %"] == "91.50 ± 1.32"
-    assert (gain["Paper %"], gain["Difference"]) == ("–", "–")
-    assert gain["p against FM"] == f"{welch_p(DYNAMIC, FM):.3f} (n = 3, 3)"
-    assert found["Dynamic (3)"]["Ours %"] == "– (3 seeds missing)"
-    assert found["EM (3)"]["Ours %"] == "– (3 seeds missing)"
+    gain = found["Dynamic (3) [vote_gain=0.125]"]
+    assert gain[OURS] == interval(DYNAMIC)
+    assert gain["Paper %"] == "–"
+    assert gain["Verdict"] != "–"
+    assert found["Dynamic (3)"][OURS] == "– (3 seeds missing)"
+    assert found["EM (3)"][OURS] == "– (3 seeds missing)"
     cut = found["EM (3) [2,000 of 40,000 steps]"]
-    assert cut["Paper %"] == cut["p against FM"] == "–", "FM was trained for longer"
-    assert (found["mean"]["Paper %"], found["mean"]["Ours %"]) == ("–", "91.50 ± 1.32")
+    assert cut["Paper %"] == cut["Verdict"] == "–", "FM was trained for longer"
+    assert (found["mean"]["Paper %"], found["mean"][OURS]) == ("–", interval(DYNAMIC))
 
 
 def test_cut_runs_are_compared_with_fm_cut_alike(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -103,24 +130,23 @@ def test_cut_runs_are_compared_with_fm_cut_alike(add_paper_run: AddRun, tmp_path
         add_paper_run(tmp_path, "table3", "fm", seed, fm, steps=2000)
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, steps=2000)
     cut = table(tmp_path / "table3")["Dynamic (3) [2,000 of 40,000 steps]"]
-    assert cut["p against FM"] == f"{welch_p(DYNAMIC, FM):.3f} (n = 3, 3)"
+    assert cut[LESS] == interval([dynamic - fm for dynamic, fm in zip(DYNAMIC, FM, strict=True)], "+")
 
 
 def test_what_the_paper_leaves_open_is_told_where_it_differs(add_paper_run: AddRun, tmp_path: Path) -> None:
     for size in (256, 512):
         add_paper_run(tmp_path, "table3", "fm", 1, 0.9, settings={"data.eval_batch_size": size})
     found = table(tmp_path / "table3")
-    assert [found[f"FM [data.eval_batch_size={size}]"]["Paper %"] for size in (256, 512)] == ["93.85 ± 0.29"] * 2
+    assert [found[f"FM [eval_batch_size={size}]"]["Paper %"] for size in (256, 512)] == ["93.85 ± 0.29"] * 2
 
 
 def test_runs_apart_from_the_papers_in_different_ways_are_not_tested_against_each_other(
     add_paper_run: AddRun, tmp_path: Path
 ) -> None:
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
-        add_paper_run(tmp_path, "table3", "fm", seed, fm, settings={"loss": "spread", "loss.end": 0.9})
+        add_paper_run(tmp_path, "table3", "fm", seed, fm, settings={"loss": "spread", "loss.end": 0.7})
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"loss": "spread", "loss.end": 0.5})
-    found = table(tmp_path / "table3")
-    assert found["Dynamic (3) [loss=spread, loss.end=0.5]"]["p against FM"] == "–"
+    assert "Verdict" not in table(tmp_path / "table3")["FM [loss=spread, end=0.7]"]
 
 
 def test_who_logged_it_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -134,39 +160,124 @@ def test_who_logged_it_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) 
 
 def test_data_in_the_papers_order(add_paper_run: AddRun, tmp_path: Path) -> None:
     add_paper_run(tmp_path, "table2", "fm", 1, 0.9, data="SVHN")
-    comparison = Comparison.of(tmp_path / "table2", protocol)
-    ours = [row for row in rows(comparison) if row.router == "FM"]
-    assert [(row.data, row.missing) for row in ours] == [("Fashion-MNIST", 3), ("CIFAR-10", 3), ("SVHN", 2)]
-    hinton = [row.data for row in rows(comparison) if row.router == "Hinton et al."]
-    assert hinton == ["CIFAR-10"]
+    found = numbers(Comparison.of(tmp_path / "table2", protocol))
+    ours = found[found["router"] == "FM"]
+    assert ours[["data", "seeds_missing"]].to_numpy().tolist() == [["Fashion-MNIST", 3], ["CIFAR-10", 3], ["SVHN", 2]]
+    assert found[found["router"] == "Hinton et al."]["data"].tolist() == ["CIFAR-10"]
 
 
 def test_an_experiment_that_is_not_the_papers(add_run: AddRun, tmp_path: Path) -> None:
     for seed, (fm, em) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_run(tmp_path / "demo", "fm", seed, fm)
         add_run(tmp_path / "demo", "em", seed, em)
-    found = table(tmp_path / "demo")
-    assert found["EM (3)"] == {
+    assert table(tmp_path / "demo")["EM (3)"] == {
         "Router": "EM (3)",
-        "Data": "digits / capsnet",
-        "Accuracy %": "91.50 ± 1.32",
+        "Test accuracy %": interval(DYNAMIC),
         "n": "3",
-        "p against FM": f"{welch_p(DYNAMIC, FM):.3f} (n = 3, 3)",
+        "Learned": "3 of 3",
+        LESS: interval([em - fm for em, fm in zip(DYNAMIC, FM, strict=True)], "+"),
+        "p (Holm)": f"{stats.ttest_rel(DYNAMIC, FM).pvalue:.3f}",
+        "P(better)": "0.00",
+        "Verdict": "cannot be told apart",
         "Parameters": "12,345",
-        "Training": "2 min",
-        "Training images/s": "1,000",
-        "Inference ms/batch": "5.0",
     }
 
 
-@pytest.mark.parametrize(("fm", "em", "shown"), [((0.9, 0.9), (0.8, 0.8), "–"), ((0.9, 0.9001), (0.1, 0.1001), "< 0")])
-def test_p_values_at_the_ends(
-    add_run: AddRun, tmp_path: Path, fm: tuple[float, float], em: tuple[float, float], shown: str
+@pytest.mark.parametrize("baseline", ["em", "dynamic"])
+def test_any_router_can_be_the_baseline(add_run: AddRun, tmp_path: Path, baseline: str) -> None:
+    for seed in (1, 2, 3):
+        for number, router in enumerate(("fm", "em", "dynamic")):
+            add_run(tmp_path / "demo", router, seed, 0.9 - 0.1 * number + 0.001 * seed * number)
+    found = table(tmp_path / "demo", baseline)
+    title = {"em": "EM (3)", "dynamic": "Dynamic (3)"}[baseline]
+    verdicts = {row: cells["Verdict"] for row, cells in found.items()}
+    em_or_dynamic = "better" if baseline == "dynamic" else "worse"
+    other = {"em": "Dynamic (3)", "dynamic": "EM (3)"}[baseline]
+    assert verdicts == {"FM": "better", title: "–", other: em_or_dynamic}
+    assert f"Difference from {title}" in found["FM"]
+    with pytest.raises(ValueError, match=r"baseline must be a router that was run \(dynamic, em, fm\), got em2"):
+        Comparison.of(tmp_path / "demo", protocol, "em2")
+
+
+def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash, tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.9, 0.92, 0.129, 0.94), start=1):
+        add_run(tmp_path / "demo", "fm", seed, accuracy)
+        folder = add_run(tmp_path / "demo", "em", seed, 0.8)
+        lost = add_run(tmp_path / "demo", "dynamic", seed, 0.8)
+        crash(lost)
+        if seed < 3:
+            crash(folder)
+    found = table(tmp_path / "demo")
+    fm, em, dynamic = (found[router] for router in ("FM", "EM (3)", "Dynamic (3)"))
+    assert [fm[name] for name in ("Crashed", "Did not learn", "Learned")] == ["0 of 4", "1 of 4", "3 of 4"]
+    assert fm["Test accuracy %"].startswith("72.22 [")
+    assert fm["Learned %"] == interval((0.9, 0.92, 0.94))
+    assert [em[name] for name in ("Crashed", "Did not learn", "Learned")] == ["2 of 4", "0 of 4", "2 of 4"]
+    assert (em["n"], em["Verdict"]) == ("2", "too few seeds")
+    assert [dynamic[name] for name in ("Crashed", "Test accuracy %", "Verdict")] == ["4 of 4", "–", "–"]
+
+
+@pytest.mark.parametrize(
+    ("data", "classes", "accuracy", "learned"),
+    [
+        ("Digits", 10, 0.131, "1 of 1"),
+        ("Digits", 10, 0.129, "0 of 1"),
+        ("SmallNORB", 5, 0.22, "0 of 1"),
+        ("SmallNORB", 0, 0.22, "0 of 1"),
+        ("MultiMNIST", 10, 0.06, "1 of 1"),
+        ("MultiMNIST", 10, 0.05, "0 of 1"),
+    ],
+)
+def test_chance_follows_from_the_number_of_classes(
+    add_run: AddRun, tmp_path: Path, data: str, classes: int, accuracy: float, learned: str
 ) -> None:
-    for seed in (1, 2):
-        add_run(tmp_path / "demo", "fm", seed, fm[seed - 1])
-        add_run(tmp_path / "demo", "em", seed, em[seed - 1])
-    assert table(tmp_path / "demo")["EM (3)"]["p against FM"].startswith(shown)
+    settings = {"seed": 1, "data": {"_target_": f"capsbench.data.{data}"}}
+    add_run(tmp_path / "demo", "fm", 1, accuracy, settings=settings, class_names=["x"] * classes)
+    assert table(tmp_path / "demo")["FM"]["Learned"] == learned
+
+
+def test_validation_accuracy_is_named_and_apart_from_test_accuracy(add_run: AddRun, tmp_path: Path) -> None:
+    settings = {"data": {"val_fraction": 0.1}}
+    for seed in (1, 2, 3):
+        add_run(tmp_path / "demo", "fm", seed, 0.9)
+        metrics = {"val/accuracy": 0.5 + seed / 100}
+        folder = add_run(tmp_path / "demo", "em", seed, 0.2, settings=settings, metrics=metrics)
+        (folder / "evaluation-test.json").write_text(json.dumps({"metrics": {"test/accuracy": 0.4}}))
+    test, validation = tables(Comparison.of(tmp_path / "demo", protocol))
+    assert test.frame["Router"].tolist() == ["FM"]
+    assert validation.frame["Validation accuracy %"].tolist() == [interval((0.51, 0.52, 0.53))]
+    assert "Test accuracy %" not in validation.frame
+    _, shown = tables(Comparison.of(tmp_path / "demo", protocol), show_test=True)
+    assert shown.frame["Test accuracy %"].tolist() == ["40.00 [40.00, 40.00]"]
+
+
+def test_older_runs_are_in_no_table_with_new_ones(add_run: AddRun, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        add_run(tmp_path / "demo", "fm", seed, 0.9)
+        add_run(tmp_path / "demo", "fm", seed, 0.8, identity_version=1)
+        add_run(tmp_path / "demo", "em", seed, 0.7, identity_version=1)
+    comparison = Comparison.of(tmp_path / "demo", protocol)
+    assert [panel.title for panel in comparison.panels] == [
+        "digits / capsnet",
+        "digits / capsnet, older runs (version 1)",
+    ]
+    new, old = tables(comparison)
+    assert new.frame["Router"].tolist() == ["FM"]
+    assert old.frame["Router"].tolist() == ["FM", "EM (3)"]
+    assert "Older runs" in old.caption
+    assert "Older runs" not in new.caption
+
+
+def test_times_are_shown_only_where_the_load_was_low(add_run: AddRun, tmp_path: Path) -> None:
+    low, high = {"before": 0.2, "after": 1.0, "cores": 2}, {"before": 0.2, "after": 1.9, "cores": 2}
+    for seed, load in enumerate((low, low), start=1):
+        add_run(tmp_path / "demo", "fm", seed, 0.9, machine_load=load, wall_time_s=7380.0)
+        add_run(tmp_path / "demo", "em", seed, 0.9, machine_load=low if seed == 1 else high)
+        add_run(tmp_path / "old", "fm", seed, 0.9)
+    found = table(tmp_path / "demo")
+    assert [found["FM"][name] for name in ("Training", "Images/s", "ms/batch")] == ["2:03 h", "1,000", "5.0"]
+    assert found["EM (3)"]["Training"] == "–", "one seed ran beside others"
+    assert "Training" not in table(tmp_path / "old")["FM"], "nobody knows the load"
 
 
 def test_numbers_for_machines(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -174,8 +285,8 @@ def test_numbers_for_machines(add_paper_run: AddRun, tmp_path: Path) -> None:
         add_paper_run(tmp_path, "table3", "fm", seed, fm)
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic)
     found = numbers(Comparison.of(tmp_path / "table3", protocol)).set_index("router")
-    assert found.loc["Dynamic (3)", "welch_p"] == pytest.approx(welch_p(DYNAMIC, FM), abs=1e-9)
-    assert found.loc["FM", "difference"] == pytest.approx(93.5 - 93.85)
+    assert found.loc["Dynamic (3)", "p_holm"] == pytest.approx(stats.ttest_rel(DYNAMIC, FM).pvalue)
+    assert found.loc["Dynamic (3)", ["baseline", "pairs", "verdict"]].tolist() == ["fm", 3, "cannot be told apart"]
     assert found["n"].tolist() == [3, 3, 0, 0, 0]
     assert found["seeds_missing"].tolist() == [0, 0, 3, 0, 0]
 
@@ -184,21 +295,21 @@ def test_a_page_shows_what_was_run_and_says_once_what_rows_share(add_paper_run: 
     generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST", "steps": 2000}
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, fm, **generated)
-        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"arch.vote_gain": 0.25}, **generated)
-    table, caption = concise_cells(Comparison.of(tmp_path / "table3", protocol))
-    assert table["Router"].tolist() == ["FM", "Dynamic (3) [arch.vote_gain=0.25]", "Sabour et al.", "Hinton et al."]
-    assert table["Ours %"].tolist() == ["93.50 ± 0.50", "91.50 ± 1.32", "–", "–"]
-    assert not {"Data", "Difference"} & set(table.columns), "they say nothing"
-    assert "affNIST (generated), in place of affNIST" in caption
-    assert "differs from the paper's in: 2,000 of 40,000 steps" in caption
+        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"arch.vote_gain": 0.125}, **generated)
+    (table,) = tables(Comparison.of(tmp_path / "table3", protocol), all_rows=False)
+    shown = ["FM", "Dynamic (3) [vote_gain=0.125]", "Sabour et al.", "Hinton et al."]
+    assert table.frame["Router"].tolist() == shown
+    assert table.frame[OURS].tolist() == [interval(FM), interval(DYNAMIC), "–", "–"]
+    assert "differs from the paper's in: 2,000 of 40,000 steps." in table.caption
 
 
 def test_a_page_leaves_out_data_that_nobody_ran_with_its_references(add_paper_run: AddRun, tmp_path: Path) -> None:
     add_paper_run(tmp_path, "table2", "fm", 1, 0.9, data="CIFAR-10")
-    table, caption = concise_cells(Comparison.of(tmp_path / "table2", protocol))
-    assert table["Router"].tolist() == ["FM", "Sabour et al.", "Hinton et al.", "Nair et al.", "HitNet", "DeepCaps"]
-    assert table["Ours %"][0] == "90.00 (2 of 3 seeds missing)"
-    assert "Data: CIFAR-10." in caption
+    (table,) = tables(Comparison.of(tmp_path / "table2", protocol), all_rows=False)
+    shown = ["FM", "Sabour et al.", "Hinton et al.", "Nair et al.", "HitNet", "DeepCaps"]
+    assert table.frame["Router"].tolist() == shown
+    assert table.frame[OURS][0] == "90.00 (2 of 3 seeds missing)"
+    assert "Data: CIFAR-10." in table.caption
 
 
 @pytest.mark.parametrize("left_behind", ["config.yaml", "error.txt"])
@@ -207,8 +318,36 @@ def test_a_run_that_was_begun_is_a_row_of_a_page(add_paper_run: AddRun, tmp_path
     begun = tmp_path / "table3" / "affnist" / "resnet_capsnet_small" / "em" / "seed1-0"
     begun.mkdir(parents=True)
     (begun / left_behind).write_text("{}")
-    table, _ = concise_cells(Comparison.of(tmp_path / "table3", protocol))
-    shown = dict(zip(table["Router"], table["Ours %"], strict=True))
+    (table,) = tables(Comparison.of(tmp_path / "table3", protocol), all_rows=False)
+    shown = dict(zip(table.frame["Router"], table.frame[OURS], strict=True))
     assert shown["EM (3)"] == "– (3 seeds missing)"
     assert shown["FM [2,000 of 40,000 steps]"] == "90.00", "a caption would speak of EM, too"
-    assert "Dynamic (3)" not in shown
+
+
+def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for seed, day in enumerate(("2026-03-01", "2026-03-04", "2026-03-02"), start=1):
+        changes = {"finished": f"{day}T12:00:00+00:00", "device": "cpu, 1 threads, A CPU"}
+        add_paper_run(tmp_path, "table3", "fm", seed, 0.9, **changes)
+    (table,) = tables(Comparison.of(tmp_path / "table3", protocol))
+    for told in (
+        *("network resnet_capsnet_small", "60,000 training images", "40,000 steps", "batches of 128", "loss margin"),
+        *("Adam", "rate 0.0001", "finished 2026-03-01 to 2026-03-04", "on cpu, 1 threads, A CPU", "Data: affNIST"),
+        "No run crashed, and each learned.",
+    ):
+        assert told in table.caption
+
+
+def test_what_differs_is_in_no_caption(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path / "demo", "fm", 1, 0.9, epochs=3)
+    add_run(tmp_path / "demo", "em", 1, 0.9, epochs=1)
+    (table,) = tables(Comparison.of(tmp_path / "demo", protocol))
+    assert "epoch" not in table.caption
+
+
+def test_smoke_runs_are_marked_and_have_no_papers_number_beside_them(add_paper_run: AddRun, tmp_path: Path) -> None:
+    add_paper_run(tmp_path, "table3", "fm", 1, 0.9, smoke=True)
+    comparison = Comparison.of(tmp_path / "table3", protocol)
+    assert comparison.title == "Smoke test of table3"
+    (table,) = tables(comparison)
+    assert "Paper %" not in table.frame
+    assert table.caption.startswith("Smoke runs: they were cut short")

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison, panels
 from capsbench.reports.runs import load_runs
@@ -26,22 +28,33 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(add_run: AddRun
     add_run(tmp_path, "fm", 1, 0.7, loss="margin")
     add_run(tmp_path, "fm", 1, 0.6, loss="spread")
     (panel,) = panels(load_runs(tmp_path))
-    assert list(panel.by_label) == [
-        "Dynamic (1) [loss=margin]",
-        "Dynamic (3) [loss=margin]",
-        "FM [loss=margin]",
-        "FM [loss=spread]",
-    ]
+    assert list(panel.by_label) == ["Dynamic (1)", "Dynamic (3)", "FM [loss=margin]", "FM [loss=spread]"]
+
+
+def test_a_run_that_lies_in_two_folders_counts_once(add_run: AddRun, tmp_path: Path) -> None:
+    for _ in range(2):
+        add_run(tmp_path, "fm", 1, 0.9)
+    (panel,) = panels(load_runs(tmp_path))
+    assert [len(condition.runs) for condition in panel.conditions] == [1]
+
+
+def test_another_seed_of_the_data_alone_is_another_condition(add_run: AddRun, tmp_path: Path) -> None:
+    for data_seed in (1, 7):
+        settings = {"seed": 1, "data": {"seed": data_seed}, "router": {"iterations": 3}}
+        add_run(tmp_path, "em", 1, 0.9, settings=settings)
+    (panel,) = panels(load_runs(tmp_path))
+    assert [len(condition.runs) for condition in panel.conditions] == [1, 1]
+    assert len(panel.by_label) == 2
 
 
 def test_what_all_runs_share_can_be_left_to_a_caption(add_paper_run: AddRun, tmp_path: Path) -> None:
-    cut = {"steps": 2000, "settings": {"optim.optimizer.lr": 0.001}}
-    more = {"settings": {"optim.optimizer.lr": 0.001, "arch.vote_gain": 0.25}, "steps": 2000}
+    cut = {"steps": 2000, "settings": {"optim.optimizer.lr": 0.002}}
+    more = {"settings": {"optim.optimizer.lr": 0.002, "arch.vote_gain": 0.125}, "steps": 2000}
     add_paper_run(tmp_path, "table3", "fm", 1, 0.93, **cut)
     add_paper_run(tmp_path, "table3", "dynamic", 1, 0.92, **more)
     comparison = Comparison.of(tmp_path / "table3", protocol)
-    assert comparison.shared == ("2,000 of 40,000 steps", "optim.optimizer.lr=0.001")
-    assert [one.label for one in comparison.without_shared().conditions] == ["FM", "Dynamic (3) [arch.vote_gain=0.25]"]
+    assert comparison.shared == ("2,000 of 40,000 steps", "lr=0.002")
+    assert [one.label for one in comparison.without_shared().conditions] == ["FM", "Dynamic (3) [vote_gain=0.125]"]
 
 
 def test_a_routers_title_tells_its_iterations(add_run: AddRun, tmp_path: Path) -> None:
@@ -49,3 +62,27 @@ def test_a_routers_title_tells_its_iterations(add_run: AddRun, tmp_path: Path) -
         add_run(tmp_path, "em", 1, iterations / 10, iterations=iterations)
     (panel,) = panels(load_runs(tmp_path))
     assert list(panel.by_label) == ["EM (5)", "EM (3)"]
+
+
+@pytest.mark.parametrize("folder", ["table3", "table3_authors"])
+def test_a_run_is_set_against_the_protocol_that_it_is_closest_to(
+    add_paper_run: AddRun, tmp_path: Path, folder: str
+) -> None:
+    for experiment, router in (("table3", "fm"), ("table3_authors", "fm_squash")):
+        run = add_paper_run(tmp_path, experiment, router, 1, 0.9, steps=4000)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        run.rename(tmp_path / folder / experiment)
+    comparison = Comparison.of(tmp_path / folder, protocol)
+    found = [(panel.protocol, one.router, one.label) for panel in comparison.panels for one in panel.conditions]
+    assert found == [
+        ("table3", "fm", "FM [4,000 of 40,000 steps]"),
+        ("table3_authors", "fm_squash", "FM [4,000 of 40,000 steps]"),
+    ]
+
+
+def test_the_papers_fm_under_the_authors_settings_is_named(add_paper_run: AddRun, tmp_path: Path) -> None:
+    run = add_paper_run(tmp_path, "table3_authors", "fm_squash", 1, 0.9)
+    text = (run / "result.json").read_text()
+    (run / "result.json").write_text(text.replace('"router": "fm_squash"', '"router": "fm"'))
+    (condition,) = Comparison.of(tmp_path / "table3", protocol).conditions
+    assert (condition.label, condition.as_in_paper) == ("FM [router=fm]", False)

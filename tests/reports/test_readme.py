@@ -41,11 +41,12 @@ def outputs(add_paper_run: AddRun, tmp_path: Path) -> Path:
 
 
 def test_a_readme_is_filled_and_filled_again(outputs: Path) -> None:
-    publish(Comparison.of(outputs / "table3", protocol), outputs / "table3", outputs, protocol)
+    publish(Comparison.of(outputs / "table3", protocol), outputs, protocol)
     once = filled(README, outputs / "published", protocol)
     assert once.startswith("# Title\n\n<!-- table: table3 -->\n\n| Router")
-    assert " 93.50 ± 0.50 |" in once
-    assert once.endswith("|\n\n*Data: affNIST.*\n\n<!-- end -->\n\ntext\n")
+    assert " 93.50 [92.26, 94.74] |" in once
+    assert "|\n\n*Data: affNIST. All runs: " in once
+    assert once.endswith("*\n\n<!-- end -->\n\ntext\n")
     assert filled(once, outputs / "published", protocol) == once
     result = next((outputs / "published").rglob("result.json"))
     content = json.loads(result.read_text())

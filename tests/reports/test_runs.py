@@ -10,10 +10,11 @@ from capsbench.reports.runs import load_runs
 AddRun = Callable[..., Path]
 
 
-def test_smoke_runs_never_count(add_run: AddRun, tmp_path: Path) -> None:
-    add_run(tmp_path, "fm", 1, 0.9, smoke=True)
-    with pytest.raises(ValueError, match=r"no finished runs in .* \(1 smoke runs do not count\)"):
+def test_smoke_runs_count_only_by_themselves(add_run: AddRun, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no finished runs in .*; make some with: capsbench train"):
         load_runs(tmp_path)
+    add_run(tmp_path, "fm", 1, 0.9, smoke=True)
+    assert [run.result.seed for run in load_runs(tmp_path)] == [1]
     add_run(tmp_path, "fm", 2, 0.5)
     assert [run.result.seed for run in load_runs(tmp_path)] == [2]
 

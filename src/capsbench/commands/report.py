@@ -7,16 +7,18 @@ from rich.console import Console
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.settings import Report
 from capsbench.launch.protocols import protocol
-from capsbench.reports.cells import cells
-from capsbench.reports.comparison import Comparison
-from capsbench.reports.formats import narrow, say, to_rich
+from capsbench.reports.cells import TIMES, tables
+from capsbench.reports.comparison import Comparison, roots_of
+from capsbench.reports.formats import say, to_rich
 from capsbench.reports.html import write_page
 from capsbench.reports.paper import target_of, targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publish, write_report
 from capsbench.reports.readme import fill
-from capsbench.reports.runs import OnlySmokeError, unfinished
+from capsbench.reports.runs import unfinished
+from capsbench.runs import RunFolder, named_folders
+from capsbench.runs.names import NAMES
 
-IN_FILES_ONLY = ["Parameters", "Training", "Training images/s", "Inference ms/batch"]
+IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", *TIMES]
 """Columns that are too many for a terminal."""
 
 
@@ -24,51 +26,70 @@ def main(arguments: Arguments) -> None:
     """Print the comparisons; write tables, curves and pages beside the runs, publish them, fill the README."""
     settings = parse_settings(Report, arguments.settings)
     outputs = Path(settings.output_dir)
-    if settings.readme is None or settings.publish or settings.experiment is not None:
-        comparisons = report_on(outputs, settings.experiment)
+    if settings.names:
+        if settings.experiment is not None or settings.publish:
+            raise ValueError("names=[…] compares sweeps of any experiment; leave experiment= and publish= out")
+        report_on_names(outputs, settings)
+    elif settings.readme is None or settings.publish or settings.experiment is not None:
+        comparisons = report_on(outputs, settings)
         if settings.publish:
             for comparison in comparisons:
-                say(f"Published: {publish(comparison, outputs / comparison.name, outputs, protocol)}")
+                say(f"Published: {publish(comparison, outputs, protocol)}")
     if settings.readme is not None:
         fill(Path(settings.readme), outputs / PUBLISHED, protocol)
         say(f"Tables filled: {settings.readme}")
 
 
-def report_on(outputs: Path, experiment: str | None) -> list[Comparison]:
+def report_on(outputs: Path, settings: Report) -> list[Comparison]:
     """Report on an experiment, or on all of them and write a page on all.
 
     Raises:
-        ValueError: there are no finished runs.
+        ValueError: there are no finished runs, or none with the baseline.
     """
-    names = in_order(experiments(outputs)) if experiment is None else [experiment]
+    names = in_order(experiments(outputs)) if settings.experiment is None else [settings.experiment]
     if not names:
         raise ValueError(f"no finished runs in {outputs}; make some with: capsbench train -m experiment=demo")
-    comparisons = []
-    for name in names:
-        try:
-            comparisons.append(report(outputs / name))
-        except OnlySmokeError:
-            if experiment is not None:
-                raise
-            say(f"left out: {outputs / name} has only smoke runs")
-    if experiment is None and comparisons:
-        write_page(outputs / PAGE, "CapsBench", comparisons)
+    found = [Comparison.of(outputs / name, protocol, settings.baseline) for name in names]
+    if settings.experiment is None and not all(comparison.smoke for comparison in found):
+        for comparison in found:
+            if comparison.smoke:
+                say(f"left out: {outputs / comparison.name} has only smoke runs")
+        found = [comparison for comparison in found if not comparison.smoke]
+    for comparison in found:
+        left_out = [folder for root in roots_of(outputs / comparison.name) for folder in unfinished(root)]
+        show(comparison, outputs / comparison.name, left_out, settings)
+    if settings.experiment is None:
+        write_page(outputs / PAGE, "CapsBench", found, show_test=settings.show_test)
         say(f"All of these: {outputs / PAGE}")
-    return comparisons
+    return found
 
 
-def report(root: Path) -> Comparison:
-    """Print an experiment's comparison and its unfinished runs; write its report."""
-    comparison = write_report(root, protocol)
-    table = cells(comparison)
-    shown = narrow(table).drop(columns=IN_FILES_ONLY, errors="ignore")
-    named = comparison.target or "Data" in shown
-    title = comparison.title if named else f"{comparison.title}: {table['Data'][0]}"
-    Console(markup=False).print(to_rich(shown, title=title))
-    for folder in unfinished(root):
-        say(f"left out: {folder} is not finished")
+def report_on_names(outputs: Path, settings: Report) -> None:
+    """Report on the runs of named sweeps together.
+
+    Raises:
+        ValueError: no run has one of the names, or none is finished.
+    """
+    names = [settings.names] if isinstance(settings.names, str) else list(map(str, settings.names))
+    folders = named_folders(outputs, names)
+    title = " + ".join(names)
+    comparison = Comparison.among(title, outputs, folders, settings.baseline)
+    left_out = [folder for folder in folders if not folder.is_finished]
+    show(comparison, outputs / NAMES / "+".join(names), left_out, settings)
+
+
+def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings: Report) -> None:
+    """Write a comparison's report; print its tables, and which runs are not in them."""
+    write_report(comparison, root, show_test=settings.show_test)
+    for number, table in enumerate(tables(comparison, all_rows=False, show_test=settings.show_test)):
+        shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
+        title = comparison.title if number == 0 else None
+        Console(markup=False).print(to_rich(shown, title=title, caption=table.caption, caption_justify="left"))
+    for folder in left_out:
+        counted = folder.cause_of_failure is not None and folder.identity.is_file()
+        state = f"failed: {folder.cause_of_failure}" if counted else "is not finished"
+        say(f"{'crashed' if counted else 'left out'}: {folder} {state}")
     say(f"Training curves and the same table: {root / PAGE}, {root / REPORT}")
-    return comparison
 
 
 def in_order(names: list[str]) -> list[str]:

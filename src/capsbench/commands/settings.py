@@ -12,6 +12,9 @@ class Report:
     """What to compare, and where to write it."""
 
     experiment: str | None = setting(None, "its name; null: all that have finished runs, and a page on all of them")
+    names: Any = setting(None, "sweeps to compare instead, by their names: [monday,tuesday]")
+    baseline: str | None = setting(None, "the router that others are compared with; null: FM")
+    show_test: bool = setting(False, "also show what capsbench evaluate measured of the test set")
     output_dir: str = setting("outputs", "where the runs are")
     publish: bool = setting(False, "also copy the small files to OUTPUT_DIR/published")
     readme: str | None = setting(None, "a Markdown file whose marked tables are filled from OUTPUT_DIR/published")
@@ -76,6 +79,8 @@ The paper's numbers stand beside ours.
 
   capsbench report
   capsbench report experiment=table3 publish=true
+  capsbench report experiment=demo baseline=dynamic
+  capsbench report names=[monday,tuesday]
   capsbench report readme=README.md""",
         settings=Report,
     ),

@@ -74,6 +74,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
         raise RuntimeError(f"{folder} failed before: {folder.cause_of_failure} (retry_failed=true tries it again)")
     folder.failure.unlink(missing_ok=True)
     OmegaConf.save(config, folder.config, resolve=True)
+    run.identity.save(folder.identity)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:
         return train_run(config, run.identity, folder)

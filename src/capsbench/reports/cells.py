@@ -1,223 +1,244 @@
-"""An experiment's table: our accuracy beside the paper's, how sure the differences are, and what it cost."""
+"""An experiment's tables: our accuracy beside the paper's, who learned, and how sure the differences are."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from capsbench.reports.comparison import COMPARED_WITH, Comparison, Condition, Panel
+from capsbench.reports.captions import caption
+from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.formats import NOTHING, narrow
-from capsbench.reports.paper import Number, Target, router_title
-from capsbench.reports.runs import Run, accuracies
-from capsbench.reports.statistics import Welch, welch
+from capsbench.reports.paper import AUTHORS, Number, router_title
+from capsbench.reports.rows import Part, Row, parts
+from capsbench.reports.runs import MEASURED, VALIDATION, Run, accuracies
+from capsbench.reports.statistics import Estimate, Paired, estimate_accuracy
+
+TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
+"""Columns of what was measured in training; they are shown where the machine's load was low."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row: a condition of ours, the paper's number, or both.
+class Table:
+    """A table for readers, every cell a text, and what its rows have in common."""
 
-    Attributes:
-        router: the label.
-        data: title of the data set that the row is about.
-        stand_in: title of the set that was used in its place, if one was.
-        runs: ours, one per seed.
-        missing, expected: seeds still to be run, out of how many; 0 where none are expected.
-        begun: whether at least one run of the row was begun, or failed.
-        paper: the paper's number.
-        welch: against FM; None for FM itself and where either side has fewer than two seeds.
-        paper_parameters: as the paper prints them, where the row is a method of others.
+    frame: pd.DataFrame
+    caption: str
+
+
+def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = False) -> list[Table]:
+    """Make the tables for readers.
+
+    Args:
+        comparison: of runs.
+        all_rows: whether to show rows of the paper that nobody began.
+        show_test: add what `capsbench evaluate` measured of the test set.
     """
-
-    router: str
-    data: str
-    stand_in: str | None = None
-    runs: tuple[Run, ...] = ()
-    missing: int = 0
-    expected: int = 0
-    begun: bool = False
-    paper: Number | None = None
-    welch: Welch | None = None
-    paper_parameters: str | None = None
-
-    @property
-    def accuracy(self) -> pd.Series:
-        """Of each seed, in percent."""
-        return accuracies(list(self.runs))
-
-    @property
-    def difference(self) -> float:
-        """Our mean less the paper's, in percentage points; NaN where one of them is missing."""
-        return float(self.accuracy.mean() - self.paper.mean) if self.paper else float("nan")
-
-    def mean(self, metric: str) -> float:
-        """Average a metric over seeds; NaN without runs or where one lacks it."""
-        return float(pd.Series([run.result.metrics.get(metric) for run in self.runs], dtype=float).mean(skipna=False))
-
-    @property
-    def seconds(self) -> float:
-        """Of training, mean over seeds."""
-        return float(pd.Series([run.result.wall_time_s for run in self.runs], dtype=float).mean())
+    found = []
+    for part in parts(comparison):
+        rows = list(part.rows) if all_rows else begun_rows(part.rows)
+        shared = comparison.shared
+        with_test = show_test and part.panels[0].metric == VALIDATION
+        if any(row.expected and not row.conditions for row in rows) or not comparison.target:
+            shared = ()
+        found += _tables(part, rows, comparison, shared, with_test)
+    return found
 
 
-def rows(comparison: Comparison) -> list[Row]:
-    """List the rows of a comparison; those of the paper that are missing too.
-
-    The paper's rows come first, in its order, each followed by our other conditions of the same router; then all the
-    rest.
-    """
-    pairs = [(panel, condition) for panel in comparison.panels for condition in panel.conditions]
-    if comparison.target is None:
-        return [_row(*pair, None) for pair in pairs]
-    return list(_paper_rows(pairs, comparison.target, comparison.begun))
-
-
-def _paper_rows(
-    left: list[tuple[Panel, Condition]], target: Target, begun: frozenset[tuple[str, str]]
-) -> Iterator[Row]:
-    for data in target.data:
-        for router in target.routers:
-            here = [pair for pair in left if pair[0].data == data and pair[1].router == router]
-            here.sort(key=lambda pair: (not pair[1].as_in_paper, pair[0].stand_in is not None))
-            if not any(condition.as_in_paper for _, condition in here):
-                yield Row(
-                    router_title(router),
-                    data,
-                    missing=target.expected_seeds,
-                    expected=target.expected_seeds,
-                    begun=(router, data) in begun,
-                    paper=target.numbers.get((router, data)),
-                )
-            for pair in here:
-                left.remove(pair)
-                yield _row(*pair, target)
-        for pair in [pair for pair in left if pair[0].data == data]:
-            left.remove(pair)
-            yield _row(*pair, target)
-        for other in target.references:
-            if data in other.numbers:
-                yield Row(other.title, data, paper=other.numbers[data], paper_parameters=other.parameters)
-    for pair in left:
-        yield _row(*pair, target)
-
-
-def _row(panel: Panel, condition: Condition, target: Target | None) -> Row:
-    repeated = target if condition.as_in_paper else None
-    expected = repeated.expected_seeds if repeated else 0
-    fm = panel.fm_like(condition) if condition.router != COMPARED_WITH else None
-    return Row(
-        router=condition.label,
-        data=panel.data if target else panel.title,
-        stand_in=panel.stand_in,
-        runs=tuple(condition.runs),
-        missing=max(0, expected - len(condition.runs)),
-        expected=expected,
-        begun=True,
-        paper=repeated.numbers.get((condition.router, panel.data)) if repeated else None,
-        welch=welch(accuracies(condition.runs), accuracies(fm.runs)) if fm else None,
-    )
-
-
-def begun_rows(found: list[Row]) -> list[Row]:
+def begun_rows(rows: Sequence[Row]) -> list[Row]:
     """Leave out the rows of the paper that nobody began; a reference stays where its data set has a row of ours."""
-    data = {row.data for row in found if row.begun}
-    return [row for row in found if row.begun or (not row.expected and row.data in data)]
+    data = {row.data for row in rows if row.begun}
+    return [row for row in rows if row.begun or (not row.expected and row.data in data)]
+
+
+def _tables(
+    part: Part, rows: list[Row], comparison: Comparison, shared: tuple[str, ...], show_test: bool
+) -> Iterator[Table]:
+    """One table if there is one protocol; else the accuracies of both in one, and what is told of each in another."""
+    protocols = list(dict.fromkeys(protocol for row in rows for protocol in row.conditions)) or [""]
+    accuracy, details = [], []
+    for row in rows:
+        named = {"Router": _label(row, shared), "Data": _data(row)}
+        named["Paper %"] = _number(row.paper) if row.paper else NOTHING
+        for protocol in protocols:
+            named[_column(part, protocol, comparison)] = _ours(row, protocol)
+        one = row.conditions.get(protocols[0]) if len(protocols) == 1 else None
+        if len(protocols) == 1:
+            details.append(_details(one, part, comparison.baseline, show_test))
+        named["Parameters"] = _parameters(row)
+        accuracy.append(named)
+    told = caption(part, rows, comparison, shared)
+    if len(protocols) == 1:
+        frame = pd.DataFrame(accuracy).join(pd.DataFrame(details))
+        order = [name for name in frame if name != "Parameters" and name not in TIMES]
+        yield Table(_tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told)
+        return
+    yield Table(_tidy(pd.DataFrame(accuracy)), told)
+    for row in rows:
+        for protocol, condition in row.conditions.items():
+            named = {"Router": _label(row, shared), "Data": _data(row), "Protocol": _protocol(protocol)}
+            details.append(named | _details(condition, part, comparison.baseline, show_test))
+    yield Table(_tidy(pd.DataFrame(details)), "The same runs, each protocol by itself.")
+
+
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out columns that say nothing, and outcomes that no run had."""
+    said = (frame != NOTHING).any()
+    for name in ("Crashed", "Did not learn"):
+        if name in frame and not any(cell != NOTHING and not cell.startswith("0 ") for cell in frame[name]):
+            said[name] = False
+    return narrow(frame.loc[:, said])
+
+
+def _details(condition: Condition | None, part: Part, baseline: str, show_test: bool) -> dict[str, str]:
+    """What is told of the runs of one condition."""
+    difference = f"Difference from {router_title(baseline)}"
+    columns = ["n", "Crashed", "Did not learn", "Learned", "Learned %", difference, "p (Holm)"]
+    columns += ["P(better)", "Verdict", *(["Test accuracy %"] if show_test else []), *TIMES]
+    cells = dict.fromkeys(columns, NOTHING)
+    if condition is None:
+        return cells
+    outcomes = outcomes_of(condition)
+    all_ = len(condition.runs) + len(condition.crashed)
+    cells |= {"n": str(len(condition.runs)), **{name: f"{k} of {all_}" for name, k in outcomes.items()}}
+    learned = [run for run in condition.runs if run.learned]
+    if 0 < len(learned) < len(condition.runs):
+        cells["Learned %"] = _estimate(estimate_accuracy(accuracies(learned)))
+    paired = part.paired.get(id(condition))
+    if paired is not None:
+        cells[difference] = _estimate(paired.difference, "+")
+        cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
+        cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
+        cells["Verdict"] = paired.verdict
+    if show_test:
+        tested = [run.tested for run in condition.runs if run.tested is not None]
+        cells["Test accuracy %"] = _estimate(estimate_accuracy(pd.Series(tested))) if tested else NOTHING
+    if condition.runs and all(run.is_timed for run in condition.runs):
+        seconds, speed, latency = (_mean(condition.runs, name) for name in TIMES.values())
+        cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
+    return cells
+
+
+def outcomes_of(condition: Condition) -> dict[str, int]:
+    """Count the seeds that crashed, that stayed within 3 points of chance, and that learned."""
+    learned = sum(run.learned for run in condition.runs)
+    return {
+        "Crashed": len(condition.crashed),
+        "Did not learn": len(condition.runs) - learned,
+        "Learned": learned,
+    }
 
 
 def numbers(comparison: Comparison) -> pd.DataFrame:
-    """Make the table for machines: one column per quantity, accuracies in percent, times in seconds and ms."""
-    return pd.DataFrame(
-        {
-            "router": row.router,
-            "data": row.data,
-            "stand_in": row.stand_in,
-            "n": len(row.runs),
-            "seeds_missing": row.missing,
-            "mean": row.accuracy.mean(),
-            "std": row.accuracy.std(),
-            "paper_mean": row.paper.mean if row.paper else None,
-            "paper_std": row.paper.std if row.paper else None,
-            "difference": row.difference,
-            "welch_p": row.welch.p if row.welch else None,
-            "welch_n_fm": row.welch.n_fm if row.welch else None,
-            "parameters": row.runs[0].result.parameters if row.runs else None,
-            "training_s": row.seconds,
-            "training_images_per_s": row.mean("train/images_per_second"),
-            "inference_ms_per_batch": row.mean("inference/ms_per_batch"),
-        }
-        for row in rows(comparison)
-    ).convert_dtypes()
+    """Make the table for machines: a row per condition; accuracies in percent, times in seconds and ms."""
+    records = []
+    for part in parts(comparison):
+        for row in part.rows:
+            for protocol, condition in row.conditions.items() or [("", None)]:
+                paired = part.paired.get(id(condition))
+                records.append(_record(row, protocol, condition, paired, comparison.baseline))
+    return pd.DataFrame(records).convert_dtypes()
 
 
-def cells(comparison: Comparison) -> pd.DataFrame:
-    """Make the table for readers, every cell a text, with the paper's numbers where it has such a table."""
-    found = rows(comparison)
-    return pd.DataFrame([_cells(row, any(row.paper for row in found)) for row in found])
+def _record(
+    row: Row, protocol: str, condition: Condition | None, paired: Paired | None, baseline: str
+) -> dict[str, object]:
+    runs = condition.runs if condition else []
+    mean, learned = (
+        estimate_accuracy(accuracies(runs)),
+        estimate_accuracy(accuracies(run for run in runs if run.learned)),
+    )
+    timed = bool(runs) and all(run.is_timed for run in runs)
+    outcomes = outcomes_of(condition) if condition else {}
+    return {
+        "router": row.router,
+        "protocol": protocol,
+        "data": row.data,
+        "stand_in": row.stand_in,
+        "metric": runs[0].metric if runs else None,
+        "identity_version": runs[0].result.identity_version if runs else None,
+        "n": len(runs),
+        **{name.lower().replace(" ", "_"): outcomes.get(name, 0) for name in ("Crashed", "Did not learn", "Learned")},
+        "seeds_missing": row.missing(protocol),
+        "mean": mean.mean,
+        "low": mean.low,
+        "high": mean.high,
+        "std": accuracies(runs).std(),
+        "learned_mean": learned.mean,
+        "learned_low": learned.low,
+        "learned_high": learned.high,
+        "paper_mean": row.paper.mean if row.paper else None,
+        "paper_std": row.paper.std if row.paper else None,
+        "baseline": baseline if paired else None,
+        "pairs": paired.n if paired else None,
+        "difference": paired.difference.mean if paired else None,
+        "difference_low": paired.difference.low if paired else None,
+        "difference_high": paired.difference.high if paired else None,
+        "p_holm": paired.p if paired else None,
+        "probability_of_improvement": paired.improvement if paired else None,
+        "verdict": paired.verdict if paired else None,
+        "parameters": runs[0].result.parameters if runs else None,
+        **{
+            name: _mean(runs, metric) if timed else None
+            for name, metric in zip(TIME_NAMES, TIMES.values(), strict=True)
+        },
+    }
 
 
-def concise_cells(comparison: Comparison) -> tuple[pd.DataFrame, str]:
-    """Make the table for a page that shows what was run: without rows of the paper that nobody began.
-
-    Returns:
-        The table, and a caption that says once what all its rows share.
-    """
-    found = rows(comparison)
-    kept = begun_rows(found)
-    shared = () if any(row.expected and not row.runs for row in kept) else comparison.shared
-    if shared:
-        kept = begun_rows(rows(comparison.without_shared()))
-    stand_ins = {row.stand_in for row in kept if row.runs}
-    stand_in = stand_ins.pop() if len(stand_ins) == 1 else None
-    if stand_in:
-        kept = [replace(row, stand_in=None) for row in kept]
-    table = pd.DataFrame([_cells(row, any(row.paper for row in found)) for row in kept])
-    table = table.loc[:, (table != NOTHING).any()]
-    data = table["Data"].unique()
-    told = [f"Data: {', '.join(data)}."] if len(data) == 1 else []
-    if stand_in:
-        told = [f"Data: {stand_in}, in place of {', '.join(data)}."]
-    if shared:
-        told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
-    if comparison.target and any(condition.differences for condition in comparison.conditions):
-        more = "what else differs" if shared else "what differs"
-        if any("[" in row.router for row in kept):
-            told.append(f"In brackets: {more} from the paper's protocol.")
-    return narrow(table), " ".join(told)
+TIME_NAMES = ("training_s", "training_images_per_s", "inference_ms_per_batch")
 
 
-def _cells(row: Row, beside_paper: bool) -> dict[str, str]:
-    shown = {"Router": row.router, "Data": row.data}
-    shown["Ours %" if beside_paper else "Accuracy %"] = _ours(row)
-    shown["n"] = str(len(row.runs)) if row.runs else NOTHING
-    if beside_paper:
-        shown["Paper %"] = _number(row.paper) if row.paper else NOTHING
-        shown["Difference"] = f"{row.difference:+.2f}".replace("-", "−") if row.runs and row.paper else NOTHING
-    shown["p against FM"] = _p(row.welch) if row.welch else NOTHING
-    shown["Parameters"] = f"{row.runs[0].result.parameters:,}" if row.runs else row.paper_parameters or NOTHING
-    shown["Training"] = _duration(row.seconds) if row.runs else NOTHING
-    if not beside_paper:
-        shown["Training images/s"] = _rounded(row.mean("train/images_per_second"), 0)
-        shown["Inference ms/batch"] = _rounded(row.mean("inference/ms_per_batch"), 1)
-    return shown
+def _mean(runs: Sequence[Run], metric: str) -> float:
+    values = [{"wall_time_s": run.result.wall_time_s, **run.result.metrics}.get(metric) for run in runs]
+    return float(pd.Series(values, dtype=float).mean(skipna=False))
 
 
-def _ours(row: Row) -> str:
-    std = float(row.accuracy.std()) if len(row.runs) > 1 else None
-    text = _number(Number(float(row.accuracy.mean()), std)) if row.runs else NOTHING
-    if row.stand_in:
-        text += f" [{row.stand_in}]"
-    if row.missing:
-        of = f"{row.missing} of {row.expected}" if row.runs else f"{row.missing}"
+def _label(row: Row, shared: Sequence[str]) -> str:
+    """The row's label without what a caption says of all."""
+    for condition in row.conditions.values():
+        return condition.without(shared).label
+    return row.router
+
+
+def _data(row: Row) -> str:
+    return f"{row.stand_in} for {row.data}" if row.stand_in else row.data
+
+
+def _protocol(protocol: str) -> str:
+    return "authors'" if protocol.endswith(f"_{AUTHORS}") else "paper's"
+
+
+def _column(part: Part, protocol: str, comparison: Comparison) -> str:
+    if not protocol:
+        return f"{MEASURED[part.panels[0].metric]} %"
+    return "Ours %" if comparison.is_former else f"Ours, {_protocol(protocol)} protocol %"
+
+
+def _ours(row: Row, protocol: str) -> str:
+    condition = row.conditions.get(protocol)
+    runs = condition.runs if condition else []
+    text = _estimate(estimate_accuracy(accuracies(runs))) if runs else NOTHING
+    if missing := row.missing(protocol):
+        of = f"{missing} of {row.expected}" if runs else f"{missing}"
         text += f" ({of} seed{'s' if row.expected > 1 else ''} missing)"
     return text
 
 
+def _parameters(row: Row) -> str:
+    found = {run.result.parameters for condition in row.conditions.values() for run in condition.runs[:1]}
+    return " / ".join(f"{count:,}" for count in sorted(found)) or row.paper_parameters or NOTHING
+
+
+def _estimate(found: Estimate, sign: str = "") -> str:
+    """Write "93.50 [92.26, 94.74]"; without brackets where there is no interval."""
+    if math.isnan(found.mean):
+        return NOTHING
+    interval = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+    return f"{found.mean:{sign}.2f}{interval}".replace("-", "−")
+
+
 def _number(number: Number) -> str:
     return f"{number.mean:.2f}" + (f" ± {number.std:.2f}" if number.std is not None else "")
-
-
-def _p(test: Welch) -> str:
-    p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
-    return f"{p} (n = {test.n}, {test.n_fm})"
 
 
 def _rounded(value: float, digits: int) -> str:

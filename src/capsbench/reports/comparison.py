@@ -1,234 +1,153 @@
-"""The finished runs of an experiment, sorted into what can be compared."""
+"""The runs of an experiment, or of named sweeps, compared."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capsbench.reports.paper import FORMER, Target, router_title, target_of
-from capsbench.reports.protocol import Paper, Protocols, flat, official
-from capsbench.reports.runs import Run, accuracies, load_runs, unfinished
-from capsbench.runs import Result
-from capsbench.runs.identity import changes
+from capsbench.reports.conditions import COMPARED_WITH, Condition, Panel, panels
+from capsbench.reports.paper import AUTHORS, FORMER, Target, target_of
+from capsbench.reports.protocol import Paper, Protocols
+from capsbench.reports.runs import Run, crashed_runs, folders_in, load_runs, unfinished
+from capsbench.runs import RunFolder
 
-COMPARED_WITH = "fm"
-"""The router that the others are compared with."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Runs that differ only in the seed: a row of a table, a curve of a figure.
-
-    Attributes:
-        router: its name in conf/router.
-        title: the router's, for readers.
-        differences: what sets these runs apart: from the paper's where it has them, else from others of the panel.
-        as_in_paper: whether the paper's number may stand beside them.
-        runs: one per seed.
-    """
-
-    router: str
-    title: str
-    differences: tuple[str, ...]
-    as_in_paper: bool
-    runs: list[Run]
-
-    @property
-    def label(self) -> str:
-        """The router, and in brackets what sets the runs apart."""
-        return self.title + (f" [{', '.join(self.differences)}]" if self.differences else "")
-
-    @property
-    def budget(self) -> tuple[int, int, int]:
-        """Epochs, steps and training images of a run."""
-        result = self.runs[0].result
-        return result.epochs, result.steps, result.train_examples
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Runs that are comparable: the same data and architecture, their routers side by side.
-
-    Attributes:
-        title: "data / architecture", with the number of training images where the set was cut.
-        data: the title of the data set that these runs are about.
-        stand_in: the title of the set that was used in its place, if one was.
-        conditions: the best first.
-    """
-
-    title: str
-    data: str
-    stand_in: str | None
-    conditions: list[Condition]
-
-    @property
-    def by_label(self) -> Mapping[str, list[Run]]:
-        """The runs of each condition, by its label."""
-        return {condition.label: condition.runs for condition in self.conditions}
-
-    def fm_like(self, condition: Condition) -> Condition | None:
-        """Find the FM condition that a condition is tested against: as long, and apart in nothing that it is not."""
-        alike = [
-            other
-            for other in self.conditions
-            if other.router == COMPARED_WITH
-            and set(other.differences) <= set(condition.differences)
-            and other.budget == condition.budget
-        ]
-        return max(alike, key=lambda other: len(other.differences), default=None)
+__all__ = ["COMPARED_WITH", "Comparison", "Condition", "Panel", "panels"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The finished runs of an experiment, compared.
+    """The runs of an experiment, compared.
 
     Attributes:
-        name: of the experiment, and of its folder.
+        name: of the experiment, without the ending of a protocol, and of its folder.
         target: the paper's table or figure of that name, if it is one.
         panels: what can be compared, in the order of the paper's data sets, then by title.
         begun: (router, data title) of the runs that were begun and are not finished.
+        baseline: the router that the others are compared with.
+        smoke: whether these are smoke runs, whose numbers mean nothing.
     """
 
     name: str
     target: Target | None
     panels: list[Panel]
     begun: frozenset[tuple[str, str]] = frozenset()
+    baseline: str = COMPARED_WITH
+    smoke: bool = False
 
     @classmethod
-    def of(cls, root: Path, protocols: Protocols) -> "Comparison":
-        """Compare the finished runs below an experiment's folder.
+    def of(cls, root: Path, protocols: Protocols, baseline: str | None = None) -> "Comparison":
+        """Compare the runs below an experiment's folder; a table of the paper in both of its protocols.
 
         Args:
             root: the folder; its name is the experiment's.
             protocols: composes the paper's runs.
+            baseline: what to compare with; None: FM.
 
         Raises:
-            ValueError: there are none.
+            ValueError: none is finished, or none has the baseline.
         """
-        target = target_of(root.name)
+        name, roots = family(root.name), roots_of(root)
+        target = target_of(name)
         if target is None:
-            return cls(root.name, None, panels(load_runs(root)))
-        return cls(root.name, target, panels(load_runs(root), Paper(target, protocols)), _begun(root, target))
+            return cls.among(name, root, folders_in(root), baseline)
+        papers = [Paper(one, protocols) for one in (target, target.of_authors())[: len(roots)]]
+        found = cls.among(name, root, folders_in(*roots), baseline, papers)
+        begun = frozenset(pair for one in roots for pair in _begun(one, target))
+        return found if found.smoke else replace(found, target=target, begun=begun)
+
+    @classmethod
+    def among(
+        cls, name: str, root: Path, folders: Sequence[RunFolder], baseline: str | None, papers: Sequence[Paper] = ()
+    ) -> "Comparison":
+        """Compare runs.
+
+        Args:
+            name: of the comparison.
+            root: what a message names as their folder.
+            folders: of the runs; those that are not finished are counted if they failed.
+            baseline: what to compare with; None: FM.
+            papers: what they repeat; each run is set against the one that it is closest to.
+
+        Raises:
+            ValueError: none is finished, or none has the baseline.
+        """
+        runs = load_runs(root, folders)
+        smoke = runs[0].result.smoke
+        found = cls(name, None, panels(runs, () if smoke else papers, crashed_runs(folders, runs)), smoke=smoke)
+        routers = sorted({name for condition in found.conditions for name in (condition.router, condition.row)})
+        if baseline is not None and baseline not in routers:
+            raise ValueError(f"baseline must be a router that was run ({', '.join(routers)}), got {baseline}")
+        return replace(found, baseline=baseline or COMPARED_WITH)
 
     @property
     def title(self) -> str:
         """For readers."""
         if self.target is None:
-            return self.name
-        return self.target.title + (" (former settings)" if self.name.endswith(f"_{FORMER}") else "")
+            return f"Smoke test of {self.name}" if self.smoke else self.name
+        return self.target.title + (" (former settings)" if self.is_former else "")
+
+    @property
+    def is_former(self) -> bool:
+        """Whether its runs had settings that the paper's protocol had before."""
+        return _is_former(self.name)
 
     @property
     def runs(self) -> list[Run]:
-        """All runs."""
+        """All runs that finished."""
         return [run for condition in self.conditions for run in condition.runs]
 
     @property
     def conditions(self) -> list[Condition]:
-        """Those of all panels."""
+        """Those of all panels that have a run that finished."""
         return [condition for panel in self.panels for condition in panel.conditions]
 
     @property
     def shared(self) -> tuple[str, ...]:
         """What sets every run apart from the paper's."""
-        first, *others = (condition.differences for condition in self.conditions)
-        return tuple(word for word in first if all(word in other for other in others))
+        first, *others = ({*condition.differences} for panel in self.panels for condition in _all(panel))
+        words = self.conditions[0].differences if self.conditions else ()
+        return tuple(word for word in words if all(word in other for other in (first, *others)))
 
     def without_shared(self) -> "Comparison":
         """Leave out of the labels what sets every run apart: a caption can say it once."""
         shared = self.shared
+        shortened = [
+            replace(
+                panel,
+                conditions=[condition.without(shared) for condition in panel.conditions],
+                lost=[condition.without(shared) for condition in panel.lost],
+            )
+            for panel in self.panels
+        ]
+        return replace(self, panels=shortened)
 
-        def shortened(condition: Condition) -> Condition:
-            kept = tuple(word for word in condition.differences if word not in shared)
-            return replace(condition, differences=kept)
 
-        return replace(self, panels=[replace(one, conditions=[*map(shortened, one.conditions)]) for one in self.panels])
+def family(name: str) -> str:
+    """Return the name under which an experiment is compared: "table3" for "table3_authors"."""
+    return name.removesuffix(f"_{AUTHORS}") if target_of(name) else name
 
 
-def panels(runs: list[Run], paper: Paper | None = None) -> list[Panel]:
-    """Sort runs into panels, the paper's data sets in its order, then by title.
+def roots_of(root: Path) -> list[Path]:
+    """Return the folders whose runs are compared together: those of a table's protocols.
 
-    Args:
-        runs: of one experiment.
-        paper: what they repeat; None: runs are told from one another.
+    >>> [path.name for path in roots_of(Path("outputs/table3"))], [path.name for path in roots_of(Path("outputs/demo"))]
+    (['table3', 'table3_authors'], ['demo'])
     """
-    by_title: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: _title(run.result)):
-        by_title.setdefault(_title(run.result), []).append(run)
-    found = [_panel(title, group, paper) for title, group in by_title.items()]
-    order = list(paper.target.data) if paper else []
-    return sorted(found, key=lambda panel: order.index(panel.data) if panel.data in order else len(order))
+    name = family(root.name)
+    names = [name] if target_of(name) is None or _is_former(name) else [name, f"{name}_{AUTHORS}"]
+    return [root.with_name(each) for each in names]
+
+
+def _all(panel: Panel) -> list[Condition]:
+    return [*panel.conditions, *panel.lost]
+
+
+def _is_former(name: str) -> bool:
+    return name.endswith(f"_{FORMER}")
 
 
 def _begun(root: Path, target: Target) -> frozenset[tuple[str, str]]:
     titles = {data: title for title, data in target.data.items()}
+    rows = {ours: row for row, ours in target.authors.items()}
     places = [folder.path.relative_to(root).parts for folder in unfinished(root)]  # data, architecture, router, seed
-    return frozenset((place[2], titles[place[0]]) for place in places if len(place) == 4 and place[0] in titles)
-
-
-def _title(result: Result) -> str:
-    part = "" if result.full else f", {result.train_examples:,} training images"
-    return f"{result.data_title}{part} / {result.arch}"
-
-
-def _panel(title: str, runs: list[Run], paper: Paper | None) -> Panel:
-    result = runs[0].result
-    stand_in = result.data_title if result.stands_in_for else None
-    grouped: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
-    for run, words in zip(runs, _all_differences(runs, paper), strict=True):
-        grouped.setdefault((run.result.router, words), []).append(run)
-    conditions = [
-        _condition(words, found, paper is not None and paper.repeats(found[0].result))
-        for (_, words), found in grouped.items()
-    ]
-    conditions.sort(key=lambda condition: (-accuracies(condition.runs).mean(), condition.label))
-    return Panel(title, official(result), stand_in, conditions)
-
-
-def _condition(differences: tuple[str, ...], runs: list[Run], as_in_paper: bool) -> Condition:
-    result = runs[0].result
-    iterations = result.settings.get("router", {}).get("iterations")
-    title = router_title(result.router, iterations)
-    told = f"router.iterations={iterations}" if title.endswith(f" ({iterations})") else None
-    return Condition(result.router, title, tuple(word for word in differences if word != told), as_in_paper, runs)
-
-
-def _all_differences(runs: list[Run], paper: Paper | None) -> list[tuple[str, ...]]:
-    """Name each run's differences from the paper's protocol, then from its otherwise equal neighbours."""
-    if paper is None:
-        return _differences(runs)
-    words = [paper.deviations(run.result) for run in runs]
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for number, told in enumerate(words):
-        alike.setdefault(told, []).append(number)
-    for numbers in alike.values():
-        for number, more in zip(numbers, _differences([runs[number] for number in numbers]), strict=True):
-            words[number] += more
-    return words
-
-
-def _differences(runs: list[Run]) -> list[tuple[str, ...]]:
-    """Name what sets each run apart from the others, beside router and seed: "loss=spread", "arch.vote_gain=0.25".
-
-    A part of the configuration that was chosen by name is told by that name, and by single settings only where they
-    differ under one name. A router's own settings are therefore told only where it was run in several ways.
-    """
-    described = [_describe(run.result) for run in runs]
-    changed = sorted({key for run in runs for key in (*flat(changes(run.result.settings)), *run.result.choices)})
-    varying = [key for key in changed if len({settings.get(key) for settings in described}) > 1]
-    told: list[list[str]] = [[] for _ in described]
-    for key in varying:
-        part = key.partition(".")[0]
-        if key == "router":
-            continue  # the label begins with it
-        by_name: dict[str | None, set[str | None]] = {}
-        for settings in described:
-            by_name.setdefault(settings.get(part), set()).add(settings.get(key))
-        for words, settings in zip(told, described, strict=True):
-            if key in settings and (key == part or len(by_name[settings.get(part)]) > 1):
-                words.append(f"{key}={settings[key]}")
-    return [tuple(words) for words in told]
-
-
-def _describe(result: Result) -> dict[str, str]:
-    """Every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
-    settings = {key: str(value) for key, value in flat(result.settings).items() if not key.endswith("seed")}
-    return settings | {part: name for part, name in result.choices.items() if part != "logger"}
+    known = [place for place in places if len(place) == 4 and place[0] in titles]
+    return frozenset((rows.get(place[2], place[2]), titles[place[0]]) for place in known)

@@ -13,12 +13,15 @@ from matplotlib.ticker import MaxNLocator
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import COMPARED_WITH, Condition, Panel
-from capsbench.reports.runs import ACCURACIES, PERCENT, Run
+from capsbench.reports.runs import MEASURED, PERCENT, TRAIN, Run
 
 HANDLE_INCHES, LETTER_INCHES, ROW_INCHES = 0.6, 0.085, 0.22
 """Of a legend at matplotlib's usual size of letters."""
 
-CURVES = dict(zip(ACCURACIES, ("Training accuracy", "Test accuracy"), strict=True))
+
+def measured(panel: Panel) -> dict[str, str]:
+    """Return the metrics whose curves are drawn, in training and held out, and what they are called."""
+    return {name: MEASURED[name] for name in (TRAIN, panel.metric)}
 
 
 def colors(panels: list[Panel]) -> dict[str, str]:
@@ -52,7 +55,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
     figure = Figure(figsize=(10, 0.3 + 3.4 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
     for panel, axes in zip(panels, grid, strict=True):
-        for ax, (metric, title) in zip(axes, CURVES.items(), strict=True):
+        for ax, (metric, title) in zip(axes, measured(panel).items(), strict=True):
             for label, runs in in_order(panel):
                 seeds = seeds_per_epoch(runs, metric)
                 low, mean, high = seeds.min(axis=1), seeds.mean(axis=1), seeds.max(axis=1)

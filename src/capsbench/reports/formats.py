@@ -11,12 +11,19 @@ from rich.table import Table
 NOTHING = "–"
 """The text of an empty cell."""
 WIDER_THAN_ANY_TABLE = 10_000
-NAMES = ("Data", "Layer", "Network", "Router", "Threads")
+NAMES = ("Data", "Layer", "Network", "Protocol", "Router", "Threads", "Verdict")
 """Columns of names; all others are of numbers."""
-ASIDE = r" ([\[(].*)$"
-"""What stands in brackets after a number."""
+ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
+"""A number, and what stands in brackets after it."""
 
-LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "<": "$<$"}
+GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "lambda", "mu", "sigma")
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+SPECIAL |= {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "÷": r"$\div$", "→": r"$\rightarrow$", "<": "$<$"}
+SPECIAL |= {">": "$>$", "|": r"\textbar{}", "²": r"\textsuperscript{2}", "°": r"\textdegree{}"}
+SPECIAL |= dict(zip("αβγδελμσ", (f"$\\{name}$" for name in GREEK), strict=True))
+LATEX = str.maketrans(SPECIAL)
+"""Characters that LaTeX would take for something else, or that its usual fonts lack."""
 
 
 def to_rich(table: pd.DataFrame, **options: object) -> Table:
@@ -40,23 +47,34 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
     """Write a table for LaTeX with the packages booktabs and graphicx, scaled to the width of the text."""
-    style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    written = table.rename(columns=latex).map(latex)
     alignment = "".join("l" if column in NAMES else "r" for column in table.columns)
-    text = style.to_latex(hrules=True, column_format=alignment)
-    for character, written in LATEX.items():
-        text = text.replace(character, written)
-    return f"""% {caption}; needs the packages booktabs and graphicx
+    text = written.style.hide(axis="index").to_latex(hrules=True, column_format=alignment)
+    return f"""% needs the packages booktabs and graphicx
+\\begin{{table}}
+\\caption{{{latex(caption)}}}
 \\resizebox{{\\linewidth}}{{!}}{{%
 {text.rstrip()}%
 }}
+\\end{{table}}
 """
+
+
+def latex(text: str) -> str:
+    """Write a text so that LaTeX shows it as it is; in a cell a leading bracket would be an option of the line before.
+
+    >>> latex("[50 % of a_b]")
+    '{[}50 \\\\% of a\\\\_b]'
+    """
+    written = " ".join(text.split()).translate(LATEX)
+    return "{[}" + written[1:] if written.startswith("[") else written
 
 
 def to_html(table: pd.DataFrame) -> str:
     """Write a table as an HTML element; texts are escaped, and what follows a number in brackets is a span."""
     escaped = table.map(html.escape)
-    for column in escaped.columns.intersection(["Ours %", "Accuracy %", "p against FM"]):
-        escaped[column] = escaped[column].str.replace(ASIDE, r" <span>\1</span>", regex=True)
+    for column in escaped.columns.difference(NAMES):
+        escaped[column] = escaped[column].str.replace(ASIDE, r"\1 <span>\2</span>", regex=True)
     return escaped.to_html(index=False, border=0, escape=False)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.cells import cells
+from capsbench.reports.cells import tables
 from capsbench.reports.comparison import Comparison, Panel
 from capsbench.reports.equivariance import (
     analysed,
@@ -16,13 +16,15 @@ from capsbench.reports.equivariance import (
     invariance_table,
 )
 from capsbench.reports.figures import colors, in_order, label_of, to_svg, training_curves
-from capsbench.reports.formats import narrow, to_html
+from capsbench.reports.formats import to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
 from capsbench.runs import RunFolder
 
 
-def write_page(path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True) -> None:
+def write_page(
+    path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True, show_test: bool = False
+) -> None:
     """Write a page with the tables, training curves, pictures, machines and versions of these experiments.
 
     Equivariance and invariance are compared where `capsbench analyze equivariance` has measured them.
@@ -33,6 +35,7 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
         comparisons: one section each.
         interactive: whether curves answer to a pointer, which takes plotly.js and makes any page 5 MB; without
             JavaScript a reader sees the same curves as pictures.
+        show_test: add what `capsbench evaluate` measured of the test set to the tables.
     """
     loader = jinja2.PackageLoader("capsbench.reports", package_path="")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("report.html.jinja")
@@ -43,7 +46,7 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
             versions.setdefault(name, set()).add(version)
     page = template.render(
         title=title,
-        experiments=[_experiment(comparison, interactive) for comparison in comparisons],
+        experiments=[_experiment(comparison, interactive, show_test) for comparison in comparisons],
         plotly=plotly_source() if interactive else None,
         devices=sorted({run.result.device for run in runs}),
         versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
@@ -53,16 +56,17 @@ def write_page(path: Path, title: str, comparisons: list[Comparison], *, interac
         temporary.write_text(page, encoding="utf-8")
 
 
-def _experiment(comparison: Comparison, interactive: bool) -> dict[str, object]:
+def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, object]:
     palette = colors(comparison.panels)
-    table = narrow(cells(comparison))
     return {
         "name": comparison.name,
         "title": comparison.title,
         "target": comparison.target,
         "runs": len(comparison.runs),
-        "table": to_html(table),
-        "with_data": "Data" in table,
+        "tables": [
+            {"html": to_html(table.frame), "caption": table.caption, "with_data": "Data" in table.frame}
+            for table in tables(comparison, show_test=show_test)
+        ],
         "sections": [
             _section(panel, palette, f"{comparison.name}-{number}" if interactive else None)
             for number, panel in enumerate(comparison.panels)

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from capsbench.reports.comparison import Panel
-from capsbench.reports.figures import CURVES, in_order, seeds_per_epoch
+from capsbench.reports.figures import in_order, measured, seeds_per_epoch
 from capsbench.reports.runs import Run
 
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False}
@@ -28,7 +28,7 @@ def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
         palette: a colour for each label.
         name: a prefix of the elements' ids, unique in the page.
     """
-    figures = [_figure(panel, metric, title, palette) for metric, title in CURVES.items()]
+    figures = [_figure(panel, metric, title, palette) for metric, title in measured(panel).items()]
     heights = [height for figure in figures for trace in figure.data for height in trace.y]
     low, high = min(heights, default=0.0), max(heights, default=100.0)
     margin = 0.03 * (high - low) or 1.0

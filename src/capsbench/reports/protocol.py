@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from capsbench.reports.paper import Target
 from capsbench.runs import Identity, Result
 from capsbench.runs.identity import completed, settings_of
@@ -74,12 +72,23 @@ class Paper:
         Returns:
             First the part of the training set and the length, then settings by name.
         """
+        return (*self.shortened(result), *(f"{key}={ours}" for key, (ours, _) in self.changes(result).items()))
+
+    def shortened(self, result: Result) -> tuple[str, ...]:
+        """Say how much less a run was trained on, and for how long: "2,000 of 40,000 steps"."""
+        part = [] if result.full else [f"{result.train_examples:,} training images"]
+        return (*part, *_length(result, self._run_like(result)))
+
+    def changes(self, result: Result) -> dict[str, tuple[str, str]]:
+        """Return the settings in which a run departs from the paper's, sorted by name: ours and the paper's."""
         paper = self._run_like(result)
         ours, theirs = flat(completed(result.settings)), flat(completed(paper.settings))
         names: dict[str, tuple[str | None, str | None]] = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
-        others = {part for part, (here, there) in names.items() if here != there}
-        words = [f"{part}={names[part][0]}" for part in others]
+        if result.router in self.target.authors:  # the paper's own FM, where the authors' protocol has another
+            names["router"] = (result.router, paper.router)
+        found = {part: (text(here), text(there)) for part, (here, there) in names.items() if here != there}
+        others = set(found)
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
         if "arch" in others and ours.get("arch.class") == theirs.get("arch.class"):
@@ -88,9 +97,8 @@ class Paper:
         told = flat(result.settings).keys() | flat(paper.settings).keys()
         for key in told - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
             if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:
-                words.append(f"{key.removesuffix(CLASS)}={ours.get(key)}")
-        part = [] if result.full else [f"{result.train_examples:,} training images"]
-        return (*part, *_length(result, paper), *sorted(words))
+                found[key.removesuffix(CLASS)] = text(ours.get(key)), text(theirs.get(key))
+        return dict(sorted(found.items()))
 
     def repeats(self, result: Result) -> bool:
         """Tell whether the paper has such a run: this router on this data, in the same way."""
@@ -109,16 +117,25 @@ def official(result: Result) -> str:
     return result.stands_in_for or result.data_title
 
 
+def text(value: Any) -> str:
+    """Write a value as in a configuration: null, true."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name nested settings by dotted names; of an object its class counts by name, so that it may move."""
-    (record,) = pd.json_normalize(dict(settings)).to_dict("records")
+    """Name nested settings by dotted names; of an object its class counts by name, so that it may move.
+
+    >>> flat({"optim": {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001}}})
+    {'optim.optimizer.class': 'Adam', 'optim.optimizer.lr': 0.001}
+    """
     found: dict[str, Any] = {}
-    for key, value in record.items():
-        part, _, last = str(key).rpartition(".")
-        if last == "_target_":
-            found[part + CLASS] = str(value).rpartition(".")[2]
-        elif last != "_partial_":
-            found[str(key)] = value
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        elif key == "_target_":
+            found[CLASS.removeprefix(".")] = str(value).rpartition(".")[2]
+        elif key != "_partial_":
+            found[key] = value
     return found
 
 

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.cells import cells, numbers
-from capsbench.reports.comparison import Comparison
+from capsbench.reports.cells import numbers, tables
+from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, roots_of
 from capsbench.reports.equivariance import write_equivariance
 from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_latex, to_markdown
@@ -15,38 +15,36 @@ from capsbench.reports.runs import unfinished
 from capsbench.runs import RunFolder, finished_runs
 
 PUBLISHED = "published"
+SMOKE = "smoke"
+"""Where make puts smoke runs."""
 REPORT = "report"
 PAGE = "report.html"
 MAX_BYTES = 2 * 2**20
 """The largest file that is committed."""
 
 
-def write_report(root: Path, protocols: Protocols, *, interactive: bool = True) -> Comparison:
-    """Compare the finished runs below an experiment's folder; write tables and figures to report/, and report.html.
+def write_report(comparison: Comparison, root: Path, *, interactive: bool = True, show_test: bool = False) -> None:
+    """Write tables and figures of a comparison to ROOT/report, and ROOT/report.html.
 
     Args:
-        root: the folder.
-        protocols: composes the paper's runs.
+        comparison: of runs.
+        root: a folder, which need not exist.
         interactive: whether the page's curves answer to a pointer, which makes it 5 MB.
-
-    Raises:
-        ValueError: there are no finished runs.
+        show_test: add what `capsbench evaluate` measured of the test set to the tables.
     """
-    comparison = Comparison.of(root, protocols)
-    write_table(comparison, root / REPORT)
+    write_table(comparison, root / REPORT, show_test=show_test)
     write_curves(comparison.panels, root / REPORT)
     write_equivariance(comparison.panels, root / REPORT)
-    write_page(root / PAGE, comparison.title, [comparison], interactive=interactive)
-    return comparison
+    write_page(root / PAGE, comparison.title, [comparison], interactive=interactive, show_test=show_test)
 
 
-def write_table(comparison: Comparison, folder: Path) -> None:
+def write_table(comparison: Comparison, folder: Path, *, show_test: bool = False) -> None:
     """Write table.md, table.tex and table.csv into a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    shown = cells(comparison)
+    shown = tables(comparison, show_test=show_test)
     texts = {
-        "md": to_markdown(shown),
-        "tex": to_latex(shown, comparison.title),
+        "md": "\n".join(f"{to_markdown(table.frame)}\n*{table.caption}*\n" for table in shown),
+        "tex": "\n".join(to_latex(table.frame, f"{comparison.title}. {table.caption}") for table in shown),
         "csv": numbers(comparison).to_csv(index=False),
     }
     for ending, text in texts.items():
@@ -55,12 +53,12 @@ def write_table(comparison: Comparison, folder: Path) -> None:
 
 
 def experiments(outputs: Path) -> list[str]:
-    """List the experiments below `outputs` that have a finished run."""
+    """List the experiments below `outputs` that have a finished run; both protocols of a table are one."""
     names = dict.fromkeys(folder.path.relative_to(outputs).parts[0] for folder in finished_runs(outputs))
-    return [name for name in names if name != PUBLISHED]
+    return list(dict.fromkeys(family(name) for name in names if name not in (PUBLISHED, SMOKE)))
 
 
-def publish(comparison: Comparison, root: Path, outputs: Path, protocols: Protocols) -> Path:
+def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path:
     """Copy the small files of an experiment's runs to outputs/published, and write a report on them there.
 
     Runs that were published before stay, or are replaced by the same run; so the runs of several machines add up. Of a
@@ -68,35 +66,49 @@ def publish(comparison: Comparison, root: Path, outputs: Path, protocols: Protoc
 
     Args:
         comparison: of the runs.
-        root: their experiment's folder.
-        outputs: where published/ is.
+        outputs: where the runs are, and published/ is.
         protocols: composes the paper's runs.
 
     Returns:
         The folder published/EXPERIMENT.
 
     Raises:
-        ValueError: a file is too large to commit.
+        ValueError: these are smoke runs, or a file is too large to commit.
     """
-    published = outputs / PUBLISHED / comparison.name
+    if comparison.smoke:
+        raise ValueError(f"{comparison.name} has only smoke runs, whose numbers mean nothing; they are not published")
     for run in comparison.runs:
         folder = RunFolder(run.folder)
-        for source in (folder.result, folder.equivariance, folder.pictures / "reconstructions.png"):
+        evaluation = folder.evaluation("test")
+        for source in (folder.result, folder.equivariance, evaluation, folder.pictures / "reconstructions.png"):
             if source.is_file():
-                target = published / source.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with written_atomically(target) as path:
-                    shutil.copyfile(source, path)
-        RunFolder(published / run.folder.relative_to(root)).failure.unlink(missing_ok=True)
-    for folder in unfinished(root):
-        if folder.cause_of_failure is not None:
-            failure = RunFolder(published / folder.path.relative_to(root)).failure
-            failure.parent.mkdir(parents=True, exist_ok=True)
-            with written_atomically(failure) as path:
-                path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
-    write_report(published, protocols, interactive=False)
+                _copy(source, outputs)
+        RunFolder(_published(run.folder, outputs)).failure.unlink(missing_ok=True)
+    for root in roots_of(outputs / comparison.name):
+        for folder in unfinished(root):
+            if folder.cause_of_failure is not None:
+                if folder.identity.is_file():
+                    _copy(folder.identity, outputs)
+                failure = RunFolder(_published(folder.path, outputs)).failure
+                failure.parent.mkdir(parents=True, exist_ok=True)
+                with written_atomically(failure) as path:
+                    path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
+    published = outputs / PUBLISHED / comparison.name
+    baseline = None if comparison.baseline == COMPARED_WITH else comparison.baseline
+    write_report(Comparison.of(published, protocols, baseline), published, interactive=False)
     for path in sorted(published.rglob("*")):
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size / 2**20
             raise ValueError(f"{path} has {size:.1f} MiB, a published file has at most {MAX_BYTES / 2**20:.0f}")
     return published
+
+
+def _copy(source: Path, outputs: Path) -> None:
+    target = _published(source, outputs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(target) as path:
+        shutil.copyfile(source, path)
+
+
+def _published(path: Path, outputs: Path) -> Path:
+    return outputs / PUBLISHED / path.relative_to(outputs)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.cells import concise_cells
+from capsbench.reports.cells import tables
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.equivariance import equivariance_table
 from capsbench.reports.formats import to_markdown
@@ -57,14 +57,14 @@ def _table(place: Path, protocols: Protocols) -> str:
         raise ValueError(f"{folder} does not exist; publish it first: {command}")
     comparison = Comparison.of(folder, protocols)
     if place.name != EQUIVARIANCE:
-        return _with_caption(*concise_cells(comparison))
+        return "\n".join(_with_caption(table.frame, table.caption) for table in tables(comparison, all_rows=False))
     shared = comparison.shared
-    tables = [equivariance_table(panel) for panel in comparison.without_shared().panels]
-    tables = [table for table in tables if not table.empty]
-    if not tables:
+    measured = [equivariance_table(panel) for panel in comparison.without_shared().panels]
+    measured = [table for table in measured if not table.empty]
+    if not measured:
         raise ValueError(f"no run in {folder} was analysed; do it first: capsbench analyze equivariance run=DIR")
     caption = f"Every run of ours differs from the paper's in: {', '.join(shared)}." if shared else ""
-    return "\n".join(_with_caption(table, caption) for table in tables)
+    return "\n".join(_with_caption(table, caption) for table in measured)
 
 
 def _with_caption(table: pd.DataFrame, caption: str) -> str:

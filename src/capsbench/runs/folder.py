@@ -44,6 +44,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def identity(self) -> Path:
+        """What the run is: the fields of its `Identity`."""
+        return self.path / "identity.json"
+
+    @property
     def failure(self) -> Path:
         """The cause in the first line, then the traceback, of a run that failed."""
         return self.path / "error.txt"
@@ -84,7 +89,7 @@ class RunFolder:
         return self.path / "equivariance.json"
 
     def evaluation(self, split: str) -> Path:
-        """What `capsbench evaluate` measured on a split."""
+        """What `capsbench evaluate` measured of a split."""
         return self.path / f"evaluation-{split}.json"
 
     @property

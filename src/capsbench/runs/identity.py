@@ -5,12 +5,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from capsbench.data.files import written_atomically
 
 NO_EFFECT_ON_NUMBERS = (
     "name",
@@ -81,6 +83,23 @@ class Identity:
         """Eight hexadecimal digits that change with the version and with every setting that is not the default."""
         told = {"version": self.version, **changes(self.settings)}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+    def save(self, path: Path) -> None:
+        """Write the fields as JSON; `load` reads them."""
+        with written_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Identity":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no identity of a run ({error}); delete its folder to run it again") from error
 
     def folder(self, root: str | Path) -> Path:
         """The run's folder: root/experiment/data/arch/router/seed-digest."""
