@@ -124,7 +124,7 @@ def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("fig4", "Fashion-MNIST", ["arch=capsnet_light"], ("arch=capsnet_light",)),
         (
             *("fig4", "Fashion-MNIST", ["arch=capsnet_light", "arch.weight_init=pair", "arch.filters=48"]),
-            ("arch.filters=48", "arch.weight_init=pair", "arch=capsnet_light"),
+            ("arch=capsnet_light", "arch.filters=48", "arch.weight_init=pair"),
         ),
         ("table2", "SVHN", ["data=svhn", "arch=resnet_capsnet_small"], ("arch=resnet_capsnet_small",)),
         ("fig4", "Fashion-MNIST", ["data.standardized=false"], ("data.standardized=false",)),
