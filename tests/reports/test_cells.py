@@ -146,7 +146,7 @@ def test_runs_apart_from_the_papers_in_different_ways_are_not_tested_against_eac
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, fm, settings={"loss": "spread", "loss.end": 0.7})
         add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings={"loss": "spread", "loss.end": 0.5})
-    assert "Verdict" not in table(tmp_path / "table3")["FM [loss=spread, end=0.7]"]
+    assert "Verdict" not in table(tmp_path / "table3")["FM [loss=spread, loss.end=0.7]"]
 
 
 def test_who_logged_it_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -326,12 +326,18 @@ def test_a_run_that_was_begun_is_a_row_of_a_page(add_paper_run: AddRun, tmp_path
 
 def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed, day in enumerate(("2026-03-01", "2026-03-04", "2026-03-02"), start=1):
-        changes = {"finished": f"{day}T12:00:00+00:00", "device": "cpu, 1 threads, A CPU"}
+        changes = {"date": day, "device": "cpu, 1 threads, A CPU"}
         add_paper_run(tmp_path, "table3", "fm", seed, 0.9, **changes)
     (table,) = tables(Comparison.of(tmp_path / "table3", protocol))
     for told in (
-        *("network resnet_capsnet_small", "60,000 training images", "40,000 steps", "batches of 128", "loss margin"),
-        *("Adam", "rate 0.0001", "finished 2026-03-01 to 2026-03-04", "on cpu, 1 threads, A CPU", "Data: affNIST"),
+        *("network resnet_capsnet_small", "training images 60,000", "steps 40,000", "batch 128", "loss margin"),
+        *(
+            "optimizer Adam",
+            "rate 0.0001",
+            "finished 2026-03-01 to 2026-03-04",
+            "on cpu, 1 threads, A CPU",
+            "Data: affNIST",
+        ),
         "No run crashed, and each learned.",
     ):
         assert told in table.caption
@@ -341,7 +347,7 @@ def test_what_differs_is_in_no_caption(add_run: AddRun, tmp_path: Path) -> None:
     add_run(tmp_path / "demo", "fm", 1, 0.9, epochs=3)
     add_run(tmp_path / "demo", "em", 1, 0.9, epochs=1)
     (table,) = tables(Comparison.of(tmp_path / "demo", protocol))
-    assert "epoch" not in table.caption
+    assert "epochs" not in table.caption
 
 
 def test_smoke_runs_are_marked_and_have_no_papers_number_beside_them(add_paper_run: AddRun, tmp_path: Path) -> None:

@@ -106,6 +106,46 @@ def test_an_unbacked_number_is_found() -> None:
     assert "old" not in prose
 
 
+SUPERLATIVE = re.compile(
+    r"\b(best|worst|always|never|none|nothing|nobody|every|everything|all|(?<!at )most|(?<!at )least|highest|lowest"
+    r"|largest|smallest|fastest|slowest|strongest|weakest)\b",
+    re.IGNORECASE,
+)
+"""Words that claim something of more than what was seen."""
+ESTIMATE = re.compile(r"[+−]?\d[\d.,]* \[[^\]]+\]")
+"""A number with its interval, as tables write it."""
+
+
+def superlatives(page: str) -> list[str]:
+    """The sentences that claim more than a table tells: those without a number and interval that stands in one."""
+    prose, tables = prose_and_tables(page)
+    sentences = re.split(r"(?<=[.!?])\s+|\n\s*\n", prose)
+    claims = [sentence for sentence in sentences if SUPERLATIVE.search(sentence)]
+    return [claim for claim in claims if not any(number in tables for number in ESTIMATE.findall(claim))]
+
+
+def about_results(page: Path) -> str:
+    """A page of results; of another its introduction and the sections that have tables."""
+    text = page.read_text()
+    introduction, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    told = [section for section in sections if readme.BLOCK.search(section)]
+    return text if page.stem == "results" else "".join([introduction, *told])
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "results.md"], ids=lambda page: page.name)
+def test_a_superlative_in_our_prose_has_its_number_and_interval_from_a_table(page: Path) -> None:
+    assert superlatives(about_results(page)) == []
+
+
+def test_a_superlative_without_a_number_is_found() -> None:
+    table = "<!-- table: x -->\n| FM | 93.50 [92.26, 94.74] |\n<!-- end -->\n"
+    page = (
+        f"# Title\n\nFM is the best. It has 1 at least.\n\n{table}\nFM has the most, 93.50 [92.26, 94.74]. "
+        "EM is\nalways behind, at 80.00 [79.00, 81.00]."
+    )
+    assert superlatives(page) == ["FM is the best.", "EM is\nalways behind, at 80.00 [79.00, 81.00]."]
+
+
 HEADERS = sorted(ROOT.glob("conf/experiment/*.yaml"))
 
 

@@ -1,6 +1,7 @@
 """What all rows of a table have in common, said once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.paper import router_title
@@ -27,7 +28,7 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     told = [SMOKE] if comparison.smoke else []
     if part.panels[0].version < VERSION:
         told.append(f"Older runs: settings meant other numbers (version {part.panels[0].version}, now {VERSION}).")
-    told += [_data(rows), *([f"All runs: {', '.join(_common(runs, comparison.target is not None))}."] if runs else [])]
+    told += [_data(rows), *([f"All runs: {'; '.join(_common(runs, comparison.target is not None))}."] if runs else [])]
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
     told += _brackets(conditions, comparison, shared)
@@ -45,42 +46,37 @@ def _data(rows: Sequence[Row]) -> str:
 
 
 def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
-    """What all runs share of network, length, loss, optimizer, date and machine."""
-    settings = [flat(run.result.settings) for run in runs]
-
-    def same(values: Sequence[object], said: Callable[[object], str] = str) -> list[str]:
-        found = set(map(str, values))
-        return [said(values[0])] if len(found) == 1 and values[0] not in (None, "", 0) else []
-
-    def setting(key: str) -> list[object]:
-        return [each.get(key) for each in settings]
-
+    """What all runs share of network, length, loss and optimizer; when they finished, and on which machines."""
     results = [run.result for run in runs]
-    days = sorted({result.finished[:10] for result in results if result.finished})
-    return [
-        *(same([result.arch for result in results], lambda value: f"network {value}") if with_data else []),
-        *(
-            same([result.train_examples for result in results], lambda value: f"{value:,} training images")
-            if with_data
-            else []
-        ),
-        *same([result.epochs for result in results], lambda value: f"{value:,} epoch{'s' * (value != 1)}"),
-        *same([result.steps for result in results], lambda value: f"{value:,} steps"),
-        *same(setting("data.batch_size"), lambda value: f"batches of {value}"),
-        *same([result.choices.get("loss") for result in results], lambda value: f"loss {value}"),
-        *same(setting("optim.optimizer.class")),
-        *same(setting("optim.optimizer.lr"), lambda value: f"rate {value}"),
-        *([f"finished {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []),
-        *same([result.device for result in results], lambda value: f"on {value}"),
-    ]
+    settings = [flat(result.settings) for result in results]
+    shared: dict[str, list[Any]] = {
+        "network": [result.arch for result in results] if with_data else [],
+        "training images": [f"{result.train_examples:,}" for result in results] if with_data else [],
+        "epochs": [f"{result.epochs:,}" for result in results],
+        "steps": [f"{result.steps:,}" for result in results],
+        "batch": [each.get("data.batch_size") for each in settings],
+        "loss": [result.choices.get("loss") for result in results],
+        "optimizer": [each.get("optim.optimizer.class") for each in settings],
+        "rate": [each.get("optim.optimizer.lr") for each in settings],
+    }
+    told = [f"{name} {values[0]}" for name, values in shared.items() if len(set(values)) == 1 and None not in values]
+    days = sorted({result.date for result in results if result.date})
+    told += [f"finished {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []
+    return [*told, f"on {' / '.join(sorted({result.device for result in results}))}"]
 
 
 def _brackets(conditions: Sequence[Condition], comparison: Comparison, shared: Sequence[str]) -> list[str]:
-    """What rows that say nothing of a setting have, for each setting that a row tells."""
-    told = {word.partition("=")[0] for condition in conditions for word in condition.differences if word not in shared}
-    usual = {f"{name}={value}" for condition in conditions for name, value in condition.usual.items() if name in told}
+    """What brackets tell, and what a row has in a setting that only others tell."""
+    said = [{word.partition("=")[0] for word in condition.differences} for condition in conditions]
+    told = {word.partition("=")[0] for one in conditions for word in one.differences if word not in shared}
     if not told:
         return []
+    usual = {
+        f"{name}={value}"
+        for condition in conditions
+        for name, value in condition.usual.items()
+        if name in told and any(name not in names for names in said)
+    }
     of = "from the paper's protocol" if comparison.target else "from other rows"
     unsaid = f"; where a row does not say: {', '.join(sorted(usual))}" if usual else ""
     return [f"In brackets: what {'else ' if shared else ''}differs {of}{unsaid}."]

@@ -34,7 +34,7 @@ def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = F
         all_rows: whether to show rows of the paper that nobody began.
         show_test: add what `capsbench evaluate` measured of the test set.
     """
-    found = []
+    found: list[Table] = []
     for part in parts(comparison):
         rows = list(part.rows) if all_rows else begun_rows(part.rows)
         shared = comparison.shared

@@ -73,7 +73,7 @@ def latex(text: str) -> str:
 def to_html(table: pd.DataFrame) -> str:
     """Write a table as an HTML element; texts are escaped, and what follows a number in brackets is a span."""
     escaped = table.map(html.escape)
-    for column in escaped.columns.difference(NAMES):
+    for column in escaped.columns.difference(list(NAMES)):
         escaped[column] = escaped[column].str.replace(ASIDE, r"\1 <span>\2</span>", regex=True)
     return escaped.to_html(index=False, border=0, escape=False)
 

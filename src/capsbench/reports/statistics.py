@@ -48,8 +48,8 @@ class Paired:
         difference: ours less the baseline's; without an interval below `MIN_PAIRS` seeds.
         p: of the paired t-test, two-sided, adjusted by Holm over the table; NaN below `MIN_PAIRS` seeds.
         improvement: the share of all pairs of one run of ours and one of the baseline's in which ours is better, ties
-            by half (Mann and Whitney's U; the probability of improvement of Agarwal et al., arXiv 2108.13264); NaN below
-            `MIN_PAIRS` seeds.
+            by half: Mann and Whitney's U (the probability of improvement of Agarwal et al., arXiv 2108.13264); NaN
+            below `MIN_PAIRS` seeds.
     """
 
     difference: Estimate

@@ -44,7 +44,6 @@ class Result:
         device: what it ran on, in words.
         date: on which the run ended (UTC, such as 2026-11-26); empty where an older version did not note it.
         git_commit: of the code, with "+" where the tree was changed; None outside a repository.
-        finished: when, as 2026-03-01T12:00:00+00:00; None for results of older versions.
         smoke: cut short on purpose; no table of the paper shows it.
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
@@ -71,7 +70,6 @@ class Result:
     device: str = "unknown"
     date: str = ""
     git_commit: str | None = None
-    finished: str | None = None
     smoke: bool = False
     data_title: str = ""
     stands_in_for: str | None = None

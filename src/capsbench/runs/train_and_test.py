@@ -140,7 +140,6 @@ def train_and_test(
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         date=datetime.now(UTC).date().isoformat(),
         git_commit=git_commit(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
         smoke=smoke,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
