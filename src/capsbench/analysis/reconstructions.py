@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from capsbench.analysis.sheets import COLUMNS, Caption, Row, show_rows
+from capsbench.analysis.sheets import COLUMNS, INK, Caption, Row, show_rows
 from capsbench.data import Batch, BatchKey, ImageDataModule
 from capsbench.training import ClassificationModule
 from capsbench.training.module import most_active
@@ -67,7 +67,7 @@ def reconstruction_sheet(kinds: Mapping[str, Reconstruction]) -> Figure:
     """Show inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples."""
     figure = Figure(figsize=(COLUMNS, 2.9 * len(kinds)), layout="constrained")
     for part, (name, shown) in zip(figure.subfigures(len(kinds), 1, squeeze=False)[:, 0], kinds.items(), strict=True):
-        part.suptitle(name)
+        part.suptitle(name, color=INK)
         captions = [
             Caption(f"L:{label.item()} P:{predicted.item()}", wrong=not label.equal(predicted))
             for label, predicted in zip(shown.labels, shown.predicted, strict=True)

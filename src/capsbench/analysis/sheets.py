@@ -14,6 +14,8 @@ from capsbench.data.files import written_atomically
 from capsbench.data.transforms import stretch
 
 COLUMNS = 10
+INK = "#777"
+"""Legible on white and on black: sheets have no background of their own."""
 
 
 class Caption(NamedTuple):
@@ -37,19 +39,19 @@ def show_rows(figure: FigureBase, rows: Sequence[Row], columns: int = COLUMNS) -
     for axes, row in zip(grid, rows, strict=True):
         for ax in axes:
             ax.set_axis_off()
-        axes[0].text(-0.15, 0.5, row.name, rotation=90, va="center", ha="right", transform=axes[0].transAxes)
+        axes[0].text(-0.15, 0.5, row.name, color=INK, rotation=90, va="center", ha="right", transform=axes[0].transAxes)
         for ax, image in zip(axes, row.images, strict=False):
             shown = image.permute(1, 2, 0).expand(-1, -1, 3).cpu().numpy()
             ax.imshow(shown, vmin=0, vmax=1, interpolation="nearest")
         for ax, caption in zip(axes, row.captions, strict=False):
-            ax.set_title(caption.text, fontsize=8, color="firebrick" if caption.wrong else "0.2")
+            ax.set_title(caption.text, fontsize=8, color="#d33" if caption.wrong else INK)
 
 
 def write_figure(figure: Figure, path: Path, dpi: int) -> None:
-    """Write a figure as a PNG, atomically."""
+    """Write a figure as a PNG without a background, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format="png")
+        figure.savefig(temporary, dpi=dpi, format="png", transparent=True)
 
 
 def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
@@ -79,5 +81,5 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
     rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
     figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
     show_rows(figure, rows)
-    figure.suptitle(data.title)
+    figure.suptitle(data.title, color=INK)
     write_figure(figure, path, dpi=120)
