@@ -33,16 +33,19 @@ def command(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a tiny run with logger=wandb leaves."""
+    """What two tiny runs with logger=wandb leave; one is tested, one validated."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
-        command("train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb")
-    (path,) = folder.rglob("offline-run-*/*.wandb")
+        for part in ("data.val_fraction=0.0", "data.val_fraction=0.5"):
+            command("train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb", part)
     deadline = time.monotonic() + 60
-    while not any(record.HasField("exit") for record in records(path)):  # wandb's own process writes it, in its time
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    for path in folder.rglob("offline-run-*/*.wandb"):
+        while not any(
+            record.HasField("exit") for record in records(path)
+        ):  # wandb's own process writes it, in its time
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     return folder / "outputs"
 
 
@@ -74,9 +77,9 @@ def records(path: Path) -> Iterator[Record]:
             whole = b""
 
 
-def read(path: Path) -> Logged:
+def read_all(folder: Path) -> Logged:
     logged = Logged(set(), set(), set(), [])
-    for record in records(path):
+    for record in (record for path in folder.rglob("offline-run-*/*.wandb") for record in records(path)):
         if record.HasField("run"):
             logged.run.append(record.run)
         for item in record.config.update:
@@ -140,8 +143,7 @@ def filtered(node: Any) -> Iterator[tuple[str, str]]:
 def test_every_key_of_the_dashboard_is_logged(
     outputs: Path, nobody: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (path,) = outputs.rglob("offline-run-*/*.wandb")
-    logged = read(path)
+    logged = read_all(outputs)
     command("dashboard", "--dry-run", f"output_dir={outputs}")
     specified = json.loads(capsys.readouterr().out)
     kinds = {panel["viewType"] for panel in panels(specified)}
@@ -149,7 +151,7 @@ def test_every_key_of_the_dashboard_is_logged(
         *("Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Media Browser")
     }
     (workspace,) = specified["workspaces"]
-    assert len(list(panels(workspace))) == len(list(panels(specified["report"]))) == 8
+    assert len(list(panels(workspace))) == len(list(panels(specified["report"]))) == 10
     keys = {key for panel in panels(specified) for key in plotted(panel)} | set(filtered(specified))
     assert len(keys) > 12
     for place, key in keys:
@@ -158,9 +160,8 @@ def test_every_key_of_the_dashboard_is_logged(
 
 
 def test_how_a_run_is_filed(outputs: Path) -> None:
-    (path,) = outputs.rglob("offline-run-*/*.wandb")
-    logged = read(path)
-    (run, *_) = logged.run
+    logged = read_all(outputs)
+    run = logged.run[0]
     assert (run.project, run.run_group, run.job_type) == ("capsbench", "adhoc/digits/resnet_capsnet_small", "fm")
     assert list(run.tags) == ["adhoc", "digits", "resnet_capsnet_small", "fm"]
     assert {"identity", "seed", "router.scale", "choices.router"} <= logged.config

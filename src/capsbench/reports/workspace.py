@@ -11,8 +11,9 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 ROUTER = wr.Config("choices.router")
-ACCURACY = "test/accuracy"
-CURVES = {ACCURACY: "Test accuracy", "train/accuracy": "Training accuracy"}
+ACCURACY, VALIDATION = "test/accuracy", "val/accuracy"
+"""A run has one of them: with data.val_fraction it is validated and not tested."""
+CURVES = {ACCURACY: "Test accuracy", VALIDATION: "Validation accuracy", "train/accuracy": "Training accuracy"}
 COSTS = {
     "wall_time_s": "Training time in s",
     "inference/ms_per_batch": "Inference, ms per batch",
@@ -39,19 +40,22 @@ def sections() -> list[Section]:
         wr.LinePlot(title=title, x="epoch", y=[metric], title_x="Epoch", groupby_rangefunc="minmax", **spread)
         for metric, title in CURVES.items()
     ]
-    bars = wr.BarPlot(
-        title="Test accuracy after the last epoch", metrics=[ACCURACY], groupby_rangefunc="stddev", **spread
-    )
+    bars = [
+        wr.BarPlot(
+            title=f"{CURVES[metric]} after the last epoch", metrics=[metric], groupby_rangefunc="minmax", **spread
+        )
+        for metric in (ACCURACY, VALIDATION)
+    ]
     costs = [
         wr.ScatterPlot(title=title, x=wr.SummaryMetric(cost), y=wr.SummaryMetric(ACCURACY), log_x=True)
         for cost, title in COSTS.items()
     ]
-    axes: list[Any] = [*map(wr.Config, CHOICES), *map(wr.SummaryMetric, (*COSTS, ACCURACY))]
+    axes: list[Any] = [*map(wr.Config, CHOICES), *map(wr.SummaryMetric, (*COSTS, ACCURACY, VALIDATION))]
     choices = wr.ParallelCoordinatesPlot(columns=[wr.ParallelCoordinatesPlotColumn(metric=axis) for axis in axes])
     pictures = wr.MediaBrowser(media_keys=[RECONSTRUCTIONS], num_columns=1, gallery_axis="run")
     return [
         Section("Accuracy per epoch", "Mean over seeds; the band goes from the lowest seed to the highest.", curves),
-        Section("Final accuracy", "Mean and standard deviation over seeds.", [bars]),
+        Section("Final accuracy", "Mean over seeds; the line goes from the lowest seed to the highest.", bars),
         Section("Cost against accuracy", "A point for each run.", costs),
         Section("What was chosen", "A line for each run, from its choices to its accuracy.", [choices]),
         Section("Reconstructions", "Inputs over what the decoder draws from the winning pose.", [pictures]),
@@ -72,7 +76,9 @@ def workspace(entity: str, project: str, group: str | None = None) -> ws.Workspa
         name=f"CapsBench {group or 'all runs'}",
         sections=[ws.Section(name=section.title, panels=section.panels, is_open=True) for section in sections()],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
-        runset_settings=ws.RunsetSettings(filters=_filters(group), pinned_columns=[f"summary:{ACCURACY}"]),
+        runset_settings=ws.RunsetSettings(
+            filters=_filters(group), pinned_columns=[f"summary:{key}" for key in (ACCURACY, VALIDATION)]
+        ),
     )
 
 
