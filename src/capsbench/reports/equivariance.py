@@ -15,6 +15,7 @@ from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below
 from capsbench.reports.formats import NOTHING
 from capsbench.reports.runs import PERCENT, Run
+from capsbench.reports.statistics import Estimate, estimate
 from capsbench.runs import RunFolder
 
 UNITS = {
@@ -31,6 +32,8 @@ PREDICTORS = {
     "features": "features (upper reference)",
     "activations": "activations (lower reference)",
 }
+MARKS = {"pose": "D", "features": "^", "activations": "v"}
+"""Of predictors that have no bar."""
 
 
 def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
@@ -49,7 +52,7 @@ def is_analysed(run: Run) -> bool:
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
-    """Tabulate R² of each parameter, router and predictor: one seed's interval, or mean ± deviation over several."""
+    """Tabulate R² of each parameter, router and predictor: the mean over seeds and its 95 % interval."""
     rows = []
     for router, seeds in analysed(panel).items():
         for predictor, name in PREDICTORS.items():
@@ -64,10 +67,15 @@ def equivariance_table(panel: Panel) -> pd.DataFrame:
 def _cell(found: list[dict[str, float]]) -> str:
     if not found:
         return NOTHING
-    values = pd.Series([r["value"] for r in found])
-    if len(values) == 1:
-        return f"{values[0]:.2f} [{found[0]['low']:.2f}, {found[0]['high']:.2f}]"
-    return f"{values.mean():.2f} ± {values.std():.2f}"
+    judged = _judged(found)
+    return f"{judged.mean:.2f} [{judged.low:.2f}, {judged.high:.2f}]"
+
+
+def _judged(found: list[dict[str, float]]) -> Estimate:
+    """The mean over seeds with its t-interval, or one seed's value with the bootstrap interval over its digits."""
+    if len(found) > 1:
+        return estimate(pd.Series([seed["value"] for seed in found]))
+    return Estimate(found[0]["value"], found[0]["low"], found[0]["high"], 1)
 
 
 def invariance_table(panel: Panel) -> pd.DataFrame:
@@ -86,38 +94,43 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
 def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
     """Draw R² from the winning pose, one map per class, as bars for each parameter; other predictors as marks.
 
-    `palette` has a colour for each label.
+    Lines are the intervals of `equivariance_table`, dots single seeds. `palette` has a colour for each label.
     """
     routers = analysed(panel)
     figure = Figure(figsize=(11, 4), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(routers)
-    marks = {"pose": "D", "features": "^", "activations": "v"}
+    handles: dict[str, Any] = {}
     for number, (router, seeds) in enumerate(routers.items()):
-        x = np.arange(len(UNITS)) + (number - (len(routers) - 1) / 2) * width
-        for predictor in PREDICTORS:
-            values = np.array([[_value(s, predictor, p, "value") for p in UNITS] for s in seeds]).mean(axis=0)
-            if predictor == "pose per class":
-                low, high = (
-                    np.array([[_value(s, predictor, p, end) for p in UNITS] for s in seeds]).mean(axis=0)
-                    for end in ("low", "high")
-                )
-                errors = np.maximum([values - low, high - values], 0)
-                ax.bar(x, values.clip(0), 0.9 * width, yerr=errors, color=palette[router], label=router, capsize=2)
-            else:
-                label = PREDICTORS[predictor] if number == 0 else None
-                ax.plot(x, values.clip(0), marks[predictor], color="0.25", markersize=4, linestyle="none", label=label)
+        for place, parameter in enumerate(UNITS):
+            x = place + (number - (len(routers) - 1) / 2) * width
+            for predictor, name in PREDICTORS.items():
+                measured = [seed["equivariance"][predictor].get(parameter) for seed in seeds]
+                found = [one for one in measured if one is not None]
+                if not found:
+                    continue
+                judged = _judged(found)
+                if predictor in MARKS:
+                    (handles[name],) = ax.plot(x, judged.mean, MARKS[predictor], color="0.25", markersize=4)
+                else:
+                    label = f"{router} (n = {len(seeds)})"
+                    handles[label] = ax.bar(x, judged.mean, 0.9 * width, color=palette[router], alpha=0.8)
+                    ax.vlines(x, judged.low, judged.high, color="black", linewidth=1)
+                    if len(found) > 1:
+                        dots = [x + 0.25 * width] * len(found)
+                        ax.plot(dots, [one["value"] for one in found], ".", color="black", markersize=4)
+    ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(UNITS)), list(UNITS.values()))
-    ax.set(ylabel="R² on digits not fitted", ylim=(0, 1.02), title="What the winning pose tells of a transformation")
+    ax.set(ylabel="R² on digits not fitted", title="What the winning pose tells of a transformation")
     ax.grid(axis="y", alpha=0.3)
-    legend_below(figure, {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)})
+    legend_below(figure, dict(sorted(handles.items(), key=lambda one: one[0] in PREDICTORS.values())))
     return figure
 
 
 def invariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
-    """Draw accuracy and the change of the winning activation along each parameter alone, as means over seeds.
+    """Draw accuracy and the change of the winning activation along each parameter alone.
 
-    `palette` has a colour for each label.
+    Thick curves are means over seeds, thin ones single seeds. `palette` has a colour for each label.
     """
     figure = Figure(figsize=(15, 5), layout="constrained")
     grid = figure.subplots(2, len(UNITS), sharey="row", sharex="col", squeeze=False)
@@ -147,11 +160,8 @@ def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
 
 
 def _curve(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:
-    means = PERCENT * np.mean([curve[name] for curve in curves], axis=0)
-    ax.plot(curves[0]["values"], means, color=color, label=f"{router} (n={len(curves)})")
+    seeds = PERCENT * np.array([curve[name] for curve in curves]).T
+    if len(curves) > 1:
+        ax.plot(curves[0]["values"], seeds, color=color, linewidth=0.6, alpha=0.6)
+    ax.plot(curves[0]["values"], seeds.mean(axis=1), color=color, label=f"{router} (n = {len(curves)})")
     ax.grid(alpha=0.3)
-
-
-def _value(measured: dict[str, Any], predictor: str, parameter: str, end: str) -> float:
-    found = measured["equivariance"][predictor].get(parameter)
-    return float("nan") if found is None else float(found[end])

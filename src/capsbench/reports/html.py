@@ -2,12 +2,16 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import tables
+from capsbench.reports.classes import class_tables
 from capsbench.reports.comparison import Comparison, Panel
+from capsbench.reports.curves import training_curves
+from capsbench.reports.drawings import has_curves, setting_figures
 from capsbench.reports.equivariance import (
     analysed,
     equivariance_figure,
@@ -15,7 +19,7 @@ from capsbench.reports.equivariance import (
     invariance_figure,
     invariance_table,
 )
-from capsbench.reports.figures import colors, in_order, label_of, to_svg, training_curves
+from capsbench.reports.figures import colors, in_order, label_of, to_svg
 from capsbench.reports.formats import to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
@@ -44,10 +48,13 @@ def write_page(
     for run in runs:
         for name, version in run.result.versions.items():
             versions.setdefault(name, set()).add(version)
+    experiments = [_experiment(comparison, interactive, show_test) for comparison in comparisons]
+    sections = [section for experiment in experiments for section in experiment["sections"]]
     page = template.render(
         title=title,
-        experiments=[_experiment(comparison, interactive, show_test) for comparison in comparisons],
-        plotly=plotly_source() if interactive else None,
+        experiments=experiments,
+        plotly=plotly_source() if any(section.get("plots") for section in sections) else None,
+        smoke=any(comparison.smoke for comparison in comparisons),
         devices=sorted({run.result.device for run in runs}),
         versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
         commits=sorted({run.result.git_commit or "unknown" for run in runs}),
@@ -56,7 +63,7 @@ def write_page(
         temporary.write_text(page, encoding="utf-8")
 
 
-def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, object]:
+def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, Any]:
     palette = colors(comparison.panels)
     return {
         "name": comparison.name,
@@ -64,25 +71,35 @@ def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> d
         "target": comparison.target,
         "runs": len(comparison.runs),
         "tables": [
-            {"html": to_html(table.frame), "caption": table.caption, "with_data": "Data" in table.frame}
+            {
+                "html": to_html(table.frame),
+                "caption": table.caption,
+                "rows": len(table.frame),
+                "with_data": "Data" in table.frame,
+            }
             for table in tables(comparison, show_test=show_test)
         ],
         "sections": [
-            _section(panel, palette, f"{comparison.name}-{number}" if interactive else None)
+            _section(comparison, panel, palette, f"{comparison.name}-{number}" if interactive else None)
             for number, panel in enumerate(comparison.panels)
         ],
     }
 
 
-def _section(panel: Panel, palette: dict[str, str], name: str | None) -> dict[str, object]:
-    """What the page shows of a panel: pieces of HTML, and pictures as data."""
+def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name: str | None) -> dict[str, object]:
+    """What the page shows of a panel: pieces of HTML, and pictures as data. Curves are interactive if it has a name."""
     section: dict[str, object] = {
         "title": panel.title,
-        "curves": to_svg(training_curves([panel], palette)),
-        "plots": curves(panel, palette, name) if name else [],
-        "buttons": [(label, label_of(label, runs), palette[label]) for label, runs in in_order(panel)],
+        "figures": {name: to_svg(figure) for name, figure in setting_figures(panel).items()},
+        "classes": class_tables(panel),
         "pictures": {router: pictures for router, runs in panel.by_label.items() if (pictures := _pictures(runs[0]))},
     }
+    if has_curves(comparison, panel):
+        section |= {
+            "curves": to_svg(training_curves([panel], palette)),
+            "plots": curves(panel, palette, name) if name else [],
+            "buttons": [(label, label_of(label, runs), palette[label]) for label, runs in in_order(panel)],
+        }
     if analysed(panel):
         section |= {
             "equivariance": to_html(equivariance_table(panel)),

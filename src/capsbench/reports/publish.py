@@ -6,8 +6,8 @@ from pathlib import Path
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import numbers, tables
 from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, roots_of
+from capsbench.reports.drawings import write_figures
 from capsbench.reports.equivariance import write_equivariance
-from capsbench.reports.figures import write_curves
 from capsbench.reports.formats import to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
@@ -33,7 +33,7 @@ def write_report(comparison: Comparison, root: Path, *, interactive: bool = True
         show_test: add what `capsbench evaluate` measured of the test set to the tables.
     """
     write_table(comparison, root / REPORT, show_test=show_test)
-    write_curves(comparison.panels, root / REPORT)
+    write_figures(comparison, root / REPORT)
     write_equivariance(comparison.panels, root / REPORT)
     write_page(root / PAGE, comparison.title, [comparison], interactive=interactive, show_test=show_test)
 

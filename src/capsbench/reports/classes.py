@@ -1,0 +1,85 @@
+"""Accuracy per class, and what classes are confused with, from the counts that runs keep."""
+
+import html
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from capsbench.reports.comparison import Panel
+from capsbench.reports.figures import in_order, label_of
+from capsbench.reports.runs import PERCENT, Run
+
+LARGEST_MATRIX = 20
+"""Of more classes only the most frequent confusions are shown."""
+SHOWN = 20
+SMALLEST_SHARE = 0.05
+"""In percent, of a cell that is not empty."""
+
+
+class ClassTables(NamedTuple):
+    """Elements of HTML.
+
+    Attributes:
+        accuracy: per class in percent, a row for each condition.
+        confusions: by label, either a matrix or a list.
+    """
+
+    accuracy: str
+    confusions: dict[str, str]
+
+
+def class_tables(panel: Panel) -> ClassTables | None:
+    """Make the tables of a panel, counts summed over seeds; None if its runs have no counts."""
+    counts = {label_of(label, runs): found for label, runs in in_order(panel) if (found := confusion(runs)) is not None}
+    if not counts:
+        return None
+    accuracy = pd.DataFrame({label: PERCENT * _shares(found).to_numpy().diagonal() for label, found in counts.items()})
+    accuracy.index = next(iter(counts.values())).index
+    shown = accuracy.T.rename_axis("Router").reset_index()
+    return ClassTables(
+        shown.to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="–"),
+        {
+            label: _matrix(found) if len(found) <= LARGEST_MATRIX else _frequent(found)
+            for label, found in counts.items()
+        },
+    )
+
+
+def confusion(runs: list[Run]) -> pd.DataFrame | None:
+    """Sum the counts of runs: how many images of a class (row) were taken for each (column); None if no run has any.
+
+    Counts are of the split that the runs' accuracy is of.
+    """
+    split = runs[0].metric.partition("/")[0]
+    known = [run.result for run in runs if split in run.result.confusion]
+    if not known:
+        return None
+    total = np.sum([result.confusion[split] for result in known], axis=0)
+    names = known[0].class_names or [str(number) for number in range(len(total))]
+    return pd.DataFrame(total, index=pd.Index(names), columns=pd.Index(names))
+
+
+def _shares(counts: pd.DataFrame) -> pd.DataFrame:
+    """Each row as shares of the class's images; NaN for a class without images."""
+    return counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
+
+
+def _matrix(counts: pd.DataFrame) -> str:
+    """Write shares in percent, coloured by their square roots: small ones are seen too."""
+    percent = PERCENT * _shares(counts).rename(index=html.escape, columns=html.escape)
+    return percent.map(_cell).to_html(border=0, escape=False)
+
+
+def _cell(share: float) -> str:
+    return f'<b style="--color:{10 * share**0.5:.0f}%">{share:.1f}</b>' if share >= SMALLEST_SHARE else ""
+
+
+def _frequent(counts: pd.DataFrame) -> str:
+    """List the most frequent confusions of two classes."""
+    shares, names = PERCENT * _shares(counts).to_numpy(), counts.index
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    most = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN]
+    pairs = [pair for pair in zip(*np.unravel_index(most, wrong.shape), strict=True) if wrong[pair]]
+    rows = [(names[true], names[taken], f"{shares[true, taken]:.1f}") for true, taken in pairs]
+    return pd.DataFrame(rows, columns=["Class", "Taken for", "% of the class"]).to_html(index=False, border=0)

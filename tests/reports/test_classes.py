@@ -1,0 +1,78 @@
+"""Accuracy per class and confusions, from the counts in results."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from capsbench.launch.protocols import protocol
+from capsbench.reports.classes import ClassTables, class_tables, confusion
+from capsbench.reports.comparison import Comparison
+
+AddRun = Callable[..., Path]
+
+
+def tables(root: Path) -> ClassTables | None:
+    (panel,) = Comparison.of(root, protocol).panels
+    return class_tables(panel)
+
+
+def test_counts_are_summed_over_seeds(add_run: AddRun, tmp_path: Path) -> None:
+    for seed, right in ((1, 4), (2, 2)):
+        add_run(tmp_path, "fm", seed, 0.9, confusion={"test": [[right, 4 - right], [0, 4]]}, class_names=["a", "b"])
+    (panel,) = Comparison.of(tmp_path, protocol).panels
+    counts = confusion(panel.conditions[0].runs)
+    assert counts is not None
+    assert counts.to_numpy().tolist() == [[6, 2], [0, 8]]
+    found = tables(tmp_path)
+    assert found is not None
+    assert "<td>75.0</td>" in found.accuracy
+    assert "<td>100.0</td>" in found.accuracy
+    ((label, matrix),) = found.confusions.items()
+    assert label == "FM (n = 2)"
+    assert ">25.0</b>" in matrix
+
+
+def test_a_validated_run_shows_its_validation_split(add_run: AddRun, tmp_path: Path) -> None:
+    settings = {"seed": 1, "data": {"val_fraction": 0.1}}
+    counts = {"val": [[3, 1], [0, 4]]}
+    metrics = {"val/accuracy": 0.9}
+    add_run(tmp_path, "fm", 1, 0.9, settings=settings, confusion=counts, class_names=["a", "b"], metrics=metrics)
+    found = tables(tmp_path)
+    assert found is not None
+    assert "<td>75.0</td>" in found.accuracy
+
+
+def test_a_class_without_images_has_no_accuracy(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": [[3, 1], [0, 0]]}, class_names=["a", "b"])
+    found = tables(tmp_path)
+    assert found is not None
+    assert "<td>–</td>" in found.accuracy
+
+
+def test_names_of_classes_are_text(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": [[3, 1], [0, 4]]}, class_names=["<script>", "b"])
+    found = tables(tmp_path)
+    assert found is not None
+    assert "<script>" not in found.accuracy + "".join(found.confusions.values())
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_listed(add_run: AddRun, tmp_path: Path) -> None:
+    counts = pd.DataFrame(0, range(50), range(50))
+    counts.loc[7, [7, 9]] = [30, 10]
+    counts.loc[9, 7] = 4
+    names = [f"class {number}" for number in range(50)]
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": counts.to_numpy().tolist()}, class_names=names)
+    found = tables(tmp_path)
+    assert found is not None
+    (listed,) = found.confusions.values()
+    rows = listed.split("<tr>")[1:]
+    assert len(rows) == 2
+    assert "<td>class 7</td>" in rows[0]
+    assert "<td>class 9</td>" in rows[0]
+    assert "<td>25.0</td>" in rows[0]
+
+
+def test_results_without_counts_have_no_tables(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9)
+    assert tables(tmp_path) is None
