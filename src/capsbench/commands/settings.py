@@ -43,11 +43,13 @@ class Dashboard:
 class Benchmark:
     """What to measure, and how often."""
 
-    repetitions: int = setting(5, "of each way, in turn")
+    repetitions: int | None = setting(None, "of each way, in turn; null: 5, in table1 78, the authors' whole batches")
     batch_size: int = setting(128, "examples in a batch")
     steps: int = setting(10, "training steps in a repetition")
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
+    router: str | None = setting(None, "this one alone, instead of `routers`")
+    arch: str | None = setting(None, "network of table1: capsnet or capsnet_light; null: both")
     experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
 
@@ -107,11 +109,12 @@ The paper's numbers stand beside ours.
     "benchmark": Command(
         "measure how fast things are: alternatives in turn, several times",
         """  capsbench benchmark layer repetitions=9
-  capsbench benchmark layer routers=[fm,mine] --config-dir my_conf""",
+  capsbench benchmark layer router=mine --config-dir my_conf
+  capsbench benchmark table1 arch=capsnet_light routers=[fm,mine] --config-dir my_conf""",
         actions={
             "contention": "time of a training step alone and beside busy processes, by how idle threads wait",
             "data": "images per second of data loading, against the usual dataset and workers",
-            "layer": "time and memory of capsule layers with each router, plain and fused",
+            "layer": "time, memory and operations of capsule layers with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
             "scaling": "time of capsule layers against the number of children, parents and examples",
             "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
