@@ -25,7 +25,17 @@ UNITS = {
     "shift_x": "Shift x, px",
     "shift_y": "Shift y, px",
 }
+PAIRS = "pairs of one digit"
+"""What `measure` says in equivariance.json; older files lack it and are of single digits."""
+AGAIN = "measured by an older version: run capsbench analyze equivariance again"
 PREDICTORS = {
+    "pose": "pose, one map for all classes",
+    "pose per class": "pose, one map per class",
+    "moments": "image moments, one map per class (ceiling)",
+    "features": "features (reference)",
+    "activations": "activations (reference)",
+}
+OF_SINGLE_DIGITS = {
     "pose": "winning pose, one map for all classes",
     "pose per class": "winning pose, one map per class",
     "features": "features (upper reference)",
@@ -43,31 +53,63 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+    """Choose what R² can be compared: pairs of one digit, or where no run has them the older measure of single digits.
+
+    Returns:
+        What was measured, by label, and how many seeds of a label are left out.
+    """
+    found = analysed(panel)
+    if not any(_of_pairs(one) for seeds in found.values() for one in seeds):
+        return found, {}
+    chosen = {router: [one for one in seeds if _of_pairs(one)] for router, seeds in found.items()}
+    left_out = {router: len(found[router]) - len(seeds) for router, seeds in chosen.items()}
+    return (
+        {router: seeds for router, seeds in chosen.items() if seeds},
+        {router: count for router, count in left_out.items() if count},
+    )
+
+
+def _of_pairs(measured: Mapping[str, Any]) -> bool:
+    return measured.get("measure") == PAIRS
+
+
+def predictors(measured: Mapping[str, Any]) -> Mapping[str, str]:
+    """Name what R² was measured from, with its title."""
+    return PREDICTORS if _of_pairs(measured) else OF_SINGLE_DIGITS
+
+
 def is_analysed(run: Run) -> bool:
     """Tell whether a run's equivariance has been measured."""
     return RunFolder(run.folder).equivariance.is_file()
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
-    """Tabulate R² of each parameter, router and predictor: one seed's interval, or mean ± deviation over several."""
+    """Tabulate R² of each parameter, router and predictor: mean ± deviation over seeds, and the interval over digits.
+
+    The seeds share their digits, so the interval of several is the mean of theirs.
+    """
     rows = []
-    for router, seeds in analysed(panel).items():
-        for predictor, name in PREDICTORS.items():
+    found, left_out = of_one_measure(panel)
+    for router, seeds in found.items():
+        for predictor, name in predictors(seeds[0]).items():
+            measured = [one["equivariance"][predictor] for one in seeds]
             row = {"Router": router, "From": name, "Seeds": str(len(seeds))}
+            if _of_pairs(seeds[0]):
+                row["Digits"] = str(min(r2["digits"] for one in measured for r2 in one.values()))
             for parameter, title in UNITS.items():
-                found = [s["equivariance"][predictor].get(parameter) for s in seeds]
-                row[title] = _cell([r for r in found if r is not None])
+                row[title] = _cell([one[parameter] for one in measured if parameter in one])
             rows.append(row)
-    return pd.DataFrame(rows)
+    rows += [{"Router": router, "From": AGAIN, "Seeds": str(count)} for router, count in left_out.items()]
+    return pd.DataFrame(rows).fillna(NOTHING)
 
 
 def _cell(found: list[dict[str, float]]) -> str:
     if not found:
         return NOTHING
-    values = pd.Series([r["value"] for r in found])
-    if len(values) == 1:
-        return f"{values[0]:.2f} [{found[0]['low']:.2f}, {found[0]['high']:.2f}]"
-    return f"{values.mean():.2f} ± {values.std():.2f}"
+    mean, deviation = pd.DataFrame(found).mean(), pd.DataFrame(found).std()
+    spread = f" ± {deviation['value']:.2f}" if len(found) > 1 else ""
+    return f"{mean['value']:.2f}{spread} [{mean['low']:.2f}, {mean['high']:.2f}]"
 
 
 def invariance_table(panel: Panel) -> pd.DataFrame:
@@ -84,18 +126,18 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
 
 
 def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
-    """Draw R² from the winning pose, one map per class, as bars for each parameter; other predictors as marks.
+    """Draw R² from the pose, one map per class, as bars for each parameter; other predictors as marks.
 
     `palette` has a colour for each label.
     """
-    routers = analysed(panel)
+    routers, _ = of_one_measure(panel)
     figure = Figure(figsize=(11, 4), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(routers)
-    marks = {"pose": "D", "features": "^", "activations": "v"}
+    marks = {"pose": "D", "moments": "s", "features": "^", "activations": "v"}
     for number, (router, seeds) in enumerate(routers.items()):
         x = np.arange(len(UNITS)) + (number - (len(routers) - 1) / 2) * width
-        for predictor in PREDICTORS:
+        for predictor, title in predictors(seeds[0]).items():
             values = np.array([[_value(s, predictor, p, "value") for p in UNITS] for s in seeds]).mean(axis=0)
             if predictor == "pose per class":
                 low, high = (
@@ -105,10 +147,10 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
                 errors = np.maximum([values - low, high - values], 0)
                 ax.bar(x, values.clip(0), 0.9 * width, yerr=errors, color=palette[router], label=router, capsize=2)
             else:
-                label = PREDICTORS[predictor] if number == 0 else None
+                label = title if number == 0 else None
                 ax.plot(x, values.clip(0), marks[predictor], color="0.25", markersize=4, linestyle="none", label=label)
     ax.set_xticks(range(len(UNITS)), list(UNITS.values()))
-    ax.set(ylabel="R² on digits not fitted", ylim=(0, 1.02), title="What the winning pose tells of a transformation")
+    ax.set(ylabel="R² on digits not fitted", ylim=(0, 1.02), title="What the pose tells of a transformation")
     ax.grid(axis="y", alpha=0.3)
     legend_below(figure, {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)})
     return figure
