@@ -1,7 +1,10 @@
-"""Every printed command is planned here without running it; above a published table it finds exactly those runs."""
+"""Every printed command is planned here without running it; above a published table it asks for its runs."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.utils import get_args_parser
@@ -11,6 +14,7 @@ from capsbench.commands.settings import COMMANDS
 from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.runs import Result
+from capsbench.runs.identity import changes
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "outputs" / "published"
@@ -81,10 +85,15 @@ def tables() -> list[tuple[Path, str, str]]:
 
 
 @pytest.mark.parametrize(("page", "experiment", "section"), tables(), ids=lambda value: getattr(value, "name", None))
-def test_the_commands_above_a_table_find_its_runs(page: Path, experiment: str, section: str) -> None:
-    runs = {run.identity.digest for words in commands(section) if words[0] == "train" for run in planned(*words)}
-    published = (PUBLISHED / experiment).rglob("result.json")
-    assert runs == {Result.load(path.parent).identity for path in published}
+def test_the_commands_above_a_table_ask_for_its_settings(page: Path, experiment: str, section: str) -> None:
+    runs = [run.identity for words in commands(section) if words[0] == "train" for run in planned(*words)]
+    published = [Result.load(path.parent) for path in (PUBLISHED / experiment).rglob("result.json")]
+    assert {_told(run.settings) for run in runs} == {_told(result.settings) for result in published}
+    assert {run.experiment for run in runs} == {experiment} == {result.experiment for result in published}
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return json.dumps(changes(settings), sort_keys=True)
 
 
 def test_commands_are_found() -> None:

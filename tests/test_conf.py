@@ -81,6 +81,22 @@ def test_networks_with_decoder(experiment: str, parameters: int) -> None:
     assert config.arch.vote_gain == 1.0
 
 
+@pytest.mark.parametrize("arch", ["capsnet_light", "resnet_capsnet"])
+@pytest.mark.parametrize("decoder", ["none", "deconv", "dense"])
+def test_a_seed_is_the_same_start_for_every_router(arch: str, decoder: str) -> None:
+    def parameters(router: str, seed: int) -> dict[str, torch.Tensor]:
+        config = compose(
+            *("data=digits", f"arch={arch}", f"router={router}", f"decoder={decoder}", f"seed={seed}"),
+            *(["arch.blocks=[1,1,1]"] if arch == "resnet_capsnet" else ["arch.filters=8"]),
+        )
+        return dict(build_module(config, build_data(config)).named_parameters())
+
+    fm, em, other = parameters("fm", 1), parameters("em", 1), parameters("fm", 2)
+    assert fm.keys() < em.keys()
+    assert all(em[name].equal(weight) for name, weight in fm.items())
+    assert not any(weight.equal(fm[name]) for name, weight in other.items() if name.endswith("transform.weight"))
+
+
 @pytest.mark.parametrize("arch", ["capsnet", "capsnet_light", "resnet_capsnet_small"])
 @pytest.mark.parametrize("router", ["fm", "dynamic", "em"])
 @pytest.mark.parametrize("decoder", ["none", "deconv", "dense"])

@@ -77,13 +77,59 @@ def test_paper_succeeds_where_everything_does(tmp_path: Path) -> None:
     assert make(tmp_path, "paper")[0] == 0
 
 
+EVIDENCE = ("factorial", "table3_authors", "fig4", "fig4_authors")
+
+
+def test_evidence_is_a_queue_that_goes_on_after_failures(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", "RUNS=elsewhere", failing="experiment=factorial")
+    assert code != 0
+    assert [line.split()[2] for line in asked] == [f"experiment={name}" for name in EVIDENCE]
+    assert all(" seed=1,2,3 output_dir=elsewhere " in line and "launcher" not in line for line in asked)
+
+
+def test_evidence_stops_at_a_signal(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", failing="experiment=table3_authors", code=130)
+    assert code != 0
+    assert len(asked) == 2
+
+
+def test_evidence_trains_several_runs_at_once(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "evidence", "JOBS=2")
+    assert code == 0
+    assert all(" output_dir=outputs launcher=local hydra.launcher.n_jobs=2 " in line for line in asked)
+
+
 @pytest.mark.parametrize(("arguments", "seeds"), [([], "1"), (["SEEDS=4,5"], "4,5")])
 def test_smoke(tmp_path: Path, arguments: list[str], seeds: str) -> None:
     code, (train, report) = make(tmp_path, "table2", "SMOKE=1", *arguments)
     assert code == 0
     assert train.startswith(f"train -m experiment=table2 seed={seeds} trainer=smoke ")
     assert train.endswith(" output_dir=outputs/smoke")
-    assert report == "report output_dir=outputs/smoke"
+    assert report == "report experiment=table2 output_dir=outputs/smoke"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_authors_protocol(tmp_path: Path, target: str) -> None:
+    _, asked = make(tmp_path, target, "PROTOCOL=authors")
+    assert asked == [f"train -m experiment={target}_authors seed=1,2,3", f"report experiment={target}_authors"]
+
+
+def test_table_4_follows_the_protocol(tmp_path: Path) -> None:
+    _, asked = make(tmp_path, "table4", "PROTOCOL=authors", "SEEDS=1")
+    assert asked == [
+        "train -m experiment=table3_authors seed=1",
+        "analyze reconstructions run=outputs/table3_authors",
+        "analyze equivariance run=outputs/table3_authors",
+        "report experiment=table3_authors",
+    ]
+
+
+def test_there_are_two_protocols(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "table2", "PROTOCOL=author"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert "PROTOCOL must be paper or authors, got author" in made.stderr
 
 
 @pytest.mark.parametrize("off", ["SMOKE=0", "SMOKE="])

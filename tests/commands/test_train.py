@@ -13,7 +13,9 @@ import pytest
 import torch
 import yaml
 
-from capsbench.runs import Result
+from capsbench.launch.build import restore
+from capsbench.runs import Result, RunFolder
+from capsbench.runs.identity import VERSION
 
 Run = Callable[..., Path]
 
@@ -105,6 +107,43 @@ def test_a_run_limited_in_steps_has_a_rate(capsbench: Run) -> None:
     assert result.metrics["train/images_per_second"] > 0
 
 
+@pytest.mark.parametrize(("steps", "evaluated"), [(5, {5: False}), (30, {18: True, 30: False})])
+def test_validation_accuracy_is_that_of_the_final_weights(
+    capsbench: Run, steps: int, evaluated: dict[int, bool]
+) -> None:
+    """18 steps make an epoch, so that both runs end between two evaluations."""
+    capsbench("train", "data.val_fraction=0.2", f"trainer.max_steps={steps}", "trainer.max_epochs=-1")
+    (path,) = Path("outputs").rglob("result.json")
+    result = Result.load(path.parent)
+    assert not any(name.startswith("test/") for name in result.metrics)
+    run = restore(RunFolder(path.parent))
+    (batch,) = run.data.val_dataloader()
+    capsules = run.module.predict(batch.images)
+    right = (capsules.activations.argmax(dim=1) == batch.labels).float().mean().item()
+    assert result.metrics["val/accuracy"] == pytest.approx(right)
+    assert {row["step"]: "val/accuracy" in row for row in result.history} == evaluated
+
+
+def test_latency_follows_no_batch_size(capsbench: Run) -> None:
+    capsbench("train", "trainer=smoke", "data.eval_batch_size=7")
+    (path,) = Path("outputs").rglob("result.json")
+    assert Result.load(path.parent).metrics["inference/batch_size"] == 128
+
+
+def test_a_result_tells_which_class_was_taken_for_which_and_how_busy_the_machine_was(capsbench: Run) -> None:
+    (path,) = capsbench("train", "trainer=smoke", "data.eval_batch_size=50").rglob("result.json")
+    result = Result.load(path.parent)
+    assert result.watched_split == "test"
+    confusion = np.array(result.confusion["test"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == 100
+    assert confusion.trace() / 100 == pytest.approx(result.metrics["test/accuracy"])
+    assert result.class_names == [str(digit) for digit in range(10)]
+    assert set(result.machine_load) == {"before", "after", "cores"}
+    assert json.loads(path.read_text())["load"] == result.machine_load
+    assert result.identity_version == VERSION
+
+
 def test_wandb_stays_offline(capsbench: Run) -> None:
     outputs = capsbench("train", "-m", "trainer=smoke", "logger=wandb", "seed=1,2")
     runs = list(outputs.rglob("offline-run-*/*.wandb"))
@@ -152,6 +191,9 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["trainer.max_epochs=0"], "trainer.max_epochs must be at least 1, or -1 for no limit, got 0"),
         (["trainer.max_steps=0"], "trainer.max_steps must be at least 1, or -1 for no limit, got 0"),
         (["trainer.max_steps=null"], "trainer.max_steps must be at least 1, or -1 for no limit, got None"),
+        (["+trainer.val_check_interval=0.25"], "trainer.val_check_interval cannot be set: a run is evaluated at"),
+        (["trainer.check_val_every_n_epoch=null"], "check_val_every_n_epoch must be a whole number of at least 1"),
+        (["+trainer.accumulate_grad_batches=0"], "accumulate_grad_batches must be a whole number of at least 1, got 0"),
         (["-m", "trainer.max_epochs=0", "seed=1,2"], "trainer.max_epochs must be at least 1"),
         (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
         (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),

@@ -1,11 +1,17 @@
 """Options of every data set: a part of the training set to tune on, or to be quick."""
 
+from typing import Any
+
 import pytest
+import torch
 
-from capsbench.data import Digits
+from capsbench.data import CIFAR10, Augmentation, BatchKey, Digits, FashionMNIST, ImageDataModule, SmallNORB
+from capsbench.data.augmentation import random_crop
+from capsbench.data.randomness import Draw
+from capsbench.data.transforms import standardize
 
 
-def digits(**options: float) -> Digits:
+def digits(**options: Any) -> Digits:
     data = Digits(**options)
     data.setup()
     return data
@@ -26,6 +32,12 @@ def test_validation_split_is_the_same_for_every_seed() -> None:
     assert first.equal(second)
 
 
+@pytest.mark.parametrize("kind", [CIFAR10, FashionMNIST, SmallNORB])
+def test_each_class_has_a_name(kind: type[ImageDataModule]) -> None:
+    assert kind.class_names is not None
+    assert len(set(kind.class_names)) == kind.num_classes
+
+
 def test_without_one_the_test_split_is_watched() -> None:
     data = digits()
     assert data.watched_split == "test"
@@ -41,22 +53,51 @@ def test_subset_is_stratified_and_marked() -> None:
     assert data.is_cut
 
 
+def test_a_part_of_the_test_set_is_stratified_and_marked() -> None:
+    data = digits(test_subset=100)
+    assert (data.num_examples("train"), data.num_examples("test")) == (1437, 100)
+    assert data.splits["test"].labels.bincount().tolist() == pytest.approx([10] * 10, abs=1)
+    assert data.is_cut
+    assert sum(len(batch.labels) for batch in data.val_dataloader()) == 100
+    assert digits(test_subset=100, seed=2).splits["test"].images.equal(data.splits["test"].images)
+
+
 def test_subset_of_what_is_left_after_validation() -> None:
     data = digits(val_fraction=0.5, subset=100)
     assert (data.num_examples("train"), data.num_examples("val")) == (100, 719)
 
 
+def test_images_are_standardised_before_or_after_their_crop() -> None:
+    options = {"standardized": True, "augmentation": Augmentation(crop_padding=4), "seed": 3}
+    chosen = torch.arange(50)
+    after, before = (
+        digits(**options, standardize_before_crop=first).batch("train", BatchKey(0, chosen)).images
+        for first in (False, True)
+    )
+    data = digits(**options)
+    stored, draw = data.splits["train"].images[chosen], Draw(3, 0, chosen)
+    torch.testing.assert_close(after.mean(dim=(1, 2, 3)), torch.zeros(50), atol=1e-5, rtol=0)
+    torch.testing.assert_close(before, random_crop(standardize(stored), 4, draw))
+    assert (before == 0).flatten(1).any(dim=1).sum() > 40  # what was padded has the mean
+    assert not before.isclose(after).all()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"standardize_before_crop": True}, r"data\.standardize_before_crop has no effect without data\.standardized"),
+        ({"standardize_before_crop": True, "standardized": True, "augmentation": Augmentation(flip=True)}, "no effect"),
         ({"subset": 2000}, r"data\.subset must be below the training set's 1437, got 2000"),
         ({"subset": 1437}, r"data\.subset must be below the training set's 1437, got 1437"),
         ({"subset": 0}, r"data\.subset must be at least 1, got 0"),
+        ({"test_subset": 360}, r"data\.test_subset must be below the test set's 360, got 360"),
+        ({"test_subset": 0}, r"data\.test_subset must be at least 1, got 0"),
+        ({"test_subset": 3}, "does not fit this data set"),
         ({"subset": 3}, "does not fit this data set"),
         ({"val_fraction": 1.0}, r"data\.val_fraction must be at least 0 and below 1, got 1"),
         ({"val_fraction": -0.1}, r"data\.val_fraction must be at least 0"),
     ],
 )
-def test_out_of_range(options: dict[str, float], said: str) -> None:
+def test_out_of_range(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         digits(**options)

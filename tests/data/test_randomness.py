@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsbench.data.randomness import Draw, permutation, random_bits
+from capsbench.data.randomness import Draw, buffered_order, permutation, random_bits
 
 
 def test_a_draw_depends_on_the_example_not_on_its_batch() -> None:
@@ -72,6 +72,30 @@ def test_pinned_order_of_an_epoch() -> None:
     assert permutation((1, "order", 1), 10).tolist() == [8, 6, 2, 1, 5, 7, 9, 4, 3, 0]
     assert permutation((2, "order", 0), 10).tolist() == [6, 1, 2, 7, 4, 0, 3, 8, 5, 9]
     assert permutation((1, "order", 0), 60_000)[:6].tolist() == [21961, 36431, 41110, 8702, 58196, 10488]
+
+
+@pytest.mark.parametrize(("length", "buffer"), [(1000, 30), (31, 30), (30, 30), (5, 30), (40, 1)])
+def test_a_buffer_gives_each_number_once_and_never_too_early(length: int, buffer: int) -> None:
+    order = buffered_order((1, "order", 0), length, buffer)
+    assert sorted(order.tolist()) == list(range(length))
+    assert (order - torch.arange(length)).max() < buffer
+
+
+def test_a_buffer_gives_what_a_list_gives_from_which_one_is_taken_after_the_other() -> None:
+    length, buffer = 2000, 50
+    order = buffered_order((3, "order", 1), length, buffer).tolist()
+    held, places = list(range(buffer)), []
+    for step, number in enumerate(order[:-buffer]):
+        places.append(held.index(number))
+        held[places[-1]] = buffer + step
+    assert sorted(held) == sorted(order[-buffer:])
+    counts = torch.tensor(places).bincount(minlength=buffer)
+    assert 15 < counts.min() < counts.max() < 70
+    assert order != buffered_order((3, "order", 2), length, buffer).tolist()
+
+
+def test_pinned_buffered_order() -> None:
+    assert buffered_order((1, "order", 0), 12, 4).tolist() == [1, 0, 5, 3, 4, 2, 7, 9, 6, 11, 10, 8]
 
 
 def test_pinned_integers() -> None:

@@ -46,3 +46,13 @@ def test_fewer_examples_than_ranks() -> None:
 
 def test_another_epoch_has_another_order() -> None:
     assert batches(epoch=0) != batches(epoch=1)
+
+
+def test_a_buffered_epoch_goes_on_where_it_stopped() -> None:
+    def batches(done: int) -> list[list[int]]:
+        sampler = EpochSampler(500, 10, seed=1, shuffle=True, buffer=60, device=torch.device("cpu"), done=lambda: done)
+        return [key.indices.tolist() for key in sampler]
+
+    assert sorted(chain(*batches(0))) == list(range(500))
+    assert max(batches(0)[0]) < 70
+    assert batches(13) == batches(0)[13:]

@@ -14,17 +14,36 @@ from capsbench.launch.sweep import plan
     [
         ("+lr=0.5", "there is no setting lr; There are: arch, channels_last"),
         ("+callbacks=x", "there is no setting callbacks; "),
-        ("+optim.lr=0.5", "there is no setting optim.lr; There are: optimizer, scheduler, scheduler_interval"),
+        ("+optim.lr=0.5", "there is no setting optim.lr; There are: decay, optimizer, scheduler, scheduler_interval"),
         ("+decoder.filters=3", "there is no setting decoder.filters; There are: loss_weight, network"),
         ("+trainer.callbacks=[]", "trainer.callbacks cannot be set: a run makes its own"),
         ("+trainer.logger=false", "trainer.logger cannot be set: a run makes its own"),
         ("optim.scheduler_interval=step", "optim.scheduler_interval has no effect without optim.scheduler"),
+        ("loss=cross_entropy_shares loss.scale=2", "loss.scale has no effect with loss.normalize=true"),
+        ("loss=cross_entropy_learned loss.normalize=true", "loss.scale has no effect with loss.normalize=true"),
+        ("loss=cross_entropy loss.scale=big", "loss.scale must be a number such as 1.0, or learned, got big"),
+        ("optim.decay=kernels", "optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all"),
         ("decoder.loss_weight=0.1", "decoder.loss_weight has no effect with decoder=none"),
         ("arch.vote_norm=none arch.vote_gain=1", "arch.vote_gain has no effect with arch.vote_norm=none"),
         ("router=dynamic1 router.detach=true", "router.detach has no effect with router.iterations=1"),
         ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
         ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),
         ("data=affnist data.per_digit=4", "data.per_digit=4 has no effect with data.test_source=official"),
+        (
+            "data=mnist data.standardize_before_crop=true data.augmentation.crop_padding=4",
+            "data.standardize_before_crop has no effect without data.standardized=true and data.augmentation.crop",
+        ),
+        (
+            "data=svhn data.standardize_before_crop=true",
+            "data.standardize_before_crop has no effect without data.stand",
+        ),
+        (
+            "data=small_norb +data.standardize_before_crop=true",
+            "data.standardize_before_crop has no effect without data.standardized=true and data.augmentation.crop",
+        ),
+        ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
+        ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
+        ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
         ("channels_last=maybe", "channels_last must be true or false, got maybe"),
         ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
         ("checkpoint_minutes=-1", "checkpoint_minutes must be at least 0, got -1"),
@@ -34,6 +53,20 @@ from capsbench.launch.sweep import plan
 def test_a_setting_that_cannot_be_meant_is_refused(setting: str, said: str) -> None:
     with open_configuration() as loader, pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         Composer(loader).compose(setting.split())
+
+
+def test_a_number_may_also_be_learned() -> None:
+    with open_configuration() as loader:
+        composed = [Composer(loader).compose(["loss=cross_entropy", f"loss.scale={scale}"]) for scale in ("learned", 2)]
+    assert [run.resolved["loss"]["scale"] for run in composed] == ["learned", 2]
+
+
+def test_an_experiment_may_standardise_before_it_crops() -> None:
+    with open_configuration() as loader:
+        composer = Composer(loader)
+        for name in ("svhn", "fashion_mnist", "cifar10", "cifar10_jpeg"):
+            run = composer.compose(["experiment=fig5", f"data={name}", "data.standardize_before_crop=true"])
+            assert run.resolved["data"]["standardize_before_crop"] is True
 
 
 def test_settings_of_a_class_may_be_added() -> None:

@@ -1,5 +1,6 @@
 """Runs that are interrupted, killed, fail, or meet another process at the same grid."""
 
+import importlib
 import json
 import math
 import os
@@ -41,7 +42,7 @@ STEPS = 14  # in two epochs of seven
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than the runs here; other tests look at them."""
-    monkeypatch.setattr(sys.modules["capsbench.runs.train_and_test"], "write_pictures", lambda *_: [])
+    monkeypatch.setattr(importlib.import_module("capsbench.runs.train_and_test"), "write_pictures", lambda *_: [])
 
 
 Command = Callable[..., None]
@@ -119,6 +120,25 @@ def test_resumed_is_as_if_never_interrupted(
     assert "resumed" in capsys.readouterr().out
     assert_same(what_counts("outputs"), uninterrupted)
     assert not list(Path("outputs").rglob("resume.ckpt"))
+
+
+def test_a_run_with_everything_that_an_optimizer_remembers_is_resumed(
+    capsbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = (
+        "optim=adam_keras",
+        "optim.decay=kernels",
+        "optim.optimizer.weight_decay=0.01",
+        "loss=cross_entropy_learned",
+    )
+    run = *(word for word in RUN if not word.startswith("optim=")), *choices
+    capsbench(*run, f"output_dir={tmp_path}/whole")
+    with monkeypatch.context() as patch:
+        signal_at(patch, 4, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            capsbench(*run)
+    capsbench(*run)
+    assert_same(what_counts("outputs"), what_counts(tmp_path / "whole"))
 
 
 def test_a_signal_that_comes_twice_at_once_is_one(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from capsbench.models import ResNetCapsNet
+from capsbench.models.resnet_capsnet import PreActivationBlock
 from capsbench.routing import FMAgreement
 
 Small = partial(ResNetCapsNet, blocks=(1, 1, 1), hidden_capsules=())
@@ -40,6 +42,45 @@ def test_images_to_class_capsules(
 def test_hidden_layers_of_fm_hand_on_s_and_the_last_its_pose() -> None:
     model = ResNetCapsNet((1, 16, 16), 10, FMAgreement, blocks=(1, 1, 1), hidden_capsules=(6, 5))
     assert [layer.router.normalize_pose for layer in model.capsule_layers] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ({"shortcut": "raw", "stride_padding": "tensorflow", "conv_init": "keras"}, 0),
+        ({"primary_norm": "per_capsule"}, 2 * 16 * (64 - 1)),
+    ],
+)
+def test_only_per_capsule_norm_adds_parameters(options: dict[str, Any], added: int) -> None:
+    def count(**options: Any) -> int:
+        return sum(p.numel() for p in Small((1, 32, 32), 5, FMAgreement, **options).parameters())
+
+    assert count(**options) == count() + added
+
+
+@pytest.mark.parametrize("size", [8, 9, 16, 17, 28, 30, 36])
+def test_padding_of_either_kind_gives_as_many_capsules(size: int) -> None:
+    symmetric, tensorflow = (
+        Small((1, size, size), 5, FMAgreement, stride_padding=kind) for kind in ("symmetric", "tensorflow")
+    )
+    images = torch.randn(2, 1, size, size)
+    poses = [model.primary(model.backbone(images)).poses for model in (symmetric, tensorflow)]
+    assert poses[0].shape == poses[1].shape == (2, symmetric.primary.num_capsules, 16)
+
+
+@pytest.mark.parametrize(("stride", "in_channels"), [(2, 16), (1, 16), (1, 32)])
+def test_a_raw_shortcut_reads_the_input_itself(stride: int, in_channels: int) -> None:
+    activated, raw = (
+        PreActivationBlock(in_channels, 32, stride, 0.01, shortcut=shortcut).eval() for shortcut in ("activated", "raw")
+    )
+    for block in (activated, raw):
+        torch.nn.init.zeros_(block.residual[-1].weight)  # only the shortcut is left
+    raw.load_state_dict(activated.state_dict())
+    images = torch.randn(2, in_channels, 8, 8)
+    changed = in_channels != 32 or stride != 1
+    torch.testing.assert_close(raw(images), raw.projection(images) if changed else images)
+    positive = activated.activation(images) if changed else images
+    torch.testing.assert_close(activated(images), activated.projection(positive) if changed else images)
 
 
 def test_batch_norm_constants_reach_every_batch_norm() -> None:

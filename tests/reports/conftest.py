@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from capsbench.launch.protocols import protocol
-from capsbench.reports.paper import targets
+from capsbench.reports.paper import target_of
 from capsbench.runs import Result
 
 AddRun = Callable[..., Path]
@@ -84,7 +84,8 @@ def write_run(
 def write_paper_run(
     outputs: Path, experiment: str, router: str, seed: int, accuracy: float, *, data: str | None = None, **changes: Any
 ) -> Path:
-    target = targets()[experiment]
+    target = target_of(experiment)
+    assert target is not None
     title = data or next(iter(target.data))
     paper = protocol(experiment, target.data[title], router if router in target.routers else target.routers[0])
     settings: Any = copy.deepcopy(dict(paper.settings)) | {"seed": seed}

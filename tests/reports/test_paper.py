@@ -2,7 +2,7 @@
 
 import pytest
 
-from capsbench.reports.paper import Number, inference_ms, router_title, targets
+from capsbench.reports.paper import Number, inference_ms, router_title, target_of, targets
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,18 @@ def test_methods_of_others() -> None:
     assert by_title["DeepCaps"].numbers["SVHN"] == Number(97.16)
     assert set(by_title["Hinton et al."].numbers) == {"CIFAR-10"}
     assert [other.numbers["affNIST"].mean for other in targets()["table3"].references] == [79.00, 93.10]
+
+
+def test_what_an_experiment_repeats() -> None:
+    table3, authors = target_of("table3"), target_of("table3_authors")
+    assert table3 is not None
+    assert authors is not None
+    assert (table3.name, authors.name) == ("table3", "table3_authors")
+    assert table3.routers == ("fm", "dynamic", "em")
+    assert authors.routers == ("fm_squash", "dynamic", "em")
+    assert authors.numbers["fm_squash", "affNIST"] == table3.numbers["fm", "affNIST"]
+    assert target_of("table3_v1") == table3, "former settings are set against the paper's"
+    assert [target_of(name) for name in ("demo", "table3_mine", "table1", "affnist_authors")] == [None] * 4
 
 
 def test_table_1() -> None:

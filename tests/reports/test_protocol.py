@@ -1,6 +1,7 @@
 """What sets a run apart from the paper's."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ def test_what_sets_a_run_apart(
     result = Result.load(add_paper_run(tmp_path, "table3", "dynamic", 1, 0.9, **changes))
     assert PAPER.deviations(result) == words
     assert PAPER.repeats(result) == (not words)
+
+
+def test_a_setting_that_came_later_is_told_as_it_was(add_paper_run: AddRun, tmp_path: Path) -> None:
+    path = add_paper_run(tmp_path, "table3", "fm", 1, 0.9) / "result.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["router"]["normalize_pose"]
+    path.write_text(json.dumps(record))
+    assert PAPER.repeats(Result.load(path.parent))
+    record["settings"]["arch"].pop("weight_init")
+    path.write_text(json.dumps(record))
+    kernel = Paper(targets()["table3"], lambda *names: _with(protocol(*names), "arch", weight_init="kernel"))
+    assert kernel.deviations(Result.load(path.parent)) == ("arch.weight_init=pair",)
+
+
+def _with(identity: Identity, part: str, **settings: Any) -> Identity:
+    changed = {**identity.settings, part: identity.settings[part] | settings}
+    return dataclasses.replace(identity, settings=changed)
 
 
 def test_a_class_that_moved_sets_no_run_apart(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -108,14 +126,14 @@ def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("table3", "affNIST", ["loss.present=0.6"], ("loss.present=0.6",)),
         ("table3", "affNIST", ["loss=spread"], ("loss=spread",)),
         ("table3", "affNIST", ["decoder=none"], ("decoder=none",)),
-        ("table3", "affNIST", ["router.scale=1.0"], ("router.scale=1.0",)),
+        ("table3", "affNIST", ["router.scale=0.25"], ("router.scale=0.25",)),
         ("table3", "affNIST", ["router=dynamic", "router.detach=true"], ("router.detach=True",)),
         (
             *("table3", "affNIST", ["optim.optimizer.betas=[0.5,0.9]"]),
             ("optim.optimizer.betas=[0.5, 0.9]",),
         ),
         ("table6", "smallNORB", ["optim.scheduler.step_size=60"], ("optim.scheduler.step_size=60",)),
-        ("table6", "smallNORB", ["data.brightness=0.0"], ("data.brightness=0.0",)),
+        ("table6", "smallNORB", ["data.brightness=0.25"], ("data.brightness=0.25",)),
         ("table6", "smallNORB", ["data.eval_batch_size=64", "data.absent=fetch"], ()),
         ("fig4", "CIFAR-10", ["data=cifar10_jpeg"], ()),
     ],

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsbench.routing import FMAgreement
+from capsbench.routing import FMAgreement, LazyVotes
 
 
 def test_golden_numbers(golden: dict[str, torch.Tensor]) -> None:
@@ -100,6 +100,29 @@ def test_scale_multiplies_s() -> None:
     torch.testing.assert_close(whole.poses, half.poses)
 
 
+@settings(deadline=None)
+@given(votes=vote_tensors(), scale=st.sampled_from([0.5, 1.0]))
+def test_squashed_output(votes: torch.Tensor, scale: float) -> None:
+    parents = FMAgreement(scale, normalize_pose=False, output="squash")(votes)
+    unit = torch.nn.functional.normalize(votes, dim=-1)
+    s = scale / votes.shape[1] * (unit.sum(dim=1).square() - unit.square().sum(dim=1))
+    squared = s.square().sum(dim=-1)
+    torch.testing.assert_close(parents.activations, squared / (1 + squared), atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(parents.poses, s * (squared.sqrt() / (1 + squared)).unsqueeze(-1), atol=1e-12, rtol=1e-9)
+
+
+def test_squashed_output_reads_lazy_votes() -> None:
+    votes = LazyVotes(torch.randn(2, 5, 4, 4).double(), torch.randn(5, 3, 4, 4, 4).double(), keep_lazy=True)
+    router = FMAgreement(normalize_pose=False, output="squash")
+    for lazy, plain in zip(router(votes), router(votes.materialize()), strict=True):
+        torch.testing.assert_close(lazy, plain)
+
+
+def test_a_setting_without_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"set router\.normalize_pose=false"):
+        FMAgreement(output="squash")
+
+
 def test_scale_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"router\.scale must be positive, got 0.0"):
         FMAgreement(scale=0.0)
@@ -110,3 +133,4 @@ def test_poses_for_another_capsule_layer_are_s_whatever_normalize_pose_is() -> N
     s = FMAgreement(normalize_pose=False)(votes).poses
     assert FMAgreement(feeds_capsules=True)(votes).poses.equal(s)
     assert FMAgreement(feeds_capsules=True, normalize_pose=False)(votes).poses.equal(s)
+    assert FMAgreement(feeds_capsules=True, normalize_pose=False, output="squash")(votes).poses.equal(s)

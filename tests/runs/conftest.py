@@ -31,4 +31,8 @@ def result() -> Result:
         train_examples=1437,
         test_examples=360,
         full=True,
+        confusion={"test": [[1, 2], [0, 3]]},
+        class_names=["zero", "one"],
+        machine_load={"before": 0.5, "after": 1.0, "cores": 2},
+        identity_version=2,
     )

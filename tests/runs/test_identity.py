@@ -1,6 +1,7 @@
 """What makes two runs the same."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def test_a_lighter_network_is_the_light_one() -> None:
     assert folder(arch__filters=64, arch__groups=8) == folder(
         {"arch": "capsnet_light"}, arch__filters=64, arch__groups=8
     )
+
+
+def test_a_run_of_an_older_version_is_another_run() -> None:
+    now = Identity.of(CONFIG, CHOICES)
+    assert now.version == 2
+    assert replace(now, version=1).folder("outputs") != now.folder("outputs")
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "one", True, 2**32])

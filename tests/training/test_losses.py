@@ -1,5 +1,8 @@
 """Losses against their formulas."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,6 +17,16 @@ def test_margin_loss_by_hand() -> None:
     first = 0.5 * (0.3 - 0.1) ** 2
     second = (0.9 - 0.1) ** 2 + 0.5 * ((0.2 - 0.1) ** 2 + (0.6 - 0.1) ** 2)
     assert MarginLoss()(ACTIVATIONS, LABELS).item() == pytest.approx((first + second) / 2)
+
+
+def test_margin_loss_may_be_a_mean_over_classes() -> None:
+    mean, total = MarginLoss(reduction="mean")(ACTIVATIONS, LABELS), MarginLoss()(ACTIVATIONS, LABELS)
+    torch.testing.assert_close(mean, total / 3)
+
+
+def test_other_reductions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss\.reduction must be sum or mean, got 'max'"):
+        MarginLoss(reduction="max")
 
 
 def test_spread_loss_by_hand_at_both_ends() -> None:
@@ -34,6 +47,40 @@ def test_cross_entropy_is_pytorchs() -> None:
 def test_normalized_cross_entropy_divides_by_the_sum() -> None:
     expected = -(torch.tensor(0.95 / 1.3).log() + torch.tensor(0.1 / 0.9).log()) / 2
     torch.testing.assert_close(CrossEntropyLoss(normalize=True)(ACTIVATIONS, LABELS), expected)
+
+
+def test_cross_entropy_of_scaled_activations() -> None:
+    expected = torch.nn.functional.cross_entropy(4 * ACTIVATIONS, LABELS)
+    torch.testing.assert_close(CrossEntropyLoss(scale=4)(ACTIVATIONS, LABELS), expected)
+
+
+def test_a_learned_scale_starts_from_1_and_has_a_gradient() -> None:
+    loss = CrossEntropyLoss(scale="learned")
+    value = loss(ACTIVATIONS, LABELS)
+    assert value == CrossEntropyLoss()(ACTIVATIONS, LABELS)
+    value.backward()
+    shares = ACTIVATIONS.softmax(dim=1)
+    by_hand = ((shares * ACTIVATIONS).sum(dim=1) - ACTIVATIONS[[0, 1], LABELS]).mean()
+    torch.testing.assert_close(loss.scale.grad, by_hand)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, True, "learnt", float("nan"), float("inf")])
+def test_other_scales_are_refused(scale: Any) -> None:
+    with pytest.raises(ValueError, match=r"loss\.scale must be a positive number or learned, got"):
+        CrossEntropyLoss(scale=scale)
+
+
+@pytest.mark.parametrize("scale", [2.0, "learned"])
+def test_a_scale_of_shares_has_no_effect_and_is_refused(scale: Any) -> None:
+    with pytest.raises(ValueError, match=r"loss\.scale has no effect with loss\.normalize=true"):
+        CrossEntropyLoss(normalize=True, scale=scale)
+
+
+def test_shares_are_clipped_as_keras_does() -> None:
+    activations, right = torch.tensor([[5.0, -3.0, 0.0]]).double(), torch.tensor([0])
+    loss = CrossEntropyLoss(normalize=True)
+    assert loss(activations, right).item() == pytest.approx(-math.log1p(-1e-7), rel=1e-6)
+    assert loss(activations, torch.tensor([1])).item() == pytest.approx(-math.log(1e-7))
 
 
 def test_normalized_cross_entropy_of_nothing_is_finite() -> None:

@@ -12,7 +12,15 @@ from capsbench.capsules import DeconvDecoder
 from capsbench.data import Batch, BatchKey, Digits
 from capsbench.models import ResNetCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router
-from capsbench.training import ClassificationModule, MarginLoss, NaNGuard, SpreadLoss, Throughput
+from capsbench.training import (
+    ClassificationModule,
+    CrossEntropyLoss,
+    History,
+    MarginLoss,
+    NaNGuard,
+    SpreadLoss,
+    Throughput,
+)
 from capsbench.training.nan_guard import blame
 
 
@@ -29,7 +37,9 @@ def small_model(router: type[Router] = FMAgreement) -> ResNetCapsNet:
     return ResNetCapsNet((1, 32, 32), 10, router, blocks=(1, 1, 1), hidden_capsules=(), batch_norm_momentum=0.5)
 
 
-def fit(module: ClassificationModule, folder: Path, epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
+def fit(
+    module: ClassificationModule, folder: Path, epochs: int, *callbacks: lightning.Callback, **limits: int
+) -> lightning.Trainer:
     trainer = lightning.Trainer(
         default_root_dir=folder,
         accelerator="cpu",
@@ -40,6 +50,7 @@ def fit(module: ClassificationModule, folder: Path, epochs: int, *callbacks: lig
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        **limits,
     )
     trainer.fit(module, datamodule=FewDigits(seed=1, batch_size=32))
     return trainer
@@ -109,6 +120,16 @@ def test_scheduler_steps_each_step(tmp_path: Path) -> None:
     )
     trainer = fit(module, tmp_path, epochs=2)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_steps": 3}])
+def test_a_learned_scale_is_logged_as_it_ends(tmp_path: Path, limit: dict[str, int]) -> None:
+    module = make_module(loss=CrossEntropyLoss(scale="learned"))
+    history = History()
+    fit(module, tmp_path, 2, history, **limit)
+    logged = [row["train/loss_scale"] for row in history.epochs]
+    assert len(set(logged)) == 2
+    assert logged[-1] == module.loss.scale.item() != 1
 
 
 def test_nan_in_a_weight_stops_the_run_and_names_the_layer(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from capsbench.capsules.initial import ConvTranspose2d, LayerInit, Linear, check_choice
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d, batch_norm_2d
 
 STRIDES = (1, 2, 2)
@@ -30,9 +31,10 @@ class DeconvDecoder(nn.Module):
         pose_dim: dimensions of a pose.
         filters: channels of the smallest feature map; each of the next two has half as many.
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
+        init: "torch", or "keras" for the initial values of the paper's code; see `Linear` and `ConvTranspose2d`.
 
     Raises:
-        ValueError: height or width is not a multiple of 4.
+        ValueError: height or width is not a multiple of 4, or init is unknown.
 
     >>> decoder = DeconvDecoder((1, 28, 28), num_classes=10, pose_dim=16)
     >>> poses, chosen = torch.randn(2, 10, 16), torch.tensor([[3], [8]])  # (batch, class, dim), (batch, several)
@@ -48,8 +50,10 @@ class DeconvDecoder(nn.Module):
         *,
         filters: int = 64,
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
+        init: LayerInit = "torch",
     ) -> None:
         super().__init__()
+        check_choice("decoder.network.init", init, "torch", "keras")
         channels, height, width = image_shape
         enlarged = math.prod(STRIDES)
         if height % enlarged or width % enlarged:
@@ -60,13 +64,11 @@ class DeconvDecoder(nn.Module):
         base = (filters, height // enlarged, width // enlarged)
         widths = [filters, filters // 2, filters // 4, channels]
         first, second, last = (
-            nn.ConvTranspose2d(before, after, 5, stride, padding=2, output_padding=stride - 1)
+            ConvTranspose2d(before, after, 5, stride, init)
             for before, after, stride in zip(widths, widths[1:], STRIDES, strict=False)
         )
-        for layer in (first, second, last):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.layers = nn.Sequential(
-            nn.Linear(pose_dim, math.prod(base)),
+            Linear(pose_dim, math.prod(base), init),
             batch_norm_1d(math.prod(base), batch_norm_momentum),
             nn.LeakyReLU(LEAK),
             nn.Unflatten(1, base),
@@ -100,9 +102,10 @@ class DenseDecoder(nn.Module):
         image_shape: (channels, height, width) of the images.
         num_classes, pose_dim: how many poses there are, and dimensions of each.
         hidden: units of the layers before the last.
+        init: "torch", or "keras" for its initial values; see `Linear`.
 
     Raises:
-        ValueError: a layer would have no units.
+        ValueError: a layer would have no units, or init is unknown.
 
     >>> decoder = DenseDecoder((1, 28, 28), num_classes=10, pose_dim=16)
     >>> poses, chosen = torch.randn(2, 10, 16), torch.tensor([[3], [8]])  # (batch, class, dim), (batch, several)
@@ -117,13 +120,15 @@ class DenseDecoder(nn.Module):
         pose_dim: int,
         *,
         hidden: Sequence[int] = (512, 1024),
+        init: LayerInit = "torch",
     ) -> None:
         super().__init__()
+        check_choice("decoder.network.init", init, "torch", "keras")
         widths = [num_classes * pose_dim, *hidden]
         if min(widths) < 1:
             raise ValueError(f"decoder.network.hidden must be numbers of at least 1, got {list(hidden)}")
-        layers = [part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
-        last = nn.Linear(widths[-1], math.prod(image_shape))
+        layers = [part for pair in itertools.pairwise(widths) for part in (Linear(*pair, init), nn.ReLU())]
+        last = Linear(widths[-1], math.prod(image_shape), init)
         self.layers = nn.Sequential(*layers, last, nn.Sigmoid(), nn.Unflatten(1, image_shape))
 
     def forward(

@@ -1,11 +1,16 @@
 """Primary capsules: the layer that turns feature maps into capsules."""
 
+from typing import Literal
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding, check_choice
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d
 from capsbench.routing import Capsules, squash, squashed_norm
+
+PrimaryNormKind = Literal["shared", "per_capsule", "none"]
 
 
 class PrimaryCapsules(nn.Module):
@@ -17,12 +22,22 @@ class PrimaryCapsules(nn.Module):
         in_channels: channels of the feature map.
         groups: capsules at each place of the output map.
         pose_dim: dimensions of a capsule.
+        map_size: (height, width) of the feature map, in pixels.
         kernel_size, stride, padding: of the convolution, in pixels.
-        batch_norm: normalise each pose dimension over batch, places and groups. The convolution then has no bias.
+        norm: batch normalisation of poses. "shared" keeps one mean and variance per pose dimension, over batch, places
+            and groups; "per_capsule" one for each capsule and dimension, as in the authors' code for §4.4. With either
+            the convolution has no bias.
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
+        conv_init, stride_padding: see `capsbench.capsules.initial.Conv2d`.
+
+    Attributes:
+        num_capsules: how many capsules the map gives; 0 if it is too small.
+
+    Raises:
+        ValueError: norm, conv_init or stride_padding is unknown.
 
     >>> import torch
-    >>> primary = PrimaryCapsules(in_channels=64, groups=4, pose_dim=16, kernel_size=5, padding=2)
+    >>> primary = PrimaryCapsules(in_channels=64, groups=4, pose_dim=16, map_size=(8, 8), kernel_size=5, padding=2)
     >>> capsules = primary(torch.randn(2, 64, 8, 8))  # (batch, channel, height, width)
     >>> capsules.poses.shape, capsules.activations.shape  # (batch, 4 · 4 · groups, dim) and (batch, 4 · 4 · groups)
     (torch.Size([2, 64, 16]), torch.Size([2, 64]))
@@ -34,27 +49,36 @@ class PrimaryCapsules(nn.Module):
         groups: int,
         pose_dim: int,
         *,
+        map_size: tuple[int, int],
         kernel_size: int,
         stride: int = 2,
         padding: int = 0,
-        batch_norm: bool = False,
+        norm: PrimaryNormKind = "none",
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
+        conv_init: LayerInit = "torch",
+        stride_padding: StridePadding = "symmetric",
     ) -> None:
         super().__init__()
+        check_choice("norm", norm, "shared", "per_capsule", "none")
+        rows, columns = ((size + 2 * padding - kernel_size) // stride + 1 for size in map_size)
+        self.num_capsules = max(rows, 0) * max(columns, 0) * groups
         self.groups = groups
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.conv = nn.Conv2d(in_channels, groups * pose_dim, kernel_size, stride, padding, bias=not batch_norm)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
-        self.norm = batch_norm_1d(pose_dim, batch_norm_momentum) if batch_norm else None
-
-    def num_capsules(self, height: int, width: int) -> int:
-        """Return how many capsules a feature map of height × width pixels gives; 0 if it is too small."""
-        rows, columns = ((size + 2 * self.padding - self.kernel_size) // self.stride + 1 for size in (height, width))
-        return max(rows, 0) * max(columns, 0) * self.groups
+        self.conv = Conv2d(
+            in_channels,
+            groups * pose_dim,
+            kernel_size,
+            stride,
+            padding,
+            bias=norm == "none",
+            init=conv_init,
+            stride_padding=stride_padding,
+        )
+        normed = pose_dim if norm == "shared" else self.num_capsules * pose_dim
+        self.norm = None if norm == "none" else batch_norm_1d(normed, batch_norm_momentum)
 
     def forward(self, features: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Turn a feature map into capsules; the activation of each is the length of its pose."""
         poses = rearrange(self.conv(features), "b (group dim) h w -> b (h w group) dim", group=self.groups)
         if self.norm is not None:
-            poses = self.norm(poses.flatten(0, 1)).view_as(poses)
+            poses = self.norm(poses.reshape(-1, self.norm.num_features)).view_as(poses)
         return Capsules(squash(poses), activations=squashed_norm(poses))

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsbench.capsules.initial import check_choice
+
 WeightInit = Literal["pair", "kernel"]
 
 
@@ -20,12 +22,6 @@ def glorot_normal_(weight: Float[Tensor, "child parent rows columns"], fan_in: i
     Source: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks".
     """
     nn.init.normal_(weight, std=math.sqrt(2 / (copies * (fan_in + fan_out))))
-
-
-def check_weight_init(weight_init: str) -> None:
-    """Raise ValueError unless `weight_init` is pair or kernel."""
-    if weight_init not in ("pair", "kernel"):
-        raise ValueError(f"weight_init must be pair or kernel, got {weight_init!r}")
 
 
 class FullTransform(nn.Module):
@@ -52,10 +48,16 @@ class FullTransform(nn.Module):
         self, num_children: int, num_parents: int, child_dim: int, pose_dim: int, weight_init: WeightInit = "pair"
     ) -> None:
         super().__init__()
-        check_weight_init(weight_init)
+        check_choice("weight_init", weight_init, "pair", "kernel")
         self.pose_dim = pose_dim
+        self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, child_dim, pose_dim))
-        if weight_init == "pair":
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw initial weights."""
+        num_children, num_parents, child_dim, pose_dim = self.weight.shape
+        if self.weight_init == "pair":
             glorot_normal_(self.weight, child_dim, pose_dim, copies=1)
         else:  # Keras: kernel (n, d, J·k)
             glorot_normal_(self.weight, child_dim, num_parents * pose_dim, copies=num_children)
@@ -95,7 +97,7 @@ class MatrixTransform(nn.Module):
 
     def __init__(self, num_children: int, num_parents: int, pose_dim: int, weight_init: WeightInit = "pair") -> None:
         super().__init__()
-        check_weight_init(weight_init)
+        check_choice("weight_init", weight_init, "pair", "kernel")
         side = math.isqrt(max(pose_dim, 0))
         if pose_dim < 1 or side * side != pose_dim:
             raise ValueError(
@@ -103,9 +105,15 @@ class MatrixTransform(nn.Module):
                 "choose one, or the full transform"
             )
         self.pose_dim = pose_dim
+        self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, side, side))
-        # Keras: kernel (n, J, √k, √k)
-        glorot_normal_(self.weight, side, side, copies=1 if weight_init == "pair" else num_children * num_parents)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw initial weights."""
+        num_children, num_parents, side, _ = self.weight.shape
+        copies = 1 if self.weight_init == "pair" else num_children * num_parents  # Keras: kernel (n, J, √k, √k)
+        glorot_normal_(self.weight, side, side, copies)
 
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
         """Compute the votes of child poses."""

@@ -11,7 +11,7 @@ from capsbench.reports.cells import cells
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.formats import narrow, say, to_rich
 from capsbench.reports.html import write_page
-from capsbench.reports.paper import targets
+from capsbench.reports.paper import target_of, targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publish, write_report
 from capsbench.reports.readme import fill
 from capsbench.reports.runs import OnlySmokeError, unfinished
@@ -72,6 +72,10 @@ def report(root: Path) -> Comparison:
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Sort experiments: the paper's in its order, then the others."""
+    """Sort experiments: the paper's in its order, a table's protocols one after the other, then the others."""
     order = list(targets())
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def place(name: str) -> int:
+        return order.index(name.partition("_")[0]) if target_of(name) else len(order)
+
+    return sorted(names, key=lambda name: (place(name), name))

@@ -16,6 +16,7 @@ from capsbench.launch.config import open_configuration
 from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.reports.paper import router_title
 from capsbench.runs import State
+from capsbench.runs.result import watched_split
 
 COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "missing": "dim"}
 
@@ -54,7 +55,8 @@ def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
 def _cell(state: State) -> Text:
     detail = ""
     if state.metrics is not None:
-        detail = f" {100 * state.metrics['test/accuracy']:.2f} %"
+        split = watched_split(state.metrics)
+        detail = f" {split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
     elif state.cause is not None:
         detail = f": {state.cause}"
     elif state.progress is not None:

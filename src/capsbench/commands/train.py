@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from capsbench.commands.arguments import usage_error
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, fail
-from capsbench.launch.sweep import PlannedRun
+from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,17 @@ def main(arguments: list[str]) -> None:
 
 
 def job(config: DictConfig) -> float:
-    """Train the run of a Hydra job; return its test accuracy.
+    """Train the run of a Hydra job; return its accuracy on the watched split, the objective of a sweep.
 
     In a sweep an error is a line in the log and NaN, so that Hydra goes on; the sweep lists what failed at its end.
     """
     overrides = list(HydraConfig.get().overrides.task)
     try:
         composed = Composer(GlobalHydra.instance().config_loader()).compose(overrides)
-        return _accuracy(composed.config, PlannedRun.of(composed, overrides))
+        run = PlannedRun.of(composed, overrides)
+        if HydraConfig.get().mode == RunMode.RUN:  # a sweep did so when it was planned
+            keep_names([run])
+        return _accuracy(composed.config, run)
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             log.error("failed: %s: %s", " ".join(overrides), describe(error))
@@ -80,6 +83,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
 
 
 def _report(result: Result, folder: RunFolder) -> float:
-    accuracy = result.metrics["test/accuracy"]
-    log.info("%s: test accuracy %.2f %%", folder, 100 * accuracy)
+    split = result.watched_split
+    accuracy = result.metrics[f"{split}/accuracy"]
+    log.info("%s: %s accuracy %.2f %%", folder, split, 100 * accuracy)
     return accuracy

@@ -54,21 +54,31 @@ def transform(
 
 
 def transform_at_random(
-    images: UInt8[Tensor, "batch 1 height width"], draw: Draw, size: int
+    images: UInt8[Tensor, "batch 1 height width"], draw: Draw, size: int, reach: int | None = None
 ) -> tuple[UInt8[Tensor, "batch 1 size size"], Affine]:
     """Transform square images at random as in affNIST, and return the transformations too.
 
-    Rotation is uniform within ±20°, shear within ±0.2, both scales from 0.8 to 1.2; then the place is uniform among
-    those where the canvas cuts off no ink. Source: Tieleman's description of affNIST.
+    Rotation is uniform within ±20°, shear within ±0.2, both scales from 0.8 to 1.2; then follows the place. Source:
+    Tieleman's description of affNIST, which does not say how a place is chosen.
+
+    Args:
+        images: bytes.
+        draw: decides.
+        size: of the canvas.
+        reach: the place is uniform among the shifts of up to so many pixels in each direction, and the canvas may cut
+            off ink; None: uniform among those where it cuts off none.
     """
     rotation = draw.uniform("rotation", -ROTATION, ROTATION)
     shear = draw.uniform("shear", -SHEAR, SHEAR)
     scale_x, scale_y = draw.uniform("scale x", *SCALE), draw.uniform("scale y", *SCALE)
     warped = warp(images, rotation=rotation, shear=shear, scale_x=scale_x, scale_y=scale_y)
-    ink = warped[:, 0] > 0
-    rows = _first_line(ink.any(dim=2), size, draw, "row")
-    columns = _first_line(ink.any(dim=1), size, draw, "column")
     middle = (WIDE - size) // 2
+    if reach is None:
+        ink = warped[:, 0] > 0
+        rows = _first_line(ink.any(dim=2), size, draw, "row")
+        columns = _first_line(ink.any(dim=1), size, draw, "column")
+    else:
+        rows, columns = (middle + reach - draw.integers(axis, 2 * reach + 1) for axis in ("row", "column"))
     affine = Affine(rotation, shear, scale_x, scale_y, (middle - columns).float(), (middle - rows).float())
     return cut(warped, rows, columns, size, size), affine
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Real, UInt8
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -43,6 +43,28 @@ class LabelledImages(NamedTuple):
             range(len(labels)), train_size=first, test_size=second, stratify=labels, random_state=SPLIT_SEED
         )
         return self.take(indices[0]), self.take(indices[1])
+
+
+class Described(LabelledImages):
+    """A split with numbers that describe each image, which `to` and `take` keep."""
+
+    info: Real[Tensor, "example number"]
+
+    @classmethod
+    def of(cls, split: LabelledImages, info: Real[Tensor, "example number"]) -> "Described":
+        """Add to each image its numbers."""
+        # An attribute, not a third field: `ImageDataModule.batch` unpacks a split into images and labels.
+        described = cls(*split)
+        described.info = info
+        return described
+
+    def to(self, device: torch.device) -> "Described":
+        """Copy the split to another device."""
+        return Described.of(super().to(device), self.info.to(device))
+
+    def take(self, indices: Sequence[int]) -> "Described":
+        """Select the examples with these indices."""
+        return Described.of(super().take(indices), self.info[torch.as_tensor(indices, device=self.info.device)])
 
 
 class Batch(NamedTuple):

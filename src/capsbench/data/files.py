@@ -32,6 +32,7 @@ class DataFile:
         urls: addresses to download it from, tried in this order.
         download_md5: of the download, before it is unpacked.
         download_mb: size of the download in MB.
+        parts: files that hold the same together, and are accepted in its place.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DataFile:
     urls: tuple[str, ...]
     download_md5: str | None
     download_mb: float
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class FileSet:
         return [data_dir / self.folder, *(data_dir / other for other in self.elsewhere)]
 
     def _missing(self, place: Path) -> list[str]:
-        return [file.name for file in self.files if _on_disk(place, file.name) is None]
+        return [file.name for file in self.files if not _is_complete(place, file)]
 
 
 _md5 = partial(hashlib.md5, usedforsecurity=False)
@@ -135,6 +137,11 @@ def _compare(path: Path, expected: str | None, found: str) -> None:
             f"{path} is damaged or another file: its content must have MD5 {expected}, has {found}; "
             "delete it to have it downloaded again"
         )
+
+
+def _is_complete(place: Path, file: DataFile) -> bool:
+    in_parts = bool(file.parts) and all((place / part).is_file() for part in file.parts)
+    return in_parts or _on_disk(place, file.name) is not None
 
 
 def _on_disk(place: Path, name: str) -> Path | None:

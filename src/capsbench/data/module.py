@@ -5,11 +5,12 @@ A new data set is a subclass of `ImageDataModule` that states its shape and load
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import lightning
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,9 +30,12 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: examples per step of evaluation.
         standardized: scale each image to mean 0, variance 1; otherwise to [0, 1].
         augmentation: of the training images; None: none.
+        standardize_before_crop: standardise the whole image before it is padded with 0, its mean, and cropped, as the
+            authors' code does; otherwise pad with black, crop and then standardise.
         val_fraction: the share of the training set that is held out to tune on: stratified, the same for every seed.
             With 0, as in every table, the curves show the test split, and nothing is chosen by them.
-        subset: the number of training examples to use: stratified, the same for every seed. Such a run is marked.
+        subset, test_subset: the number of training and of test examples to use: stratified, the same for every seed.
+            Such a run is marked.
 
     Raises:
         ValueError: a value is out of its range.
@@ -42,10 +46,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """(channels, height, width) of what the network sees."""
     num_classes: int
     labels_per_image: int = 1
+    class_names: Sequence[str] | None = None
+    """What the classes are called; None: their numbers."""
     title: str
     """The set's name in tables."""
     stands_in_for: str | None = None
     """The title of the set that these images replace."""
+    shuffle_buffer: int | None = None
+    """How many training examples the next one is drawn from; None: all that are left of the epoch."""
     is_stand_in: bool = False
     """Whether these are a few digits in place of a set whose files are missing."""
 
@@ -57,22 +65,36 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: int = 512,
         standardized: bool = False,
         augmentation: Augmentation | None = None,
+        standardize_before_crop: bool = False,
         val_fraction: float = 0.0,
         subset: int | None = None,
+        test_subset: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("subset", subset)):
+        for name, value in {
+            "batch_size": batch_size,
+            "eval_batch_size": eval_batch_size,
+            "subset": subset,
+            "test_subset": test_subset,
+        }.items():
             if value is not None and value < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be at least 0 and below 1, got {val_fraction}")
+        if standardize_before_crop and not (standardized and augmentation and augmentation.crop_padding):
+            raise ValueError(
+                "data.standardize_before_crop has no effect without data.standardized=true and "
+                "data.augmentation.crop_padding; leave it out"
+            )
         self.seed = seed
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.standardized = standardized
         self.augmentation = augmentation
+        self.standardize_before_crop = standardize_before_crop
         self.val_fraction = val_fraction
         self.subset = subset
+        self.test_subset = test_subset
         self.splits: dict[SplitName, LabelledImages] = {}
 
     def is_here(self) -> bool:
@@ -91,7 +113,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """Load the splits, once, onto the device that trains.
 
         Raises:
-            ValueError: `subset` or `val_fraction` does not fit the set.
+            ValueError: `subset`, `test_subset` or `val_fraction` does not fit the set.
             DataError: see `load`.
         """
         if self.splits:
@@ -101,10 +123,9 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         if self.val_fraction:
             splits["train"], splits["val"] = self.hold_out(train)
         if self.subset is not None:
-            available = len(splits["train"].labels)
-            if self.subset >= available:
-                raise ValueError(f"data.subset must be below the training set's {available}, got {self.subset}")
-            splits["train"], _ = self._divide(splits["train"], first=self.subset)
+            splits["train"] = self._part(splits["train"], "training", "subset", self.subset)
+        if self.test_subset is not None:
+            splits["test"] = self._part(splits["test"], "test", "test_subset", self.test_subset)
         self.splits = {name: split.to(self.device) for name, split in splits.items()}
 
     def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
@@ -118,16 +139,24 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """
         return self._divide(train, second=self.val_fraction)
 
+    def _part(self, split: LabelledImages, called: str, option: str, size: int) -> LabelledImages:
+        available = len(split.labels)
+        if size >= available:
+            raise ValueError(f"data.{option} must be below the {called} set's {available}, got {size}")
+        return self._divide(split, first=size)[0]
+
     def _divide(self, split: LabelledImages, **sizes: float | int) -> tuple[LabelledImages, LabelledImages]:
         try:
             return split.divide(**sizes)
         except ValueError as error:
-            raise ValueError(f"data.subset or data.val_fraction does not fit this data set: {error}") from error
+            raise ValueError(
+                f"data.subset, data.test_subset or data.val_fraction does not fit this data set: {error}"
+            ) from error
 
     @property
     def is_cut(self) -> bool:
-        """Whether training leaves out part of the training set."""
-        return self.subset is not None or self.val_fraction > 0
+        """Whether a part of the training set or of the test set is left out."""
+        return self.subset is not None or self.test_subset is not None or self.val_fraction > 0
 
     @property
     def in_unit_range(self) -> bool:
@@ -147,7 +176,11 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
         """Augment bytes and turn them into what the network sees in training."""
-        return self.test_images(images if self.augmentation is None else self.augmentation(images, draw))
+        if self.augmentation is None:
+            return self.test_images(images)
+        if self.standardize_before_crop:
+            return self.augmentation(self.test_images(images), draw)
+        return self.test_images(self.augmentation(images, draw))
 
     def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         """Turn bytes into what the network sees in evaluation."""
@@ -179,37 +212,56 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             "affnist, mnist, fashion_mnist and digits have"
         )
 
+    def parts(self, split: SplitName) -> Mapping[str, Bool[Tensor, "example"]]:
+        """Name parts of a split that are worth an accuracy of their own: masks over its examples, in order."""
+        return {}
+
+    def companions(self) -> Mapping[str, DataLoader[Batch]]:
+        """Name further test sets that a trained network is worth testing on."""
+        return {}
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches."""
-        return self._loader("train", self.batch_size)
+        return self._loader("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Give what is evaluated during training: the validation split, or the test split if there is none."""
-        return self._loader(self.watched_split, self.eval_batch_size)
+        return self.evaluation_loader(self.watched_split)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Give the test split in order."""
-        return self._loader("test", self.eval_batch_size)
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, split: SplitName) -> DataLoader[Batch]:
+        """Give a split in order; training images as in the first epoch."""
+        return self._loader(split, self.eval_batch_size)
 
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
         return "val" if self.val_fraction else "test"
 
-    def _loader(self, split: SplitName, batch_size: int) -> DataLoader[Batch]:
+    def _loader(self, split: SplitName, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         if not self.splits:
             raise RuntimeError("call setup() before asking for batches")
+        return self.loader_of(partial(self.batch, split), self.num_examples(split), batch_size, shuffle)
+
+    def loader_of(
+        self, make_batch: Callable[[BatchKey], Batch], number: int, batch_size: int, shuffle: bool = False
+    ) -> DataLoader[Batch]:
+        """Give the batches that `make_batch` makes of `number` examples, in order or, for training, shuffled."""
         sampler = EpochSampler(
-            self.num_examples(split),
+            number,
             batch_size,
             seed=self.seed,
-            shuffle=split == "train",
+            shuffle=shuffle,
             device=self.device,
+            buffer=self.shuffle_buffer,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            done=self._batches_done if split == "train" else lambda: 0,
+            done=self._batches_done if shuffle else lambda: 0,
         )
-        return DataLoader(BatchDataset(partial(self.batch, split)), sampler=sampler, batch_size=None)
+        return DataLoader(BatchDataset(make_batch), sampler=sampler, batch_size=None)
 
     def _batches_done(self) -> int:
         """Count the batches of this epoch that were already trained on (non-zero after resuming)."""

@@ -52,6 +52,35 @@ def permutation(key: tuple[int | str, ...], length: int, device: torch.device | 
     return random_bits(key, torch.arange(length, device=device)).argsort(stable=True)
 
 
+def buffered_order(
+    key: tuple[int | str, ...], length: int, buffer: int, device: torch.device | str = "cpu"
+) -> Int64[Tensor, "length"]:
+    """Draw the order in which a shuffle buffer gives the numbers 0 to `length` - 1, read in this order.
+
+    The buffer is filled; at each step a random place gives its number and takes the next one; the last `buffer` numbers
+    come in random order. So a number comes at most `buffer` steps early. TensorFlow's `Dataset.shuffle` does the same.
+
+    Args:
+        key: the order is a function of it.
+        length: how many numbers there are.
+        buffer: how many of them it holds.
+        device: where they are made.
+    """
+    steps = torch.arange(max(length - buffer, 0), device=device)
+    places = (_shift_right(random_bits((*key, "place"), steps), 32) * buffer) >> 32
+    # What a place gives is what came into it when it was last chosen: sort the steps by place to find that.
+    by_place = places.argsort(stable=True)
+    chosen = places[by_place]
+    is_first = chosen != chosen.roll(1)
+    is_first[:1] = True
+    given = torch.empty_like(places)
+    given[by_place] = torch.where(is_first, chosen, by_place.roll(1) + buffer)
+    rest = torch.arange(min(length, buffer), device=device)
+    is_last = is_first.roll(-1)
+    rest[chosen[is_last]] = by_place[is_last] + buffer
+    return torch.cat([given, rest[permutation((*key, "rest"), len(rest), device)]])
+
+
 def random_bits(key: tuple[int | str, ...], indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
     """Draw 64 random bits per index: element `index` of the SplitMix64 sequence whose start is a hash of `key`.
 

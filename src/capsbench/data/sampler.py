@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from capsbench.data.batch import Batch, BatchKey
-from capsbench.data.randomness import permutation
+from capsbench.data.randomness import buffered_order, permutation
 
 
 class EpochSampler(Sampler[BatchKey]):
@@ -16,11 +16,16 @@ class EpochSampler(Sampler[BatchKey]):
     Ranks share each batch: together they see each example once, as a single process would. Batch norm cannot train on
     one example, so a last batch of one is merged with the batch before it.
 
+    Attributes:
+        sizes: the number of examples in each batch, over all ranks.
+
     Args:
         num_examples: in the split.
         batch_size: examples per batch, over all ranks.
         seed: of the run.
         shuffle: a new order each epoch; otherwise the order of the split.
+        buffer: shuffle with a buffer of so many examples, through which the split passes in its order; None: shuffle
+            the whole split.
         device: where the indices are created.
         rank, world_size: this process's share.
         done: returns, at the start of an epoch, how many of its batches to skip because they were trained on before an
@@ -38,6 +43,7 @@ class EpochSampler(Sampler[BatchKey]):
         seed: int,
         shuffle: bool,
         device: torch.device,
+        buffer: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         done: Callable[[], int] = lambda: 0,
@@ -47,14 +53,15 @@ class EpochSampler(Sampler[BatchKey]):
         self.seed = seed
         self.shuffle = shuffle
         self.device = device
+        self.buffer = buffer
         self.rank = rank
         self.world_size = world_size
         self.done = done
         self.epoch = 0
-        *_, last = self._divide(torch.arange(num_examples))
-        if len(last) < world_size:
+        self.sizes = [len(batch) for batch in self._divide(torch.empty(num_examples))]
+        if self.sizes[-1] < world_size:
             raise ValueError(
-                f"batches of {batch_size} leave {len(last)} of {num_examples} examples for the last one, too few for "
+                f"batches of {batch_size} leave {self.sizes[-1]} of {num_examples} examples for the last, too few for "
                 f"{world_size} devices; set another data.batch_size, or data.eval_batch_size"
             )
 
@@ -63,15 +70,19 @@ class EpochSampler(Sampler[BatchKey]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._divide(torch.empty(self.num_examples)))
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        if self.shuffle:
-            order = permutation((self.seed, "order", self.epoch), self.num_examples, self.device)
-        else:
-            order = torch.arange(self.num_examples, device=self.device)
-        for indices in self._divide(order)[self.done() :]:
+        for indices in self._divide(self._order())[self.done() :]:
             yield BatchKey(self.epoch, indices[self.rank :: self.world_size])
+
+    def _order(self) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.num_examples, device=self.device)
+        key = (self.seed, "order", self.epoch)
+        if self.buffer is None:
+            return permutation(key, self.num_examples, self.device)
+        return buffered_order(key, self.num_examples, self.buffer, self.device)
 
     def _divide(self, order: Tensor) -> list[Tensor]:
         *batches, last = torch.split(order, self.batch_size)

@@ -68,6 +68,7 @@ AFFNIST = FileSet(
             ("https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip",),
             None,
             download_mb=130.0,
+            parts=tuple(f"test_batches/{number}.mat" for number in range(1, 33)),
         ),
     ),
 )

@@ -52,7 +52,11 @@ def place(
     size: int,
     rows: Int64[Tensor, "batch"],
     columns: Int64[Tensor, "batch"],
+    beyond: int = 0,
 ) -> Shaped[Tensor, "batch channel size size"]:
-    """Put each square image on a larger black canvas, its upper left corner at (row, column)."""
-    margin = size - images.shape[-1]
-    return cut(F.pad(images, (margin,) * 4), margin - rows, margin - columns, size, size)
+    """Put each square image on a larger black canvas, its upper left corner at (row, column).
+
+    Up to `beyond` pixels of an image may lie beyond the canvas, which cuts them off.
+    """
+    padding = size - images.shape[-1] + beyond
+    return cut(F.pad(images, (padding,) * 4), padding - rows, padding - columns, size, size)

@@ -8,6 +8,7 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from capsbench.capsules import initialise
 from capsbench.data import ImageDataModule
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import ClassificationModule, compile_networks, use_channels_last
@@ -23,7 +24,7 @@ def build_data(config: DictConfig) -> ImageDataModule:
 
 
 def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationModule:
-    """The network of a configuration for this data, its loss and how it is optimised."""
+    """The network of a configuration for this data, its loss and how it is optimised. The seed sets initial values."""
     model = instantiate(config.arch)(
         image_shape=data.image_shape, num_classes=data.num_classes, router=instantiate(config.router)
     )
@@ -35,10 +36,12 @@ def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationMod
         instantiate(config.optim.optimizer),
         scheduler=instantiate(config.optim.scheduler),
         scheduler_interval=config.optim.scheduler_interval,
+        decay=config.optim.get("decay", "all"),  # older runs have none
         num_classes=data.num_classes,
         decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,
     )
+    initialise(module, config.seed)
     if config.channels_last:
         use_channels_last(module)
     if config.compile is not None:

@@ -27,15 +27,17 @@ CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__)
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
 
-NUMBERS_OR_NULL = {"data.subset": int, "arch.vote_gain": float}
+NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
 """Settings that are null by default, and otherwise numbers."""
+OR_WORD = {"loss.scale": "learned"}
+"""Settings that are numbers by default, and may also be a word."""
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
-        | {"checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
+        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
-    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval"}),
+    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),
 }
 """The settings of those parts of a configuration that are no objects, whose arguments would be checked."""
 OURS = ("trainer.callbacks", "trainer.logger")
@@ -181,7 +183,7 @@ def _check_keys(config: DictConfig) -> None:
 def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
     """Compare what was set with the type of the default that it replaces."""
     default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
-    if value is None or key == "seed":  # an identity checks its seed
+    if value is None or key == "seed" or value == OR_WORD.get(key):  # an identity checks its seed
         return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in NUMBERS_OR_NULL:
@@ -193,7 +195,8 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
         if not isinstance(value, bool):
             raise ValueError(f"{key} must be true or false, got {value}")
     elif isinstance(default, int | float) and not is_number:
-        raise ValueError(f"{key} must be a number such as {default}, got {value}")
+        word = f", or {OR_WORD[key]}" if key in OR_WORD else ""
+        raise ValueError(f"{key} must be a number such as {default}{word}, got {value}")
     elif isinstance(default, int) and not isinstance(value, int):
         raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
     elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):
@@ -202,11 +205,15 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
 
 def _check_effects(config: DictConfig) -> None:
     """Refuse settings that change nothing: runs that differ in them would be the same run twice."""
-    arch, decoder, optim, router = config.arch, config.decoder, config.optim, config.router
+    arch, decoder, loss, optim, router = config.arch, config.decoder, config.loss, config.optim, config.router
     if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
         raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
     if decoder.network is None and decoder.loss_weight:
         raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
+    if loss.get("normalize") and loss.get("scale", 1) != 1:
+        raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
+    if optim.get("decay") == "kernels" and optim.optimizer.get("weight_decay") == 0:
+        raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
     if optim.scheduler is None and optim.scheduler_interval != "epoch":
         raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
     if router.get("detach") and router.get("iterations") == 1:
@@ -220,8 +227,16 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
-    if data.get("test_source") == "official" and data.per_digit != defaults.per_digit:
-        raise ValueError(f"data.per_digit={data.per_digit} has no effect with data.test_source=official; leave it out")
+    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
+        raise ValueError(
+            "data.standardize_before_crop has no effect without data.standardized=true and "
+            "data.augmentation.crop_padding; leave it out"
+        )
+    if data.get("test_source") == "official":
+        for key in ("per_digit", "placement"):
+            if data[key] != defaults[key]:
+                raise ValueError(f"data.{key}={data[key]} has no effect with data.test_source=official; leave it out")
 
 
 def _check_lengths(config: DictConfig) -> None:
@@ -231,6 +246,15 @@ def _check_lengths(config: DictConfig) -> None:
         limit = config.trainer.get(key, -1)
         if limit not in allowed and (limit is None or limit < 1):
             raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+    if config.trainer.get("val_check_interval") is not None:
+        raise ValueError(
+            "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
+            "lists; leave it out, or set trainer.check_val_every_n_epoch"
+        )
+    for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
+        number = config.trainer.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
 
 
 def num_devices(config: DictConfig) -> int:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -13,7 +14,7 @@ from hydra.types import RunMode
 
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.errors import fail
-from capsbench.runs import Identity, RunFolder, State
+from capsbench.runs import Identity, NamedRuns, RunFolder, State
 
 log = logging.getLogger(__name__)
 
@@ -28,22 +29,30 @@ class PlannedRun:
         overrides: of this run alone: ("router=dynamic", "seed=2").
         identity: of the run.
         folder: of the run, which need not exist.
+        named: the list that the run is to be in, if it was asked for by a name.
     """
 
     overrides: tuple[str, ...]
     identity: Identity
     folder: RunFolder
+    named: NamedRuns | None
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
-        """The run of a composed configuration."""
+        """The run of a composed configuration.
+
+        Raises:
+            ValueError: its seed or its name is not one.
+        """
         identity = Identity.of(run.resolved, run.choices)
-        return cls(tuple(overrides), identity, RunFolder(identity.folder(run.resolved["output_dir"])))
+        outputs, name = Path(run.resolved["output_dir"]), run.resolved["name"]
+        named = None if name is None else NamedRuns(outputs, str(name))
+        return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
 
     @property
     def others(self) -> str:
         """What was set beside the axes: "arch.vote_gain=0.25"."""
-        return " ".join(word for word in self.overrides if word.partition("=")[0] not in AXES)
+        return " ".join(word for word in self.overrides if word.partition("=")[0] not in (*AXES, "name"))
 
 
 def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
@@ -62,6 +71,8 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
     composer = Composer(loader)
     jobs = _jobs(composer, overrides)
     runs = [PlannedRun.of(composer.compose(job), job) for job in jobs]
+    if len({run.named for run in runs}) > 1:
+        raise ValueError("name must be one name for all runs of a sweep; it cannot be swept over")
     return list({run.folder: run for run in reversed(runs)}.values())[::-1]
 
 
@@ -73,6 +84,12 @@ def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
     (jobs,) = BasicSweeper.split_arguments(composer.parser.parse_overrides([*own, *overrides]), max_batch_size=None)
     return jobs
+
+
+def keep_names(runs: Sequence[PlannedRun]) -> None:
+    """List runs under the name that they were asked for by, if any."""
+    for named in {run.named for run in runs if run.named}:
+        named.add(run.folder for run in runs if run.named == named)
 
 
 class Sweep:
@@ -95,6 +112,7 @@ class Sweep:
         Raises:
             SystemExit: a run failed or was stopped.
         """
+        keep_names(self.runs)
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)

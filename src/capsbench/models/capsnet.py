@@ -7,7 +7,16 @@ Trainable parameters, without a decoder: 6,804,224 on 28×28×1 and 7,992,576 on
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, PrimaryCapsules, RouterFactory, WeightInit
+from capsbench.capsules import (
+    CapsuleLayer,
+    Capsules,
+    Conv2d,
+    FullTransform,
+    LayerInit,
+    PrimaryCapsules,
+    RouterFactory,
+    WeightInit,
+)
 
 
 class CapsNet(nn.Module):
@@ -23,9 +32,11 @@ class CapsNet(nn.Module):
         groups: primary capsules at each place; 32 in the paper, 8 in the lighter variant.
         primary_dim, pose_dim: dimensions of primary and class capsules.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
+        conv_init: "torch", or "keras" for the convolutions of the authors' code: the first begins with Glorot's uniform
+            distribution, and biases are 0.
 
     Raises:
-        ValueError: the image is smaller than 17×17, or weight_init is unknown.
+        ValueError: the image is smaller than 17×17, or weight_init or conv_init is unknown.
 
     >>> import torch
     >>> from capsbench.routing import DynamicRouting
@@ -46,6 +57,7 @@ class CapsNet(nn.Module):
         primary_dim: int = 8,
         pose_dim: int = 16,
         weight_init: WeightInit = "pair",
+        conv_init: LayerInit = "torch",
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -55,10 +67,11 @@ class CapsNet(nn.Module):
                 "use larger images or arch=resnet_capsnet_small"
             )
         self.num_classes, self.pose_dim = num_classes, pose_dim
-        self.conv = nn.Conv2d(channels, filters, kernel_size=9)
-        self.primary = PrimaryCapsules(filters, groups, primary_dim, kernel_size=9)
-        num_children = self.primary.num_capsules(height - 8, width - 8)
-        transform = FullTransform(num_children, num_classes, primary_dim, pose_dim, weight_init)
+        self.conv = Conv2d(channels, filters, 9, bias=True, he=False, init=conv_init)
+        self.primary = PrimaryCapsules(
+            filters, groups, primary_dim, map_size=(height - 8, width - 8), kernel_size=9, conv_init=conv_init
+        )
+        transform = FullTransform(self.primary.num_capsules, num_classes, primary_dim, pose_dim, weight_init)
         self.class_capsules = CapsuleLayer(transform, router)
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:

@@ -5,7 +5,9 @@ blocks (1, 1, 1) and no hidden layer. EM routing adds two for each parent.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,17 +16,23 @@ from capsbench.capsules import (
     BATCH_NORM_MOMENTUM,
     CapsuleLayer,
     Capsules,
+    Conv2d,
+    LayerInit,
     MatrixTransform,
     PrimaryCapsules,
     RouterFactory,
+    StridePadding,
     VoteNormKind,
     WeightInit,
     batch_norm_2d,
+    check_choice,
 )
 
 STAGE_FILTERS = (16, 32, 64)
 TOTAL_STRIDE = 8
 """Of two stages and of the primary capsules, 2 each."""
+
+Shortcut = Literal["activated", "raw"]
 
 
 class ResNetCapsNet(nn.Module):
@@ -42,12 +50,17 @@ class ResNetCapsNet(nn.Module):
         pose_dim: dimensions of every capsule; a square number.
         vote_norm, vote_gain: see `CapsuleLayer`.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
+        conv_init: "torch", or "keras", which cuts He's normal distribution at 2σ.
+        shortcut: what a shortcut's 1×1 convolution reads: "activated", the block's input after batch norm and ReLU, as
+            in He et al.'s code; or "raw", the input before them, as in the authors' code.
+        stride_padding: "symmetric", or "tensorflow", as in the authors' code; see `capsbench.capsules.initial.Conv2d`.
+        primary_norm: see `PrimaryCapsules`.
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses; 0.01 in the paper's
             code, which is too slow for runs of a few hundred steps.
 
     Raises:
         ValueError: the image is smaller than 8×8, blocks are not three positive numbers, pose_dim is not a square
-            number, vote_norm or weight_init is unknown, or vote_gain is not positive.
+            number, vote_gain is not positive, or a setting has none of the values above.
 
     >>> import torch
     >>> from capsbench.routing import FMAgreement
@@ -70,6 +83,10 @@ class ResNetCapsNet(nn.Module):
         vote_norm: VoteNormKind = "shared",
         vote_gain: float | None = None,
         weight_init: WeightInit = "pair",
+        conv_init: LayerInit = "torch",
+        shortcut: Shortcut = "activated",
+        stride_padding: StridePadding = "symmetric",
+        primary_norm: Literal["shared", "per_capsule"] = "shared",
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
@@ -80,18 +97,22 @@ class ResNetCapsNet(nn.Module):
                 f"got {height}×{width}"
             )
         self.num_classes, self.pose_dim = num_classes, pose_dim
-        self.backbone = make_backbone(channels, blocks, batch_norm_momentum)
+        check_choice("arch.primary_norm", primary_norm, "shared", "per_capsule")
+        conv = partial(same_conv, init=conv_init, stride_padding=stride_padding)
+        self.backbone = make_backbone(channels, blocks, batch_norm_momentum, shortcut, conv)
         self.primary = PrimaryCapsules(
             STAGE_FILTERS[-1],
             groups,
             pose_dim,
+            map_size=(-(-height // 4), -(-width // 4)),
             kernel_size=5,
             padding=2,
-            batch_norm=True,
+            norm=primary_norm,
             batch_norm_momentum=batch_norm_momentum,
+            conv_init=conv_init,
+            stride_padding=stride_padding,
         )
-        num_primary = self.primary.num_capsules(*(-(-size // 4) for size in (height, width)))
-        sizes = [num_primary, *hidden_capsules, num_classes]
+        sizes = [self.primary.num_capsules, *hidden_capsules, num_classes]
         self.capsule_layers = nn.ModuleList(
             CapsuleLayer(
                 MatrixTransform(children, parents, pose_dim, weight_init),
@@ -112,17 +133,40 @@ class ResNetCapsNet(nn.Module):
         return capsules
 
 
-def make_backbone(channels: int, blocks: Sequence[int], momentum: float) -> nn.Sequential:
+def same_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    init: LayerInit = "torch",
+    stride_padding: StridePadding = "symmetric",
+) -> Conv2d:
+    """Make a convolution with He-normal weights, no bias, and padding that keeps the size at stride 1."""
+    padding = kernel_size // 2
+    return Conv2d(in_channels, out_channels, kernel_size, stride, padding, init=init, stride_padding=stride_padding)
+
+
+def make_backbone(
+    channels: int,
+    blocks: Sequence[int],
+    momentum: float,
+    shortcut: Shortcut = "activated",
+    conv: Callable[..., nn.Module] = same_conv,
+) -> nn.Sequential:
     """Make the ResNet: (batch, channels, H, W) to (batch, 64, H/4, W/4).
 
     Args:
         channels: of the images.
         blocks: residual blocks in each of the three stages.
         momentum: of batch normalisation.
+        shortcut: see `ResNetCapsNet`.
+        conv: makes a convolution of (in_channels, out_channels, kernel_size, stride).
 
     Raises:
-        ValueError: blocks are not three positive numbers.
+        ValueError: blocks are not three positive numbers, or shortcut is unknown.
     """
+    check_choice("arch.shortcut", shortcut, "activated", "raw")
     if len(blocks) != len(STAGE_FILTERS) or min(blocks) < 1:
         raise ValueError(f"blocks must be three numbers of at least 1, one per stage, got {list(blocks)}")
     width = STAGE_FILTERS[0]
@@ -131,7 +175,9 @@ def make_backbone(channels: int, blocks: Sequence[int], momentum: float) -> nn.S
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
             activated = stage == 0 and block == 0
-            layers.append(PreActivationBlock(width, filters, stride, momentum, activated=activated))
+            layers.append(
+                PreActivationBlock(width, filters, stride, momentum, activated=activated, shortcut=shortcut, conv=conv)
+            )
             width = filters
     return nn.Sequential(*layers, batch_norm_2d(width, momentum), nn.ReLU())
 
@@ -147,12 +193,23 @@ class PreActivationBlock(nn.Module):
         stride: of the first convolution, in pixels.
         momentum: of batch normalisation.
         activated: the input has passed batch norm and ReLU already, as after the first convolution of the network.
+        shortcut: see `ResNetCapsNet`.
+        conv: see `make_backbone`.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, momentum: float, *, activated: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        momentum: float,
+        *,
+        activated: bool = False,
+        shortcut: Shortcut = "activated",
+        conv: Callable[..., nn.Module] = same_conv,
     ) -> None:
         super().__init__()
+        self.reads_raw = shortcut == "raw"
         self.activation = nn.Identity() if activated else nn.Sequential(batch_norm_2d(in_channels, momentum), nn.ReLU())
         self.residual = nn.Sequential(
             conv(in_channels, out_channels, 3, stride),
@@ -164,14 +221,7 @@ class PreActivationBlock(nn.Module):
         self.projection = conv(in_channels, out_channels, 1, stride) if changes_shape else None
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch out h w"]:
-        """Compute shortcut plus residual; a 1×1 convolution reads the activated input."""
+        """Compute shortcut plus residual."""
         activated = self.activation(x)
-        shortcut = x if self.projection is None else self.projection(activated)
+        shortcut = x if self.projection is None else self.projection(x if self.reads_raw else activated)
         return shortcut + self.residual(activated)
-
-
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """Make a convolution with He-normal weights, no bias, and padding that keeps the size at stride 1."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return layer

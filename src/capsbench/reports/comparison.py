@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capsbench.reports.paper import Target, router_title, targets
+from capsbench.reports.paper import FORMER, Target, router_title, target_of
 from capsbench.reports.protocol import Paper, Protocols, flat, official
 from capsbench.reports.runs import Run, accuracies, load_runs, unfinished
 from capsbench.runs import Result
@@ -104,7 +104,7 @@ class Comparison:
         Raises:
             ValueError: there are none.
         """
-        target = targets().get(root.name)
+        target = target_of(root.name)
         if target is None:
             return cls(root.name, None, panels(load_runs(root)))
         return cls(root.name, target, panels(load_runs(root), Paper(target, protocols)), _begun(root, target))
@@ -112,7 +112,9 @@ class Comparison:
     @property
     def title(self) -> str:
         """For readers."""
-        return self.target.title if self.target else self.name
+        if self.target is None:
+            return self.name
+        return self.target.title + (" (former settings)" if self.name.endswith(f"_{FORMER}") else "")
 
     @property
     def runs(self) -> list[Run]:

@@ -3,11 +3,15 @@
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import yaml
+
+AUTHORS = "authors"
+FORMER = "v1"
+"""Endings of experiments' names: table3_authors, table3_v1."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,14 @@ class Target:
     """A table or figure of the paper.
 
     Attributes:
-        name: of the experiment that repeats it.
+        name: of the experiment that repeats it: "table3" in the paper's protocol, "table3_authors" in the authors'.
         title: for readers.
         expected_seeds: how many runs each row has.
         routers: names of its routers in conf/router, in the paper's order.
         data: names of its data sets in conf/data, by their titles, in the paper's order.
         numbers: the paper's, by (router, data title).
         references: methods of others.
+        authors: the routers that the authors' protocol has in the place of the paper's.
     """
 
     name: str
@@ -48,6 +53,32 @@ class Target:
     data: Mapping[str, str]
     numbers: Mapping[tuple[str, str], Number]
     references: tuple[Reference, ...]
+    authors: Mapping[str, str]
+
+    def of_authors(self) -> "Target":
+        """Return the target in the authors' protocol, where another of our routers stands for the paper's FM."""
+        return replace(
+            self,
+            name=f"{self.name}_{AUTHORS}",
+            title=f"{self.title} (authors' protocol)",
+            routers=tuple(self.authors.get(router, router) for router in self.routers),
+            numbers={
+                (self.authors.get(router, router), data): number for (router, data), number in self.numbers.items()
+            },
+        )
+
+
+def target_of(experiment: str) -> Target | None:
+    """Return what an experiment of ours repeats: "table3" and "table3_authors" table 3, each in its own protocol.
+
+    What was published with former settings ("table3_v1") is set against the paper's protocol. None: no experiment of
+    the paper.
+    """
+    name, _, protocol = experiment.partition("_")
+    target = targets().get(name)
+    if target is None or protocol not in ("", AUTHORS, FORMER):
+        return None
+    return target.of_authors() if protocol == AUTHORS else target
 
 
 def router_title(router: str, iterations: int | None = None) -> str:
@@ -105,4 +136,5 @@ def _target(name: str, found: Mapping[str, Any]) -> Target:
             )
             for other in found.get("references", [])
         ),
+        authors=found.get("authors", {}),
     )

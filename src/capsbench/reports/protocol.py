@@ -8,7 +8,7 @@ import pandas as pd
 
 from capsbench.reports.paper import Target
 from capsbench.runs import Identity, Result
-from capsbench.runs.identity import changes
+from capsbench.runs.identity import completed
 
 Protocols = Callable[[str, str, str], Identity]
 """Composes the paper's run: (experiment, data, router), by their names in conf/."""
@@ -74,20 +74,16 @@ class Paper:
             First the part of the training set and the length, then settings by name.
         """
         paper = self._run_like(result)
-        ours, theirs = flat(result.settings), flat(paper.settings)
-        ours_changed, theirs_changed = flat(changes(result.settings)), flat(changes(paper.settings))
+        ours, theirs = flat(completed(result.settings)), flat(completed(paper.settings))
         names: dict[str, tuple[str | None, str | None]] = {"arch": (result.arch, paper.arch)}
         names |= {part: (result.choices.get(part), paper.choices.get(part)) for part in CHOICES}
         others = {part for part, (here, there) in names.items() if here != there}
         words = [f"{part}={names[part][0]}" for part in others]
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
-        for key in (ours.keys() | theirs.keys()) - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
-            if key in ours and key in theirs:
-                same = ours[key] == theirs[key]
-            else:  # a setting that one of them did not have yet
-                same = ours_changed.get(key) == theirs_changed.get(key)
-            if not same and key.partition(".")[0] not in others:
+        told = flat(result.settings).keys() | flat(paper.settings).keys()
+        for key in told - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
+            if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:
                 words.append(f"{key.removesuffix(CLASS)}={ours.get(key)}")
         part = [] if result.full else [f"{result.train_examples:,} training images"]
         return (*part, *_length(result, paper), *sorted(words))

@@ -111,6 +111,7 @@ def make_router(
     """Make a router for its place in a network.
 
     A router names in its constructor what it has to know of its place, and gets only that. So no layer knows a router.
+    What it draws there shifts no other layer's initial values.
 
     Args:
         factory: makes the router.
@@ -126,7 +127,7 @@ def make_router(
     >>> make_router(functools.partial(EMRouting, iterations=2), **place)
     EMRouting(num_parents=3, iterations=2)
     >>> make_router(FMAgreement, **place)
-    FMAgreement(scale=0.5, normalize_votes=True, normalize_pose=False)
+    FMAgreement(scale=0.5, normalize_votes=True, normalize_pose=False, output=sum)
     """
     place = {
         "num_children": num_children,
@@ -138,7 +139,10 @@ def make_router(
         if isinstance(factory, functools.partial) and name in factory.keywords:
             raise ValueError(f"router.{name} follows from the router's place in the network; leave it out")
     wanted = inspect.signature(factory).parameters
-    return factory(**{name: value for name, value in place.items() if name in wanted})
+    given = {name: value for name, value in place.items() if name in wanted}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, ())))  # else the next layer draws the same numbers
+        return factory(**given)
 
 
 def check_iterations(iterations: int) -> int:

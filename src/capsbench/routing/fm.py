@@ -1,10 +1,12 @@
 """FM agreement: parents from the pairwise products of votes, in one pass."""
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router
-from capsbench.routing.functional import l2_normalize
+from capsbench.routing.functional import l2_normalize, squash, squashed_norm
 from capsbench.routing.kernels import vote_sums
 from capsbench.routing.votes import Votes
 
@@ -21,11 +23,14 @@ class FMAgreement(Router):
         scale: the factor before 1/n, a temperature if a softmax follows; ½ in the paper, 1 in its authors' code.
         normalize_votes: divide votes by their length first (line 1 of the algorithm).
         normalize_pose: return poses s/‖s‖, which a decoder reads (line 3); False returns s.
-        feeds_capsules: return poses s whatever `normalize_pose` is, because another capsule layer reads them (§3.3).
+        output: "sum" gives the activation Σ s and the poses above (lines 3 and 4); "squash" the activation
+            ‖s‖²/(1+‖s‖²) and the pose squash(s), as in the authors' code for table 3.
+        feeds_capsules: return poses s whatever `normalize_pose` and `output` are, because another capsule layer reads
+            them (§3.3).
         implementation: see `Router`.
 
     Raises:
-        ValueError: scale is not positive.
+        ValueError: scale is not positive, output is unknown, or normalize_pose is set although output is "squash".
 
     >>> import torch
     >>> votes = torch.ones(1, 3, 2, 4)  # (batch, child, parent, dim): three children agree about both parents
@@ -43,13 +48,20 @@ class FMAgreement(Router):
         scale: float = 0.5,
         normalize_votes: bool = True,
         normalize_pose: bool = True,
+        output: Literal["sum", "squash"] = "sum",
         feeds_capsules: bool = False,
         implementation: str = "auto",
     ) -> None:
         super().__init__(implementation)
         if not scale > 0:
             raise ValueError(f"router.scale must be positive, got {scale}")
+        if output not in ("sum", "squash"):
+            raise ValueError(f"router.output must be sum or squash, got {output!r}")
+        if output == "squash" and normalize_pose:
+            raise ValueError("router.output=squash squashes poses instead; set router.normalize_pose=false")
         self.scale = scale
+        self.output = output
+        self.feeds_capsules = feeds_capsules
         self.normalize_votes = normalize_votes
         self.normalize_pose = normalize_pose and not feeds_capsules
 
@@ -58,8 +70,11 @@ class FMAgreement(Router):
         n = votes.shape[1]
         total, total_of_squares = vote_sums(votes, normalize=self.normalize_votes)  # line 1, and the sums of line 2
         s = self.scale / n * (total * total - total_of_squares)  # line 2
+        if self.output == "squash":
+            return Capsules(s if self.feeds_capsules else squash(s), activations=squashed_norm(s))
         poses = l2_normalize(s) if self.normalize_pose else s  # line 3
         return Capsules(poses, activations=s.sum(dim=-1))  # line 4
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale}, normalize_votes={self.normalize_votes}, normalize_pose={self.normalize_pose}"
+        settings = ("scale", "normalize_votes", "normalize_pose", "output")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in settings)

@@ -5,7 +5,18 @@ Training is in `capsbench.runs.train_and_test`, which imports PyTorch and Lightn
 
 from capsbench.runs.folder import LockedError, RunFolder, begun_runs, finished_runs
 from capsbench.runs.identity import Identity
+from capsbench.runs.names import NamedRuns, named_folders
 from capsbench.runs.result import Result
 from capsbench.runs.state import State
 
-__all__ = ["Identity", "LockedError", "Result", "RunFolder", "State", "begun_runs", "finished_runs"]
+__all__ = [
+    "Identity",
+    "LockedError",
+    "NamedRuns",
+    "Result",
+    "RunFolder",
+    "State",
+    "begun_runs",
+    "finished_runs",
+    "named_folders",
+]

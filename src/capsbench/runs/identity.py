@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 NO_EFFECT_ON_NUMBERS = (
+    "name",
     "output_dir",
     "checkpoint_minutes",
     "retry_failed",
@@ -30,8 +31,11 @@ NO_EFFECT_ON_NUMBERS = (
 )
 """Settings that may change without making it another run."""
 
-VERSION = 1
-"""Of the defaults that digests are relative to."""
+VERSION = 2
+"""Of what settings mean: raised where the same settings give other numbers, so that older runs are other runs.
+
+2: a parameter's initial values follow from (seed, its name). 1: they followed from the order in which layers are made.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Identity:
         seed: an integer from 0 to 2³² - 1.
         settings: the resolved configuration without `NO_EFFECT_ON_NUMBERS`.
         choices: the name chosen for each part of the settings (loss, optim, …). It is for readers and decides nothing.
+        version: `VERSION` when the run was trained.
     """
 
     experiment: str
@@ -52,6 +57,7 @@ class Identity:
     seed: int
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
+    version: int = VERSION
 
     @classmethod
     def of(cls, config: Mapping[str, Any], choices: Mapping[str, str | None]) -> "Identity":
@@ -72,8 +78,8 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with every setting that is not the default of `VERSION`."""
-        told = {"version": VERSION, **changes(self.settings)}
+        """Eight hexadecimal digits that change with the version and with every setting that is not the default."""
+        told = {"version": self.version, **changes(self.settings)}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, root: str | Path) -> Path:
@@ -82,7 +88,7 @@ class Identity:
 
 
 def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that differ from the versioned defaults; each object has its class's name as "class".
+    """The settings of a run that differ from defaults.yaml; each object has its class's name as "class".
 
     >>> changes({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1, "detach": False}})
     {'router': {'class': 'DynamicRouting', 'iterations': 1}}
@@ -107,6 +113,29 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
         if key not in ("_target_", "_partial_") and value != default and value != {}:
             found[key] = value
     return found
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an older version with those that came later, at the values that keep the old behaviour.
+
+    >>> completed({"router": {"_target_": "capsbench.routing.DynamicRouting", "iterations": 1}})["router"]["detach"]
+    False
+    """
+    return _completed(settings, _defaults()["settings"])
+
+
+def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if "_target_" in node:
+        known = _defaults()["classes"].get(str(node["_target_"]).rpartition(".")[2], {})
+    whole = dict(node)
+    for key, default in known.items():
+        if key not in node and not (isinstance(default, Mapping) and "class" in default):
+            whole[key] = deepcopy(default)
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            default = known.get(key)
+            whole[key] = _completed(value, default if isinstance(default, Mapping) else {})
+    return whole
 
 
 def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
-"""One run: train, test, measure, write the result."""
+"""One run: train, measure, write the result."""
 
 import logging
 import math
+import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from capsbench.analysis import write_pictures
-from capsbench.data import ImageDataModule
+from capsbench.data import BatchKey, ImageDataModule
 from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, git_commit, versions
 from capsbench.runs.folder import RunFolder
@@ -28,7 +29,9 @@ from capsbench.training import (
     ResumeCheckpoint,
     StopOnSignal,
     Throughput,
+    evaluate,
     inference_ms,
+    load_average,
     write_checkpoint,
 )
 
@@ -58,7 +61,7 @@ def train_and_test(
     progress_bar: bool = True,
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
-    """Train to the end, test the last epoch's weights, write `result.json` and return it.
+    """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
 
     Where the folder holds a checkpoint of an interrupted run, go on from there: on a CPU to the same weights and
     metrics, bit for bit, as without the interruption.
@@ -94,20 +97,22 @@ def train_and_test(
     trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=False)
     wall_time = throughput.seconds
     write_checkpoint(trainer, folder.weights)
-    device = trainer.strategy.root_device
-    tested = trainer.test(module, datamodule=data, verbose=False)[0]
+    device, load_after = trainer.strategy.root_device, load_average()
+    watched = data.watched_split
+    final = evaluate(trainer, module, data, watched)
     module.to(device)  # the trainer has moved it to the CPU
     if module.decoder is not None and trainer.is_global_zero:
         log_pictures(loggers, write_pictures(module, data, folder.pictures))
     for logger in loggers:
         logger.finalize("success")
 
-    images = next(iter(data.test_dataloader())).images[:INFERENCE_BATCH].to(device)
+    shown = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
+    images = data.batch(watched, BatchKey(0, shown)).images.to(device)
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
     metrics = {
         **history.latest,
-        **tested,
+        **final.metrics,
         "train/images_per_second": throughput.images_per_second,
         "inference/ms_per_batch": latency,
         "inference/batch_size": len(images),
@@ -133,6 +138,7 @@ def train_and_test(
         wall_time_s=wall_time,
         versions=versions(),
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
+        date=datetime.now(UTC).date().isoformat(),
         git_commit=git_commit(),
         smoke=smoke,
         data_title=data.title,
@@ -140,6 +146,10 @@ def train_and_test(
         train_examples=data.num_examples("train"),
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
+        confusion={watched: final.confusion} if final.confusion else {},
+        class_names=list(data.class_names or map(str, range(data.num_classes))),
+        machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
+        identity_version=identity.version,
     )
     log_summary(loggers, result)
     if trainer.is_global_zero:

@@ -1,18 +1,22 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
+from capsbench.training.evaluation import Evaluated, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
+from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
-from capsbench.training.throughput import Throughput, inference_ms
+from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
     "ClassificationModule",
     "CrossEntropyLoss",
+    "Evaluated",
     "History",
     "Interrupted",
+    "KerasAdam",
     "MarginLoss",
     "NaNGuard",
     "ResumeCheckpoint",
@@ -20,8 +24,11 @@ __all__ = [
     "StopOnSignal",
     "Throughput",
     "compile_networks",
+    "evaluate",
     "inference_ms",
     "keep_freed_memory",
+    "load_average",
+    "parameter_groups",
     "use_channels_last",
     "write_checkpoint",
 ]

@@ -5,6 +5,7 @@ Every loss on activations is called as `loss(activations, labels, progress)`: ac
 """
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ def check_single(labels: Int64[Tensor, "batch *several"]) -> None:
 class MarginLoss(nn.Module):
     """Penalise activations of present classes below a margin, and of absent classes above another.
 
-    The costs are summed over classes and averaged over the batch. Examples may have several labels: (batch, several).
+    Costs are averaged over the batch. Examples may have several labels: (batch, several).
 
     Source: eq. 9 of the paper; Sabour et al. 2017 (arXiv:1710.09829), eq. 4.
 
@@ -44,13 +45,23 @@ class MarginLoss(nn.Module):
         present: m⁺, the activation of a present class should exceed it.
         absent: m⁻, the activation of an absent class should stay below it.
         down_weight: λ, weight of the absent classes.
+        reduction: of the costs of an example's classes: their "sum", as in Sabour et al., or their "mean", as in the
+            authors' code for §4.1 and §4.3.2.
+
+    Raises:
+        ValueError: reduction is neither of the two.
     """
 
-    def __init__(self, present: float = 0.9, absent: float = 0.1, down_weight: float = 0.5) -> None:
+    def __init__(
+        self, present: float = 0.9, absent: float = 0.1, down_weight: float = 0.5, reduction: str = "sum"
+    ) -> None:
         super().__init__()
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"loss.reduction must be sum or mean, got {reduction!r}")
         self.present = present
         self.absent = absent
         self.down_weight = down_weight
+        self.reduction = reduction
 
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
@@ -59,20 +70,39 @@ class MarginLoss(nn.Module):
         is_present = multi_hot(labels, activations.shape[1]).to(activations.dtype)
         too_weak = (self.present - activations).clamp_min(0).square()
         too_strong = (activations - self.absent).clamp_min(0).square()
-        return (is_present * too_weak + self.down_weight * (1 - is_present) * too_strong).sum(dim=1).mean()
+        costs = is_present * too_weak + self.down_weight * (1 - is_present) * too_strong
+        return costs.mean() if self.reduction == "mean" else costs.sum(dim=1).mean()
 
 
 class CrossEntropyLoss(nn.Module):
-    """Softmax cross-entropy on activations, averaged over the batch.
+    """Cross-entropy of a softmax of activations, or of their shares, averaged over the batch.
+
+    A softmax of activations in [0, 1] stays far from certainty: with 5 classes its loss cannot fall below 0.905. So the
+    activations may be scaled first.
 
     Args:
-        normalize: divide activations by their sum instead of applying softmax, as the authors' code does for §4.3.1.
-            Meant for activations that are never negative (dynamic and EM routing).
+        normalize: take each activation's share in their sum, a/Σa, instead of a softmax, as the authors' code does for
+            §4.3.1. As there, shares are clipped to [1e-7, 1 - 1e-7]; activations below 1e-7 count as 1e-7.
+        scale: α in a softmax of α·a: a positive number, or "learned", which starts from 1.
+
+    Attributes:
+        scale: α, a number or a parameter.
+
+    Raises:
+        ValueError: scale is neither a positive number nor "learned", or is set though there is no softmax.
     """
 
-    def __init__(self, normalize: bool = False) -> None:
+    TINY = 1e-7
+
+    def __init__(self, normalize: bool = False, scale: int | float | str = 1.0) -> None:
         super().__init__()
+        is_number = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < math.inf
+        if not is_number and scale != "learned":
+            raise ValueError(f"loss.scale must be a positive number or learned, got {scale!r}")
+        if normalize and scale != 1:
+            raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
         self.normalize = normalize
+        self.scale = nn.Parameter(torch.ones(())) if isinstance(scale, str) else scale
 
     def forward(
         self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
@@ -84,10 +114,10 @@ class CrossEntropyLoss(nn.Module):
         """
         check_single(labels)
         if not self.normalize:
-            return F.cross_entropy(activations, labels)
-        tiny = 1e-7
-        positive = activations.clamp_min(tiny)
-        return F.nll_loss((positive / positive.sum(dim=1, keepdim=True)).log(), labels)
+            return F.cross_entropy(self.scale * activations, labels)
+        positive = activations.clamp_min(self.TINY)
+        shares = positive / positive.sum(dim=1, keepdim=True)
+        return F.nll_loss(shares.clamp(self.TINY, 1 - self.TINY).log(), labels)
 
 
 class SpreadLoss(nn.Module):

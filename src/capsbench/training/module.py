@@ -1,24 +1,42 @@
 """Trains any capsule network to classify images and, with a decoder, to reconstruct them."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import lightning
 import torch
 from jaxtyping import Float, Int64
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
 from capsbench.data.batch import SplitName
 from capsbench.routing import Capsules, NonFiniteError
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
+from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
+from capsbench.training.optimizers import check_decay, parameter_groups
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class Outcome(NamedTuple):
+    """What a network makes of a batch. Losses are means over its examples, in at least 32 bits.
+
+    Attributes:
+        loss: with the weighted reconstruction error, if there is a decoder.
+        reconstruction: the squared error, summed over the pixels of an example; None without a decoder.
+        predicted: the classes of the most active capsules, as many as an image has labels.
+        labels: of the batch.
+    """
+
+    loss: Float[Tensor, ""]
+    reconstruction: Float[Tensor, ""] | None
+    predicted: Int64[Tensor, "batch several"]
+    labels: Int64[Tensor, "batch several"]
 
 
 class ClassificationModule(lightning.LightningModule):
@@ -29,21 +47,23 @@ class ClassificationModule(lightning.LightningModule):
     labelled classes, in evaluation from the poses of the predicted classes.
 
     Logs `loss`, `accuracy` and, with a decoder, `reconstruction` (squared error, summed over the pixels of an example)
-    once per epoch, as `train/loss` and so on, for the splits train, val and test.
+    once per epoch, as `train/loss` and so on, for the splits train, val and test. All are means over examples. A
+    learned scale of the loss's activations is `train/loss_scale`.
 
     Args:
         model: maps images (batch, channel, height, width) to class capsules.
         loss: maps activations (batch, class), labels and progress to a scalar.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of groups of parameters.
         scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant.
         scheduler_interval: the scheduler steps once per "epoch" or once per "step".
+        decay: which weights the optimizer's weight decay is for, see `parameter_groups`.
         num_classes: number of classes of the data.
         decoder: maps poses (batch, class, dim) and class numbers (batch, k) to images (batch, k, channel, height,
             width); None reconstructs nothing.
         reconstruction_weight: weight of the reconstruction error in the loss.
 
     Raises:
-        ValueError: reconstruction_weight is negative.
+        ValueError: reconstruction_weight is negative, or decay is unknown.
     """
 
     def __init__(
@@ -55,25 +75,29 @@ class ClassificationModule(lightning.LightningModule):
         num_classes: int,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        decay: str = "all",
         decoder: nn.Module | None = None,
         reconstruction_weight: float = 0.0005,
     ) -> None:
         super().__init__()
         if reconstruction_weight < 0:
             raise ValueError(f"decoder.loss_weight must be at least 0, got {reconstruction_weight}")
+        check_decay(decay)
         self.model = model
         self.decoder = decoder
+        self.num_classes = num_classes
         self.reconstruction_weight = reconstruction_weight
         self.loss = loss
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
+        self.decay = decay
         metrics: dict[str, Metric] = {}
         for split in ("train", "val", "test"):
             metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
             for name in ("loss",) if decoder is None else ("loss", "reconstruction"):
-                metrics[f"{split}_{name}"] = MeanMetric(nan_strategy="disable")
-        self.metrics = nn.ModuleDict(metrics)
+                metrics[f"{split}_{name}"] = mean_over_examples()
+        self.metrics = Metrics(metrics)
 
     def forward(self, images: Tensor) -> Capsules:
         """Map images (batch, channel, height, width) to class capsules.
@@ -106,12 +130,33 @@ class ClassificationModule(lightning.LightningModule):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable parameters, including the decoder's."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        """Number of trainable parameters of the network, including the decoder's."""
+        networks = nn.ModuleList(network for network in (self.model, self.decoder) if network is not None)
+        return sum(p.numel() for p in networks.parameters() if p.requires_grad)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a training batch."""
-        return self._step("train", batch)
+        """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
+        loss = self._step("train", batch)
+        weight = self._weight(len(batch.labels), batch_idx)
+        return loss if weight == 1 else weight * loss
+
+    def _weight(self, examples: int, batch_idx: int) -> float:
+        """What makes Lightning's mean over `accumulate_grad_batches` and over devices a mean over examples.
+
+        Lightning divides by `accumulate_grad_batches` also where an epoch ends with fewer batches (its issue 19987). It
+        counts a smaller batch, or a device's smaller share of one, like a whole one.
+        """
+        trainer = self.trainer
+        batches, sizes = trainer.accumulate_grad_batches, trainer.train_dataloader.sampler.sizes  # type: ignore[union-attr]
+        start = batch_idx - batch_idx % batches
+        in_step = sum(sizes[start : min(start + batches, int(trainer.num_training_batches))])
+        return batches * trainer.world_size * examples / in_step
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Log what a learned scale of activations is at the end of the epoch, or of training."""
+        scale = getattr(self.loss, "scale", None)
+        if isinstance(scale, Tensor) and (self.trainer.is_last_batch or self.global_step == self.trainer.max_steps):
+            self.log("train/loss_scale", scale.detach(), on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_epoch_start(self) -> None:
         """Reset the training metrics: a checkpoint from the end of an epoch still holds that epoch's."""
@@ -123,29 +168,36 @@ class ClassificationModule(lightning.LightningModule):
         """Measure a batch of the split that is watched during training: validation or test."""
         self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure a batch of the test split."""
-        self._step("test", batch)
+    def outcome(self, batch: Batch, *, progress: float = 1.0, training: bool = False) -> Outcome:
+        """Run the network and its decoder on a batch.
 
-    def _step(self, split: SplitName, batch: Batch) -> Tensor:
+        Args:
+            batch: of any split.
+            progress: fraction of the training done, which a loss may follow.
+            training: whether to reconstruct from the poses of the labelled classes; else those of the predicted.
+        """
         capsules = self(batch.images)
-        activations = capsules.activations
-        loss: Tensor = self.loss(activations, batch.labels, self.progress)
+        activations = _at_least_32_bits(capsules.activations)
         labels = batch.labels.reshape(len(activations), -1)
         predicted = most_active(activations, labels.shape[1])
-        if self.decoder is not None:
-            if split == "train":
-                error = reconstruction_error(self.decoder(capsules.poses, labels), batch.targets)
-            else:
-                error = unordered_reconstruction_error(self.decoder(capsules.poses, predicted), batch.targets)
-            self._measure(split, "reconstruction", error.detach(), len(labels))
-            loss = loss + self.reconstruction_weight * error
-        classes = activations.shape[1]
-        self._measure(split, "accuracy", multi_hot(predicted, classes), multi_hot(labels, classes))
-        self._measure(split, "loss", loss.detach(), len(labels))
-        return loss
+        loss: Tensor = self.loss(activations, batch.labels, progress)
+        if self.decoder is None:
+            return Outcome(loss, None, predicted, labels)
+        drawn = _at_least_32_bits(self.decoder(capsules.poses, labels if training else predicted))
+        targets = batch.targets.to(drawn.dtype)
+        error = (reconstruction_error if training else unordered_reconstruction_error)(drawn, targets)
+        return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels)
 
-    def _measure(self, split: SplitName, name: str, *arguments: Any) -> None:
+    def _step(self, split: SplitName, batch: Batch) -> Tensor:
+        outcome = self.outcome(batch, progress=self.progress, training=split == "train")
+        examples, classes = len(outcome.labels), self.num_classes
+        self._measure(split, "accuracy", multi_hot(outcome.predicted, classes), multi_hot(outcome.labels, classes))
+        self._measure(split, "loss", outcome.loss.detach().expand(examples))
+        if outcome.reconstruction is not None:
+            self._measure(split, "reconstruction", outcome.reconstruction.detach().expand(examples))
+        return outcome.loss
+
+    def _measure(self, split: SplitName, name: str, *arguments: Tensor) -> None:
         metric = self.metrics[f"{split}_{name}"]
         metric.update(*arguments)  # type: ignore[operator]
         self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
@@ -167,7 +219,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and, if there is one, its learning-rate schedule."""
-        optimizer = self.optimizer_factory(self.parameters())
+        optimizer = self.optimizer_factory(parameter_groups(self, self.loss, self.decay))
         if self.scheduler_factory is None:
             return optimizer
         scheduler = self.scheduler_factory(optimizer)
@@ -180,3 +232,8 @@ class ClassificationModule(lightning.LightningModule):
 def most_active(activations: Float[Tensor, "batch class"], k: int) -> Int64[Tensor, "batch k"]:
     """Return the classes of the k most active capsules, most active first."""
     return activations.detach().topk(k, dim=1).indices
+
+
+def _at_least_32_bits(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Sums over pixels, classes and examples need more than the 8 or 11 bits of a half-precision number."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

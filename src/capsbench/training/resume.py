@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 
 class StopOnSignal(lightning.Callback):
-    """Record SIGTERM or SIGINT during training and testing; a second signal ends the process at once.
+    """Record SIGTERM or SIGINT during training and evaluation; a second signal ends the process at once.
 
     `ResumeCheckpoint` then saves and stops. The same signal again within a second does not count as a second one: a
     process on several devices gets Ctrl-C from the terminal and from its parent.
@@ -55,6 +55,9 @@ class StopOnSignal(lightning.Callback):
         self._install()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._install()
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._install()
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -107,7 +110,7 @@ class ResumeCheckpoint(Checkpoint):
         stop: records the signal.
 
     Raises:
-        Interrupted: raised inside `fit` or `test`.
+        Interrupted: raised inside `fit`, `validate` or `test`.
     """
 
     def __init__(self, path: Path, every: timedelta, stop: StopOnSignal) -> None:

@@ -1,5 +1,6 @@
 """Measures the speed of training and inference."""
 
+import os
 import statistics
 import time
 from typing import Any
@@ -14,6 +15,9 @@ class Throughput(lightning.Callback):
 
     An epoch is timed from its start (or from where it resumes) to the end of its last training step; making batches
     counts. The first epoch warms up and is left out if there are others. Checkpoints save the measurements.
+
+    Attributes:
+        load_before: the machine's load average when training began, in its first session.
     """
 
     def __init__(self) -> None:
@@ -23,6 +27,7 @@ class Throughput(lightning.Callback):
         self._rates: list[float] = []
         self._begun: float | None = None
         self._seconds_before = 0.0
+        self.load_before: float | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -37,6 +42,8 @@ class Throughput(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._begun = time.perf_counter()
+        if self.load_before is None:
+            self.load_before = load_average()
         self._restart(pl_module)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -60,15 +67,24 @@ class Throughput(lightning.Callback):
             self._rates.append(self._images / (self._last_step - self._start))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rates": self._rates, "seconds": self.seconds}
+        return {"rates": self._rates, "seconds": self.seconds, "load": self.load_before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._rates, self._seconds_before = list(state_dict["rates"]), state_dict["seconds"]
+        self.load_before = state_dict.get("load")
 
     def _restart(self, pl_module: lightning.LightningModule) -> None:
         _synchronize(pl_module.device)
         self._start = time.perf_counter()
         self._images = 0
+
+
+def load_average() -> float | None:
+    """The number of processes that ran or waited to run on this machine, a mean over the last minute.
+
+    None where the system does not tell.
+    """
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def inference_ms(model: nn.Module, images: Tensor, repetitions: int = 10, warm_up: int = 2) -> float:

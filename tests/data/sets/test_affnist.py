@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.io
 import torch
 
 from capsbench.data import AffNIST, Augmentation, BatchKey, DataError, LabelledImages
-from capsbench.data.affine import warp
+from capsbench.data.affine import Affine, transform, warp
+from capsbench.data.batch import Described
 from capsbench.data.files import DataFile, FileSet
-from capsbench.data.sets.affnist import generate, read_official
+from capsbench.data.sets.affnist import generate
 
 
 class FourDigits(AffNIST):
@@ -22,7 +21,8 @@ class FourDigits(AffNIST):
         images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
         images[:, :, 4:24, 4:24] = torch.randint(1, 256, (4, 1, 20, 20), generator=generator, dtype=torch.uint8)
         digits = LabelledImages(images, torch.arange(4))
-        return digits, generate(digits, self.per_digit)
+        self.test_digits = digits
+        return digits, generate(digits, self.per_digit, self.reach)
 
 
 @pytest.fixture
@@ -91,6 +91,89 @@ def test_generated_images_lie_all_over_the_canvas(data: FourDigits) -> None:
     assert rows.max() >= 14
 
 
+@pytest.mark.parametrize("reach", [6, 5])
+def test_generated_images_within_a_reach(reach: int) -> None:
+    data = FourDigits(test_source="generated", per_digit=200, placement=reach)
+    data.setup()
+    test = data.splits["test"]
+    assert isinstance(test, Described)
+    for shift in test.info[:, 4:].T:
+        assert set(shift.tolist()) == set(range(-reach, reach + 1))
+    anywhere = generate(data.splits["train"], 200)
+    assert test.info[:, :4].equal(anywhere.info[:, :4])
+    affine = Affine(*test.info.T)
+    assert test.images.equal(transform(data.splits["train"].images.repeat_interleave(200, 0), affine, 40))
+    assert list(data.parts("test")) == ["trained_places"]
+
+
+def test_parts_by_place(data: FourDigits) -> None:
+    parts = data.parts("test")
+    ink = data.splits["test"].images[:, 0] > 0
+    # A patch is symmetric about its centre, so the middle of its ink tells how far it was shifted.
+    centre = [
+        (lines.int().argmax(dim=1) + 39 - lines.flip(1).int().argmax(dim=1)) / 2 - 19.5
+        for lines in (ink.any(dim=1), ink.any(dim=2))
+    ]
+    shift = torch.stack(centre, dim=1).abs().amax(dim=1)
+    assert parts["trained_places"].equal(~parts["other_places"])
+    assert shift[parts["trained_places"]].max() <= 6.5
+    assert shift[parts["other_places"]].min() >= 6.5
+    assert not data.parts("train")
+
+
+def test_parts_follow_a_part_of_the_test_set(data: FourDigits) -> None:
+    fewer = FourDigits(test_source="generated", per_digit=50, test_subset=40)
+    fewer.setup()
+    assert fewer.num_examples("test") == 40
+    known = {
+        image.numpy().tobytes(): is_trained.item()
+        for image, is_trained in zip(data.splits["test"].images, data.parts("test")["trained_places"], strict=True)
+    }
+    expected = [known[image.numpy().tobytes()] for image in fewer.splits["test"].images]
+    assert fewer.parts("test")["trained_places"].tolist() == expected
+
+
+def test_the_companion_is_the_test_digits_at_places_of_training(data: FourDigits) -> None:
+    other = FourDigits(test_source="generated", per_digit=50, seed=9)
+    other.setup()
+    ((name, loader),) = data.companions().items()
+    (batch,), (again,) = list(loader), list(other.companions()["translated"])
+    assert name == "translated"
+    assert batch.images.equal(again.images)
+    assert batch.labels.tolist() == [0, 1, 2, 3]
+    assert batch.images.shape == (4, 1, 40, 40)
+    assert batch.images.mul(255).round().sum(dim=(1, 2, 3)).equal(data.test_digits.images.sum(dim=(1, 2, 3)).float())
+
+
+def test_an_exhaustive_epoch_has_each_digit_at_each_place() -> None:
+    data = FourDigits(test_source="generated", per_digit=1, places="exhaustive")
+    data.setup()
+    assert data.num_examples("train") == 4 * 169
+    images, labels, _ = data.batch("train", BatchKey(0, torch.arange(4 * 169)))
+    assert labels.equal(torch.arange(4).repeat_interleave(169))
+    assert len({image.numpy().tobytes() for image in images}) == 4 * 169
+    digits = data.splits["train"].images[labels].sum(dim=(1, 2, 3)).float()
+    assert images.mul(255).round().sum(dim=(1, 2, 3)).equal(digits)
+    assert data.batch("train", BatchKey(5, torch.arange(4 * 169))).images.equal(images)
+
+
+def test_an_exhaustive_epoch_comes_digit_after_digit() -> None:
+    """A buffer mixes about 300 digits, so the first half of the epoch shows about half of them."""
+
+    class Many(FourDigits):
+        def load(self) -> tuple[LabelledImages, LabelledImages]:
+            digits = LabelledImages(torch.zeros(1500, 1, 28, 28, dtype=torch.uint8), torch.arange(1500) % 10)
+            return digits, generate(digits.take(range(4)), 1)
+
+    data = Many(test_source="generated", per_digit=1, places="exhaustive", seed=1, batch_size=169)
+    data.setup()
+    digits = [key.indices // 169 for key in data.train_dataloader().sampler]
+    assert len(digits) == 1500
+    assert torch.cat(digits).bincount().tolist() == [169] * 1500
+    assert all(max(batch) < 297 + step for step, batch in enumerate(digits))
+    assert 850 < len(torch.cat(digits[:750]).unique()) < 1047
+
+
 def numbers(value: float) -> torch.Tensor:
     return torch.tensor([value])
 
@@ -139,53 +222,6 @@ def test_shear_moves_what_is_above_to_the_right() -> None:
     assert y == pytest.approx(10, abs=0.1)
 
 
-def write_official(path: Path, **changes: np.ndarray) -> None:
-    fields = {
-        "image": np.zeros((1600, 3), dtype=np.uint8),
-        "label_int": np.array([[7, 2, 1]], dtype=np.uint8),
-        "human_readable_transform": np.zeros((6, 3)),
-    }
-    fields["image"][41, 1] = 9  # second image: row 1, column 1
-    scipy.io.savemat(path, {"affNISTdata": fields | changes}, do_compression=True)
-
-
-def test_official_file(tmp_path: Path) -> None:
-    write_official(tmp_path / "test.mat")
-    images, labels = read_official(tmp_path / "test.mat")
-    assert images.shape == (3, 1, 40, 40)
-    assert images[1, 0, 1, 1] == 9
-    assert images.sum() == 9
-    assert labels.tolist() == [7, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"label_int": np.array([[7, 2]], dtype=np.uint8)}, "3 images but 2 labels"),
-        ({"label_int": np.array([[7, 2, 11]], dtype=np.uint8)}, "labels must be from 0 to 9, found 2 to 11"),
-        ({"image": np.zeros((784, 3), dtype=np.uint8)}, r"image must be 1600 × N bytes, is \(784, 3\)"),
-        ({"image": np.zeros((1600, 3))}, "is .* of float64"),
-    ],
-)
-def test_official_file_with_something_else_in_it(tmp_path: Path, changes: dict[str, np.ndarray], said: str) -> None:
-    write_official(tmp_path / "test.mat", **changes)
-    with pytest.raises(DataError, match=said):
-        read_official(tmp_path / "test.mat")
-
-
-def test_another_struct_or_no_mat_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "test.mat"
-    for write in (
-        lambda: scipy.io.savemat(path, {"digits": np.zeros(3)}),
-        lambda: scipy.io.savemat(path, {"affNISTdata": {"picture": np.zeros(3)}}),
-        lambda: path.write_text("<html>"),
-        lambda: path.write_bytes(b""),
-    ):
-        write()
-        with pytest.raises(DataError, match="is not affNIST's file, a struct affNISTdata with image and label_int"):
-            read_official(path)
-
-
 def test_without_the_official_file_the_way_out_is_named(tmp_path: Path) -> None:
     missing = FileSet("affnist", (DataFile("test.mat", None, ("http://127.0.0.1:9/x.zip",), None, 1.0),))
     kind = type("Missing", (AffNIST,), {"source": missing, "digits": FileSet("mnist", ()), "__module__": __name__})
@@ -203,6 +239,9 @@ def test_title_says_which_test_set() -> None:
     [
         ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
         ({"per_digit": 4}, "data.per_digit=4 has no effect with data.test_source=official; leave it out"),
+        ({"placement": 6}, "data.placement=6 has no effect with data.test_source=official; leave it out"),
+        ({"placement": 4, "test_source": "generated"}, "data.placement must be uncut, 6, 5, got 4"),
+        ({"places": "all"}, "data.places must be fresh or exhaustive, got all"),
         ({"test_source": "mine"}, "data.test_source must be official or generated, got mine"),
         ({"standardized": True}, "affNIST does not accept data.standardized: decoders work in"),
         ({"augmentation": Augmentation(crop_padding=4)}, "affNIST does not accept data.augmentation: its digits are"),

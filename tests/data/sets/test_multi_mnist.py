@@ -108,9 +108,52 @@ def test_pinned_pairs_and_places(
     assert corners.flatten(1).tolist() == [list(place) for place in places]
 
 
+def test_a_larger_shift_cuts_off_what_lies_beyond_the_canvas() -> None:
+    data = FewDigits(per_digit=100, seed=5, max_shift=6)
+    data.setup()
+    _, _, parts = batch(data)
+    digits = data.splits["train"]
+    seen = set()
+    for example in range(0, 3000, 17):
+        part = parts[example, 0, 0]
+        digit = digits.images[example // 100, 0].int()
+        found = [
+            (row, column)
+            for row in range(-2, 11)
+            for column in range(-2, 11)
+            if part.equal(torch.nn.functional.pad(digit, (column, 8 - column, row, 8 - row)))
+        ]
+        assert len(found) == 1
+        seen |= {shift - 4 for shift in found[0]}
+    assert seen == set(range(-6, 7))
+
+
+@pytest.mark.parametrize("max_shift", [4, 6])
+def test_the_first_digit_can_be_shifted_once_for_all_its_images(max_shift: int) -> None:
+    once = FewDigits(per_digit=100, seed=5, max_shift=max_shift, shift_base="once")
+    each = FewDigits(per_digit=100, seed=5, max_shift=max_shift)
+    once.setup()
+    each.setup()
+    (_, labels, parts), (_, other_labels, other_parts) = batch(once), batch(each)
+    first = parts[:, 0].view(30, 100, 36, 36)
+    assert first.equal(first[:, :1].expand_as(first))
+    corners = {
+        tuple(shift)
+        for shift in torch.stack([first[:, 0].sum(axis).ne(0).int().argmax(1) for axis in (2, 1)], 1).tolist()
+    }
+    assert len(corners) > 15
+    assert labels.equal(other_labels)
+    assert parts[:, 1].equal(other_parts[:, 1])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"max_shift": 9}, "data.max_shift must be from 0 to 8, got 9"),
+        ({"max_shift": -1}, "data.max_shift must be from 0 to 8, got -1"),
+        ({"shift_base": "never"}, "data.shift_base must be each or once, got never"),
+        ({"shift_base": "once", "max_shift": 0}, "data.shift_base=once has no effect with data.max_shift=0"),
+        ({"shift_base": "once", "per_digit": 1}, "data.shift_base=once has no effect with data.per_digit=1"),
         ({"per_digit": 0}, "data.per_digit must be at least 1, got 0"),
         ({"standardized": True}, "Multi-MNIST does not accept data.standardized: decoders work in"),
         ({"augmentation": Augmentation(flip=True)}, "Multi-MNIST does not accept data.augmentation: its digits are"),

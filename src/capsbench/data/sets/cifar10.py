@@ -24,6 +24,7 @@ class CIFAR10(FileDataModule):
     image_shape = (3, 32, 32)
     num_classes = 10
     title = "CIFAR-10"
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     torchvision_class: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
     source = sources.CIFAR10
 

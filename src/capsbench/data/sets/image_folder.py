@@ -48,7 +48,7 @@ class ImageFolder(ImageDataModule):
         self.path = Path(data_dir, path)
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
-        self.classes = [folder.name for folder in self._class_folders("train")]
+        self.class_names = self.classes = [folder.name for folder in self._class_folders("train")]
         files = self._files("train")[0]
         with _open(files[0]) as first:
             self.size = first.size

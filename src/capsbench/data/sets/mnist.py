@@ -54,4 +54,7 @@ class FashionMNIST(IdxImages):
     """
 
     title = "Fashion-MNIST"
+    class_names = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
+    )  # fmt: skip
     source = sources.FASHION_MNIST

@@ -15,8 +15,9 @@ from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import place, to_unit_range
 
 CANVAS = 36
-OFFSETS = CANVAS - 28 + 1
-"""Places per direction where a digit fits: ±4 pixels about the centre."""
+MARGIN = (CANVAS - 28) // 2
+"""Pixels around a digit in the middle: a larger shift cuts off part of its image."""
+LARGEST_SHIFT = 2 * MARGIN
 TEST_SEED = 0
 
 
@@ -29,10 +30,14 @@ class MultiMNIST(FileDataModule):
 
     Args:
         per_digit: images made from each digit; 100 in the paper.
+        max_shift: the largest shift in each direction, in pixels. From 5, up to max_shift - 4 of the lines at a border
+            of a digit's 28×28 image can be cut off; the authors' files have 6.
+        shift_base: "each" shifts both digits anew for each image; "once" shifts the first one once for all its images,
+            as the generator of the authors' files does.
         **options: see `FileDataModule` and `ImageDataModule`, but augmentation and standardized.
 
     Raises:
-        ValueError: per_digit is below 1, or an option is refused.
+        ValueError: a value is out of its range or has no effect, or an option is refused.
     """
 
     image_shape = (1, CANVAS, CANVAS)
@@ -45,11 +50,20 @@ class MultiMNIST(FileDataModule):
         "standardized": "decoders work in [0, 1]",
     }
 
-    def __init__(self, *, per_digit: int = 100, **options: Any) -> None:
+    def __init__(self, *, per_digit: int = 100, max_shift: int = 4, shift_base: str = "each", **options: Any) -> None:
         super().__init__(**options)
         if per_digit < 1:
             raise ValueError(f"data.per_digit must be at least 1, got {per_digit}")
+        if not 0 <= max_shift <= LARGEST_SHIFT:
+            raise ValueError(f"data.max_shift must be from 0 to {LARGEST_SHIFT}, got {max_shift}")
+        if shift_base not in ("each", "once"):
+            raise ValueError(f"data.shift_base must be each or once, got {shift_base}")
+        if shift_base == "once" and (per_digit == 1 or max_shift == 0):
+            what = "data.per_digit=1" if per_digit == 1 else "data.max_shift=0"
+            raise ValueError(f"data.shift_base=once has no effect with {what}; leave it out")
         self.per_digit = per_digit
+        self.max_shift = max_shift
+        self.shift_base = shift_base
         self._others: dict[SplitName, OtherClasses] = {}
 
     def load(self) -> tuple[LabelledImages, LabelledImages]:
@@ -72,21 +86,25 @@ class MultiMNIST(FileDataModule):
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
         """Make the images with these indices; the epoch does not change them."""
         digits = self.splits[split]
-        draw = Draw(self.seed if split == "train" else TEST_SEED, 0, key.indices)
+        seed = self.seed if split == "train" else TEST_SEED
         first = key.indices // self.per_digit
+        draw = Draw(seed, 0, key.indices)
+        draw_first = Draw(seed, 0, first) if self.shift_base == "once" else draw
         second = self._others[split].choose(digits.labels[first], draw, split)
         placed = [
-            place(
-                digits.images[chosen],
-                CANVAS,
-                draw.integers(f"{split} row {which}", OFFSETS),
-                draw.integers(f"{split} column {which}", OFFSETS),
-            )
-            for which, chosen in enumerate((first, second))
+            self._place(digits.images[first], draw_first, f"{split} row 0", f"{split} column 0"),
+            self._place(digits.images[second], draw, f"{split} row 1", f"{split} column 1"),
         ]
         targets = to_unit_range(torch.cat(placed, dim=1)).unsqueeze(2)
         merged = targets.sum(dim=1).clamp_max(1.0)
         return Batch(merged, torch.stack([digits.labels[first], digits.labels[second]], dim=1), targets)
+
+    def _place(self, images: Tensor, draw: Draw, *purposes: str) -> Tensor:
+        """Put digits on their canvas, each shifted at random."""
+        rows, columns = (
+            MARGIN - self.max_shift + draw.integers(purpose, 2 * self.max_shift + 1) for purpose in purposes
+        )
+        return place(images, CANVAS, rows, columns, beyond=max(0, self.max_shift - MARGIN))
 
 
 class OtherClasses:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsbench.data import sources
-from capsbench.data.batch import LabelledImages, SplitName
+from capsbench.data.batch import Described, LabelledImages, SplitName
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import written_atomically
 from capsbench.data.randomness import Draw
@@ -32,28 +32,6 @@ PLACES = SIZE - CROP + 1
 
 FAMILIAR = {"novel_azimuth": ("azimuth", (30, 32, 34, 0, 2, 4)), "novel_elevation": ("elevation", (0, 1, 2))}
 """The viewpoints in the training set of each test on novel ones: a column of info and its values."""
-
-
-class Views(LabelledImages):
-    """A split with the viewpoint of each image, which `to` and `take` keep."""
-
-    info: Int64[Tensor, "example 4"]
-
-    @classmethod
-    def of(cls, split: LabelledImages, info: Int64[Tensor, "example 4"]) -> "Views":
-        """Add to each image its (instance, elevation, azimuth, lighting)."""
-        # An attribute, not a third field: `ImageDataModule.batch` unpacks a split into images and labels.
-        views = cls(*split)
-        views.info = info
-        return views
-
-    def to(self, device: torch.device) -> "Views":
-        """Copy the split to another device."""
-        return Views.of(super().to(device), self.info.to(device))
-
-    def take(self, indices: Sequence[int]) -> "Views":
-        """Select the examples with these indices."""
-        return Views.of(super().take(indices), self.info[torch.as_tensor(indices, device=self.info.device)])
 
 
 class SmallNORB(FileDataModule):
@@ -77,6 +55,7 @@ class SmallNORB(FileDataModule):
 
     image_shape = (1, CROP, CROP)
     num_classes = len(CLASSES)
+    class_names = ("animal", "human", "airplane", "truck", "car")
     title = "smallNORB"
     source = sources.SMALL_NORB
     refused = {
@@ -115,7 +94,7 @@ class SmallNORB(FileDataModule):
     @property
     def info(self) -> dict[SplitName, Int64[Tensor, "example 4"]]:
         """(instance, elevation, azimuth, lighting) of each image of each split; empty before `setup`."""
-        return {name: split.info for name, split in self.splits.items() if isinstance(split, Views)}
+        return {name: split.info for name, split in self.splits.items() if isinstance(split, Described)}
 
     def is_here(self) -> bool:
         """Tell whether the files or the caches made of them can be found."""
@@ -126,7 +105,7 @@ class SmallNORB(FileDataModule):
         if not self.is_here():
             self.source.fetch(self.data_dir)
 
-    def load(self) -> tuple[Views, Views]:
+    def load(self) -> tuple[Described, Described]:
         """Read both splits at 48×48, with the chosen viewpoints, from caches if these are not damaged.
 
         Raises:
@@ -144,8 +123,8 @@ class SmallNORB(FileDataModule):
         Raises:
             ValueError: `val_fraction` rounds to no toy or to all of them.
         """
-        if not isinstance(train, Views):
-            raise TypeError(f"smallNORB's splits are Views, got {type(train).__name__}")
+        if not isinstance(train, Described):
+            raise TypeError(f"smallNORB's splits must be Described, got {type(train).__name__}")
         toys = train.info[:, 0]
         instances = sorted(set(toys.tolist()))
         held_out = round(self.val_fraction * len(instances))
@@ -157,12 +136,12 @@ class SmallNORB(FileDataModule):
         chosen = torch.isin(toys, torch.tensor(instances[-held_out:]))
         return train.take((~chosen).nonzero().flatten().tolist()), train.take(chosen.nonzero().flatten().tolist())
 
-    def stand_in(self) -> tuple[Views, Views]:
+    def stand_in(self) -> tuple[Described, Described]:
         """Make a few digits that replace toys; they have no viewpoint."""
         train, test = stand_in_digits((1, SIZE, SIZE), self.num_classes)
         return _without_viewpoint(train), _without_viewpoint(test)
 
-    def _load_split(self, split: SplitName) -> Views:
+    def _load_split(self, split: SplitName) -> Described:
         path = self._cache_path(split)
         views = _read_cache(path)
         if views is not None:
@@ -178,12 +157,12 @@ class SmallNORB(FileDataModule):
             log.warning("%s could not be written (%s); smallNORB is resized again next time", path, error)
         return self._make_split(split) if views is None else views
 
-    def _make_split(self, split: SplitName) -> Views:
+    def _make_split(self, split: SplitName) -> Described:
         pairs = read_pairs(self.source, self.data_dir, split)
         labels, info = (
             torch.from_numpy(part.astype(np.int64)).repeat_interleave(2, dim=0) for part in (pairs.cat, pairs.info)
         )
-        return Views.of(LabelledImages(_shrink(pairs.dat), labels), info)
+        return Described.of(LabelledImages(_shrink(pairs.dat), labels), info)
 
     def _cache_path(self, split: SplitName) -> Path:
         """Name the cache of a split after the checksums of its files and the size of its images."""
@@ -224,19 +203,19 @@ def _shrink(pairs: np.ndarray, chunk: int = 512) -> UInt8[Tensor, "example 1 48 
     return shrunk
 
 
-def _without_viewpoint(split: LabelledImages) -> Views:
+def _without_viewpoint(split: LabelledImages) -> Described:
     """Make views of five toys of each class."""
     info = torch.zeros(len(split.labels), len(INFO), dtype=torch.int64)
     info[:, 0] = torch.arange(len(info)) % len(CLASSES)
-    return Views.of(split, info)
+    return Described.of(split, info)
 
 
-def _select(views: Views, column: str, values: Sequence[int] | set[int]) -> Views:
+def _select(views: Described, column: str, values: Sequence[int] | set[int]) -> Described:
     found = views.info[:, list(INFO).index(column)]
     return views.take(torch.isin(found, torch.tensor(sorted(values))).nonzero().flatten().tolist())
 
 
-def _read_cache(path: Path) -> Views | None:
+def _read_cache(path: Path) -> Described | None:
     """Read a cache; None if it is missing or damaged, which the archive's checksums tell."""
     if not path.is_file():
         return None
@@ -252,9 +231,9 @@ def _read_cache(path: Path) -> Views | None:
     if not (number and shapes_fit and types_fit):
         log.warning("%s does not hold smallNORB at %d×%d and is made again", path, SIZE, SIZE)
         return None
-    return Views.of(LabelledImages(images, labels), info)
+    return Described.of(LabelledImages(images, labels), info)
 
 
-def _write_cache(path: Path, views: Views) -> None:
+def _write_cache(path: Path, views: Described) -> None:
     with written_atomically(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, images=views.images.numpy(), labels=views.labels.numpy(), info=views.info.numpy())

@@ -1,0 +1,129 @@
+"""Measures a trained network on a split, with its parts and companions."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import lightning
+from jaxtyping import Bool
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassConfusionMatrix, MultilabelExactMatch
+
+from capsbench.data import Batch, ImageDataModule
+from capsbench.data.batch import SplitName
+from capsbench.training.losses import multi_hot
+from capsbench.training.metrics import Metrics, mean_over_examples
+from capsbench.training.module import ClassificationModule
+
+
+class Evaluated(NamedTuple):
+    """What a network does on a split.
+
+    Attributes:
+        metrics: `SPLIT/accuracy`, `SPLIT/loss`, with a decoder `SPLIT/reconstruction`; `SPLIT/accuracy_NAME` of each
+            part of the split, and of the test split's companions. Accuracies are shares of 1.
+        confusion: how many examples of each class (row) were predicted to be of each (column); None where an image has
+            several labels.
+    """
+
+    metrics: dict[str, float]
+    confusion: list[list[int]] | None
+
+
+def evaluate(
+    trainer: lightning.Trainer, module: ClassificationModule, data: ImageDataModule, split: SplitName
+) -> Evaluated:
+    """Measure a network on a split of the data.
+
+    Args:
+        trainer: of the run, or any other.
+        module: the network; it stays where the trainer leaves it.
+        data: set up, with this split.
+        split: the training split is measured as its first epoch has it, in the split's order.
+    """
+    companions = data.companions() if split == "test" else {}
+    loaders = [data.evaluation_loader(split), *companions.values()]
+    measuring = _Measuring(module, split, loaders[0], data.parts(split), list(companions), data.labels_per_image == 1)
+    run = trainer.test if split == "test" else trainer.validate
+    measured = run(measuring, dataloaders=loaders, verbose=False)
+    metrics = {name: float(value) for found in measured for name, value in found.items()}
+    for name in measuring.part_names:
+        if math.isnan(metrics[name]):  # a limit on batches left nothing of this part
+            del metrics[name]
+    return Evaluated(metrics, measuring.confusion)
+
+
+class _Measuring(lightning.LightningModule):
+    """A network while it is measured: on a split, then on its companions.
+
+    Args:
+        network: what is measured.
+        split: its name.
+        loader: of the split; its sampler tells which examples this process gets.
+        parts: for each part of the split, which of its examples belong to it.
+        companions: names of the sets that follow.
+        single_label: whether images have one label each.
+    """
+
+    def __init__(
+        self,
+        network: ClassificationModule,
+        split: SplitName,
+        loader: DataLoader[Batch],
+        parts: Mapping[str, Bool[Tensor, "example"]],
+        companions: list[str],
+        single_label: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.split = split
+        self.companions = companions
+        self.part_names = [f"{split}/accuracy_{name}" for name in parts]
+        self.confusion: list[list[int]] | None = None
+        self._parts = [[mask[key.indices.to(mask.device)] for key in loader.sampler] for mask in parts.values()]
+        classes = network.num_classes
+        metrics: dict[str, Metric] = {
+            f"{split}/accuracy": MultilabelExactMatch(classes),
+            f"{split}/loss": mean_over_examples(),
+        }
+        if network.decoder is not None:
+            metrics[f"{split}/reconstruction"] = mean_over_examples()
+        metrics |= {name: mean_over_examples() for name in self.part_names}
+        metrics |= {f"{split}/accuracy_{name}": MultilabelExactMatch(classes) for name in companions}
+        self.metrics = Metrics(metrics)
+        self._matrix = Metrics({"confusion": MulticlassConfusionMatrix(classes)} if single_label else {})
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure a batch of the split (dataloader_idx 0) or of a companion."""
+        outcome = self.network.outcome(batch)
+        predicted, labels = (
+            multi_hot(which, self.network.num_classes) for which in (outcome.predicted, outcome.labels)
+        )
+        if dataloader_idx > 0:
+            self._update(f"{self.split}/accuracy_{self.companions[dataloader_idx - 1]}", predicted, labels)
+            return
+        self._update(f"{self.split}/accuracy", predicted, labels)
+        self._update(f"{self.split}/loss", outcome.loss.expand(len(labels)))
+        if outcome.reconstruction is not None:
+            self._update(f"{self.split}/reconstruction", outcome.reconstruction.expand(len(labels)))
+        correct = (predicted == labels).all(dim=1).float()
+        for name, masks in zip(self.part_names, self._parts, strict=True):
+            self._update(name, correct[masks[batch_idx].to(correct.device)])
+        for matrix in self._matrix.values():
+            matrix.update(outcome.predicted.flatten(), outcome.labels.flatten())
+
+    validation_step = test_step
+
+    def on_test_epoch_end(self) -> None:
+        """Count over all devices; Lightning does so for what is logged only."""
+        for matrix in self._matrix.values():
+            self.confusion = matrix.compute().tolist()
+
+    on_validation_epoch_end = on_test_epoch_end
+
+    def _update(self, name: str, *arguments: Any) -> None:
+        metric = self.metrics[name]
+        metric.update(*arguments)
+        self.log(name, metric, on_step=False, on_epoch=True, add_dataloader_idx=False)

@@ -1,0 +1,23 @@
+"""Metrics that are means over examples, in full precision."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+
+class Metrics(nn.ModuleDict):
+    """Metrics by name. They follow their network to a device, and stay as they are where it is cast to 16 bits."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Metrics":
+        return super()._apply(lambda tensor: tensor.to(fn(torch.empty_like(tensor)).device), recurse)
+
+
+def mean_over_examples() -> MeanMetric:
+    """Make a mean that takes one value for each example.
+
+    NaN shows in the mean, and no update waits for the device to look for it: that is what "disable" means. Never give
+    it weights: it would drop them (torchmetrics issue 3434).
+    """
+    return MeanMetric(nan_strategy="disable")

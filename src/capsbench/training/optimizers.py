@@ -1,0 +1,72 @@
+"""Optimizers: which weights decay, and Adam as Keras computes it."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capsbench.capsules import CapsuleLayer
+
+
+def check_decay(decay: str) -> None:
+    """Raise ValueError unless `decay` is all or kernels."""
+    if decay not in ("all", "kernels"):
+        raise ValueError(f"optim.decay must be all or kernels, got {decay!r}")
+
+
+def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dict[str, Any]]:
+    """Divide parameters into those that the optimizer's weight decay is for and those that never decay.
+
+    Args:
+        module: its parameters are divided.
+        loss: a part of it; what it learns never decays.
+        decay: "all" is for every other parameter; "kernels", as in the authors' code, for the weights of convolutions
+            (also transposed ones) and of the transforms of capsule layers. Then nothing else decays: no bias, no batch
+            norm, no linear layer, no parameter of a router or of a user's own kind of layer.
+
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8, 2))
+    >>> [(len(group["params"]), group.get("weight_decay")) for group in parameter_groups(network, nn.ReLU(), "kernels")]
+    [(1, None), (3, 0.0)]
+    """
+    own = set(loss.parameters())
+    candidates = dict.fromkeys(_kernels(module) if decay == "kernels" else module.parameters())
+    decaying = [parameter for parameter in candidates if parameter not in own]
+    known = set(decaying)
+    others = [parameter for parameter in module.parameters() if parameter not in known]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _kernels(module: nn.Module) -> Iterator[Tensor]:
+    for part in module.modules():
+        if isinstance(part, nn.modules.conv._ConvNd):
+            yield part.weight
+        elif isinstance(part, CapsuleLayer):
+            yield part.transform.weight
+
+
+class KerasAdam(torch.optim.Adam):
+    """Adam that adds ε to √v before v's bias is corrected, as in Keras.
+
+    PyTorch adds it afterwards. With an ε of ε/√(1 - β₂ᵗ) at step t, 32 times ε at the first step, PyTorch's rule is
+    Keras's.
+
+    Source: Kingma and Ba 2015 (arXiv:1412.6980), the last paragraph of §2, whose ε̂ it is.
+
+    Args:
+        params, options: as of `torch.optim.Adam`.
+        eps: ε, for all parameter groups.
+    """
+
+    def __init__(self, params: Any, *, eps: float = 1e-7, **options: Any) -> None:
+        super().__init__(params, eps=eps, **options)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters once, and count it."""
+        for group in self.param_groups:
+            group["steps"] = group.get("steps", 0) + 1
+            group["eps"] = self.defaults["eps"] / math.sqrt(1 - group["betas"][1] ** group["steps"])
+        return super().step(closure)
