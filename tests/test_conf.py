@@ -71,7 +71,15 @@ def test_sgd_is_he_et_als() -> None:
     assert config.scheduler_interval == "step"
 
 
-@pytest.mark.parametrize(("experiment", "parameters"), [("table3", 195_376 + 186_145), ("table5", 455_633)])
+@pytest.mark.parametrize(
+    ("experiment", "parameters"),
+    [
+        ("table3", 195_376 + 186_145),
+        ("table3_authors", 195_376 + 186_145),
+        ("table5", 455_633),
+        ("table5_authors", 552_849),
+    ],
+)
 def test_networks_with_decoder(experiment: str, parameters: int) -> None:
     config = compose(f"experiment={experiment}")
     module = build_module(config, build_data(config))
@@ -95,6 +103,15 @@ def test_a_seed_is_the_same_start_for_every_router(arch: str, decoder: str) -> N
     assert fm.keys() < em.keys()
     assert all(em[name].equal(weight) for name, weight in fm.items())
     assert not any(weight.equal(fm[name]) for name, weight in other.items() if name.endswith("transform.weight"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parameters"),
+    [("fig4", 6_804_224), ("fig4_authors", 705_728), ("table6", 196_720), ("table6_authors", 196_720)],
+)
+def test_networks_without_decoder(experiment: str, parameters: int) -> None:
+    config = compose(f"experiment={experiment}")
+    assert build_module(config, build_data(config)).num_parameters == parameters
 
 
 @pytest.mark.parametrize("arch", ["capsnet", "capsnet_light", "resnet_capsnet_small"])

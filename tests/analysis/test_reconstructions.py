@@ -18,11 +18,11 @@ from capsbench.training import ClassificationModule, MarginLoss
 class TwoDigits(MultiMNIST):
     """Patches whose brightness is their class, 12 of each."""
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
+    def load(self, split: str) -> LabelledImages:
         labels = torch.arange(120) % 10
         images = torch.zeros(120, 1, 28, 28, dtype=torch.uint8)
         images[:, :, 4:24, 4:24] = (20 * (labels + 1)).to(torch.uint8)[:, None, None, None]
-        return LabelledImages(images, labels), LabelledImages(images, labels)
+        return LabelledImages(images, labels)
 
 
 class Knows(nn.Module):

@@ -29,6 +29,10 @@ def test_list_names_every_set(capsbench: Run, capsys: pytest.CaptureFixture[str]
 def test_check_what_is_here(capsbench: Run, capsys: pytest.CaptureFixture[str], arrays: Path) -> None:
     capsbench("data", "check", "data=digits")
     assert capsys.readouterr().out == "digits: complete, 1,437 to train, 360 to test\n"
+    capsbench("data", "check", "data=affnist", "data.absent=stand_in", "data.test_source=generated", "data.placement=5")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "affnist: complete, 512 to train, 256 to test"
+    assert "  shift_x: -5 to 5" in said
     capsbench("data", "check", "data=arrays", f"data.path={arrays}")
     assert capsys.readouterr().out == "arrays: complete, 32 to train, 8 to test\n"
 

@@ -318,7 +318,9 @@ def test_completion_knows_commands_groups_and_options(
             capsbench("-sc", "query=bash")
         return capsys.readouterr().out.split()
 
-    assert complete("capsbench ") == ["train", "status", "report", "analyze", "data", "dashboard", "benchmark"]
+    assert complete("capsbench ") == [
+        *("train", "status", "report", "analyze", "evaluate", "data", "dashboard", "benchmark")
+    ]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 
 

@@ -27,6 +27,17 @@ def test_validation_split_is_stratified_and_held_out() -> None:
     assert not train & {image.numpy().tobytes() for image in data.splits["val"].images}
 
 
+def test_training_leaves_the_test_split_alone_where_a_part_is_held_out() -> None:
+    data = Digits(val_fraction=0.2)
+    data.setup("fit")
+    data.setup("validate")
+    assert data.splits.keys() == {"train", "val"}
+    train = data.splits["train"]
+    data.setup("test")
+    assert data.num_examples("test") == 360
+    assert data.splits["train"] is train
+
+
 def test_validation_split_is_the_same_for_every_seed() -> None:
     first, second = (digits(val_fraction=0.2, seed=seed).splits["val"].images for seed in (1, 2))
     assert first.equal(second)

@@ -40,7 +40,7 @@ def test_no_batch_is_a_single_example() -> None:
 
 
 def test_fewer_examples_than_ranks() -> None:
-    with pytest.raises(ValueError, match="leave 2 of 12 examples for the last one, too few for 3 devices"):
+    with pytest.raises(ValueError, match="leave 2 of 12 examples for the last, too few for 3 devices"):
         EpochSampler(12, 10, seed=1, shuffle=False, device=torch.device("cpu"), world_size=3)
 
 

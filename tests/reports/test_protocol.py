@@ -31,7 +31,7 @@ PAPER = Paper(targets()["table3"], protocol)
         ({"settings": {"optim.optimizer._target_": "torch.optim.SGD"}}, ("optim.optimizer=SGD",)),
         ({"settings": {"loss": "spread"}}, ("loss=spread",)),
         ({"settings": {"router.iterations": 1}}, ("router.iterations=1",)),
-        ({"arch": "capsnet"}, ("arch=capsnet",)),
+        ({"arch": "capsnet", "settings": {"arch._target_": "capsbench.models.CapsNet"}}, ("arch=capsnet",)),
         ({"full": False, "train_examples": 5000}, ("5,000 training images",)),
         (
             {"steps": 9, "full": False, "train_examples": 50, "settings": {"loss": "spread", "arch.groups": 2}},
@@ -121,6 +121,12 @@ def as_composed(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             ("trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=0.5", "trainer.precision=bf16-mixed"),
         ),
         ("fig4", "Fashion-MNIST", ["arch.filters=8"], ("arch.filters=8",)),
+        ("fig4", "Fashion-MNIST", ["arch=capsnet_light"], ("arch=capsnet_light",)),
+        (
+            *("fig4", "Fashion-MNIST", ["arch=capsnet_light", "arch.weight_init=pair", "arch.filters=48"]),
+            ("arch.filters=48", "arch.weight_init=pair", "arch=capsnet_light"),
+        ),
+        ("table2", "SVHN", ["data=svhn", "arch=resnet_capsnet_small"], ("arch=resnet_capsnet_small",)),
         ("fig4", "Fashion-MNIST", ["data.standardized=false"], ("data.standardized=False",)),
         ("table3", "affNIST", ["decoder.loss_weight=0.0"], ("decoder.loss_weight=0.0",)),
         ("table3", "affNIST", ["loss.present=0.6"], ("loss.present=0.6",)),

@@ -150,9 +150,9 @@ def two_digit_examples(
 
 
 def searched_batch(data: ImageDataModule) -> Batch:
-    """Make the batch of the first `SEARCHED` test examples."""
-    number = min(SEARCHED, data.num_examples("test"))
-    return data.batch("test", BatchKey(0, torch.arange(number, device=data.device)))
+    """Make the batch of the first `SEARCHED` examples of the watched split."""
+    number = min(SEARCHED, data.num_examples(data.watched_split))
+    return data.batch(data.watched_split, BatchKey(0, torch.arange(number, device=data.device)))
 
 
 def check_classes(classes: Sequence[int] | None, data: ImageDataModule) -> None:

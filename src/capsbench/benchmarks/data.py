@@ -12,6 +12,7 @@ from torchvision import transforms
 
 from capsbench.benchmarks.measure import Measurement, ratios
 from capsbench.data import Augmentation, Batch, ImageDataModule, LabelledImages, MultiMNIST
+from capsbench.data.batch import StoredSplit
 
 NUM_IMAGES = 10_000
 BATCH_SIZE = 128
@@ -27,24 +28,22 @@ class RandomPictures(ImageDataModule):
     title = "random pictures"
     num_images: int | None = None
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Make images from a fixed seed."""
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Make images from a fixed seed, the same for both splits."""
         count = self.num_images or NUM_IMAGES
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (count, *self.image_shape), generator=generator, dtype=torch.uint8)
-        split = LabelledImages(images, torch.arange(count) % self.num_classes)
-        return split, split
+        return LabelledImages(images, torch.arange(count) % self.num_classes)
 
 
 class RandomDigits(MultiMNIST):
     """Multi-MNIST made of noise: the same work without MNIST's files."""
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Make images from a fixed seed."""
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Make images from a fixed seed, the same for both splits."""
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (NUM_IMAGES, 1, 28, 28), generator=generator, dtype=torch.uint8)
-        split = LabelledImages(images, torch.arange(NUM_IMAGES) % self.num_classes)
-        return split, split
+        return LabelledImages(images, torch.arange(NUM_IMAGES) % self.num_classes)
 
 
 class OneByOne(Dataset[tuple[Tensor, int]]):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from hydra.errors import InstantiationException
@@ -24,6 +25,8 @@ from capsbench.reports.formats import say
 from capsbench.reports.runs import Run
 from capsbench.runs import RunFolder
 
+Made = TypeVar("Made")
+
 
 def main(arguments: Arguments) -> None:
     """Look into the runs that the settings name.
@@ -34,13 +37,29 @@ def main(arguments: Arguments) -> None:
     settings = parse_settings(Analyze, arguments.settings)
     check_settings(settings)
     analysis, summary = ANALYSES[str(arguments.action)]
-    places = [Path(str(place)) for place in (settings.run if isinstance(settings.run, list) else [settings.run])]
+    for_each_run(settings.run, lambda folder: analysis(folder, settings), summary)
+
+
+def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callable[[list[Made]], None]) -> None:
+    """Look into each run; name those that cannot be looked into, and leave them out.
+
+    Args:
+        named: a run's folder, a folder of runs, or a list of these.
+        look: what is done of each run.
+        summary: what is done of all together, unless there are none.
+
+    Raises:
+        ValueError: no run could be looked into, or not one that was named itself.
+    """
+    if named is None:
+        raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
+    places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
     folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
-    runs: list[Run] = []
+    runs: list[Made] = []
     unfit: dict[RunFolder, str] = {}
     for folder in folders:
         try:
-            runs.append(analysis(folder, settings))
+            runs.append(look(folder))
         except (ValueError, DataError, InstantiationException, OSError) as error:
             cause = describe(error)
             unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
@@ -48,9 +67,9 @@ def main(arguments: Arguments) -> None:
                 say(f"left out: {unfit[folder]}")
     if runs:
         summary(runs)
-    named = [folder for folder in unfit if folder.path in places]
-    if named or not runs:
-        first = next(iter(named or unfit))
+    asked = [folder for folder in unfit if folder.path in places]
+    if asked or not runs:
+        first = next(iter(asked or unfit))
         others = f" ({len(unfit)} of {len(folders)} runs were left out)" if len(folders) > 1 else ""
         raise ValueError(f"{unfit[first]}{others}")
 
@@ -61,8 +80,6 @@ def check_settings(settings: Analyze) -> None:
     Raises:
         ValueError: one is not.
     """
-    if settings.run is None:
-        raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
     for key, least in (("examples", FEWEST_EXAMPLES), ("curve_examples", 1), ("curve_steps", 3)):
         value = getattr(settings, key)
         if value < least:

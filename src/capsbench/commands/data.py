@@ -74,7 +74,7 @@ def _act(action: str, name: str, data: "ImageDataModule") -> str:
         return "here"
     if action == "check":
         counts = f"{data.num_examples('train'):,} to train, {data.num_examples('test'):,} to test"
-        return f"complete, {counts}"
+        return "\n  ".join([f"complete, {counts}", *data.remarks()])
     from capsbench.analysis.sheets import write_contact_sheet
 
     path = Path("outputs", "data", f"{name}.png")

@@ -30,6 +30,15 @@ class Analyze:
 
 
 @dataclass
+class Evaluate:
+    """Which runs to measure, and on what."""
+
+    run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
+    split: str = setting("test", "test; val, where the run held a part of the training set out; or train")
+    data_dir: str | None = setting(None, "where data sets are now; null: CAPSBENCH_DATA, or where they were")
+
+
+@dataclass
 class Dashboard:
     """Which comparisons to show, and where."""
 
@@ -84,6 +93,15 @@ The paper's numbers stand beside ours.
             "equivariance": "measure what poses tell of rotation, shear, scale and shift, and their effect on accuracy",
         },
         settings=Analyze,
+    ),
+    "evaluate": Command(
+        "measure the final weights of trained runs on a split: one, several, or all finished ones below a folder",
+        """A run with data.val_fraction does not read the test set until this command is told to. What it measures goes
+to evaluation-SPLIT.json beside result.json; capsbench report shows it with show_test=true. Training images are those of
+the first epoch.
+
+  capsbench evaluate run=outputs/table2 split=test""",
+        settings=Evaluate,
     ),
     "data": Command(
         "list, fetch, check and show data sets",

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, Real, UInt8
+from jaxtyping import Float, Int64, Real
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 SplitName = Literal["train", "val", "test"]
+StoredSplit = Literal["train", "test"]
+"""A split as a data set comes; "val" is cut out of "train"."""
 SPLIT_SEED = 0
 
 
 class LabelledImages(NamedTuple):
-    """A split in memory: bytes (example, channel, height, width) and their labels."""
+    """A split in memory: bytes, or floats on their scale, (example, channel, height, width) and their labels."""
 
-    images: UInt8[Tensor, "example channel height width"]
+    images: Real[Tensor, "example channel height width"]
     labels: Int64[Tensor, "example"]
 
     def to(self, device: torch.device) -> "LabelledImages":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.files import FileSet
 from capsbench.data.module import ImageDataModule
 from capsbench.data.stand_ins import stand_in_digits
@@ -67,9 +67,9 @@ class FileDataModule(ImageDataModule):
         """
         self.source.fetch(self.data_dir)
 
-    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        """Make splits that replace those that `load` reads."""
-        return stand_in_digits(self.image_shape, self.num_classes)
+    def stand_in(self, split: StoredSplit) -> LabelledImages:
+        """Make a split that replaces the one that `load` reads."""
+        return stand_in_digits(split, self.image_shape, self.num_classes)
 
-    def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        return self.stand_in() if self.is_stand_in else self.load()
+    def _load_or_stand_in(self, split: StoredSplit) -> LabelledImages:
+        return self.stand_in(split) if self.is_stand_in else self.load(split)

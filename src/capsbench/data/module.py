@@ -10,12 +10,12 @@ from functools import partial
 
 import lightning
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from capsbench.data.augmentation import Augmentation
-from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
+from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
 from capsbench.data.transforms import standardize, stretch, to_unit_range
@@ -102,8 +102,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return True
 
     @abstractmethod
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Read the training and the test split.
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Read a split.
 
         Raises:
             DataError: a file is missing or damaged.
@@ -112,24 +112,30 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, onto the device that trains.
 
+        Where a part of the training set is held out to tune on, "fit" and "validate" leave the test split alone.
+
+        Args:
+            stage: "fit", "validate" or "test"; None: all.
+
         Raises:
             ValueError: `subset`, `test_subset` or `val_fraction` does not fit the set.
             DataError: see `load`.
         """
-        if self.splits:
-            return
-        train, test = self._load_or_stand_in()
-        splits: dict[SplitName, LabelledImages] = {"train": train, "test": test}
-        if self.val_fraction:
-            splits["train"], splits["val"] = self.hold_out(train)
-        if self.subset is not None:
-            splits["train"] = self._part(splits["train"], "training", "subset", self.subset)
-        if self.test_subset is not None:
-            splits["test"] = self._part(splits["test"], "test", "test_subset", self.test_subset)
-        self.splits = {name: split.to(self.device) for name, split in splits.items()}
+        loaded: dict[SplitName, LabelledImages] = {}
+        if "train" not in self.splits:
+            loaded["train"] = self._load_or_stand_in("train")
+            if self.val_fraction:
+                loaded["train"], loaded["val"] = self.hold_out(loaded["train"])
+            if self.subset is not None:
+                loaded["train"] = self._part(loaded["train"], "training", "subset", self.subset)
+        if "test" not in self.splits and not (self.val_fraction and stage in ("fit", "validate")):
+            loaded["test"] = self._load_or_stand_in("test")
+            if self.test_subset is not None:
+                loaded["test"] = self._part(loaded["test"], "test", "test_subset", self.test_subset)
+        self.splits |= {name: split.to(self.device) for name, split in loaded.items()}
 
-    def _load_or_stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        return self.load()
+    def _load_or_stand_in(self, split: StoredSplit) -> LabelledImages:
+        return self.load(split)
 
     def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         """Divide the training split into the part to train on and the share `val_fraction` to tune on.
@@ -173,17 +179,17 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return len(self.splits[split].labels) if split in self.splits else 0
 
     def train_images(
-        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+        self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
-        """Augment bytes and turn them into what the network sees in training."""
+        """Augment stored images and turn them into what the network sees in training."""
         if self.augmentation is None:
             return self.test_images(images)
         if self.standardize_before_crop:
             return self.augmentation(self.test_images(images), draw)
         return self.test_images(self.augmentation(images, draw))
 
-    def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
-        """Turn bytes into what the network sees in evaluation."""
+    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+        """Turn stored images into what the network sees in evaluation."""
         return standardize(images) if self.standardized else to_unit_range(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
@@ -197,9 +203,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         return Batch(images, labels, targets.unsqueeze(1))
 
     def showcase(self, count: int) -> dict[str, Batch]:
-        """Choose examples to show in pictures: `count` of each kind, by the name of the kind."""
-        chosen = torch.linspace(0, self.num_examples("test") - 1, count, device=self.device).long()
-        return {self.title: self.batch("test", BatchKey(0, chosen))}
+        """Choose examples of the watched split to show in pictures: `count` of each kind, by the name of the kind."""
+        split = self.watched_split
+        chosen = torch.linspace(0, self.num_examples(split) - 1, count, device=self.device).long()
+        return {self.title: self.batch(split, BatchKey(0, chosen))}
 
     def untransformed_images(self) -> LabelledImages:
         """Give test images of single shapes on black, square and not yet transformed, for analyses that transform them.
@@ -215,6 +222,10 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     def parts(self, split: SplitName) -> Mapping[str, Bool[Tensor, "example"]]:
         """Name parts of a split that are worth an accuracy of their own: masks over its examples, in order."""
         return {}
+
+    def remarks(self) -> Sequence[str]:
+        """Say in lines what `capsbench data check` has found out about a set, besides the sizes of its splits."""
+        return ()
 
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Name further test sets that a trained network is worth testing on."""

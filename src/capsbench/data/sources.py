@@ -96,10 +96,11 @@ SMALL_NORB = FileSet(
 )
 
 
-def norb_cache(digests: Iterable[str], split: str, size: int) -> str:
-    """Name the cache of a split of smallNORB, reduced to size × size, after the checksums of its files."""
+def norb_cache(digests: Iterable[str], split: str, size: int, resize_filter: str = "antialias") -> str:
+    """Name the cache of a split of smallNORB, reduced to size × size, after the filter and its files' checksums."""
     digest = hashlib.md5("".join(digests).encode(), usedforsecurity=False).hexdigest()
-    return f"{split}-{size}x{size}-{digest}.npz"
+    how = "" if resize_filter == "antialias" else f"{resize_filter}-"
+    return f"{split}-{size}x{size}-{how}{digest}.npz"
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,21 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 
 
-def stand_in_digits(shape: tuple[int, int, int], num_classes: int) -> tuple[LabelledImages, LabelledImages]:
-    """Make a training split of 512 digits and a test split of 256 in the form of another set.
+def stand_in_digits(split: StoredSplit, shape: tuple[int, int, int], num_classes: int) -> LabelledImages:
+    """Make a training split of 512 digits or a test split of 256 in the form of another set.
 
     Args:
+        split: which of the two.
         shape: (channels, height, width) of its images.
         num_classes: its classes; digit d becomes class d mod num_classes.
     """
     channels, *size = shape
     digits = enlarged_digits(size)
     every = LabelledImages(digits.images.repeat(1, channels, 1, 1), digits.labels % num_classes)
-    return every.take(range(512)), every.take(range(512, 768))
+    return every.take(range(512) if split == "train" else range(512, 768))
 
 
 def enlarged_digits(size: Sequence[int]) -> LabelledImages:

@@ -2,16 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64, Real, Shaped
 from torch import Tensor
 
 
-def to_unit_range(images: UInt8[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
-    """Scale bytes to float32 in [0, 1]."""
+def to_unit_range(images: Real[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+    """Scale 0…255 to float32 in [0, 1]."""
     return images.float() / 255
 
 
-def standardize(images: UInt8[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+def standardize(images: Real[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
     """Give each image mean 0 and variance 1 over all its pixels and channels.
 
     The deviation, on the scale of bytes, is at least 1/√(pixels · channels), so that a flat image becomes zeros. The

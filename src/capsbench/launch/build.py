@@ -57,12 +57,13 @@ class TrainedRun(NamedTuple):
     module: ClassificationModule
 
 
-def restore(folder: RunFolder, data_dir: str | None = None) -> TrainedRun:
+def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = None) -> TrainedRun:
     """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
 
     Args:
         folder: of the run.
         data_dir: where data sets are now; None: where they were.
+        stage: what the data is set up for, see `ImageDataModule.setup`.
 
     Raises:
         ValueError: the folder is not a run's, the run is not finished, or its weights do not fit its configuration.
@@ -94,7 +95,7 @@ def restore(folder: RunFolder, data_dir: str | None = None) -> TrainedRun:
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
     data.prepare_data()
-    data.setup()
+    data.setup(stage)
     return TrainedRun(result, data, module.eval())
 
 

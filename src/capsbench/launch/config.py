@@ -197,6 +197,8 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
     elif isinstance(default, int | float) and not is_number:
         word = f", or {OR_WORD[key]}" if key in OR_WORD else ""
         raise ValueError(f"{key} must be a number such as {default}{word}, got {value}")
+    elif isinstance(default, float):
+        OmegaConf.update(config, key, float(value))
     elif isinstance(default, int) and not isinstance(value, int):
         raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
     elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from capsbench.reports.paper import Target
 from capsbench.runs import Identity, Result
-from capsbench.runs.identity import completed
+from capsbench.runs.identity import completed, settings_of
 
 Protocols = Callable[[str, str, str], Identity]
 """Composes the paper's run: (experiment, data, router), by their names in conf/."""
@@ -67,7 +67,8 @@ class Paper:
     def deviations(self, result: Result) -> tuple[str, ...]:
         """Say what sets a run apart from the paper's; nothing if the paper's number may stand beside it.
 
-        A part that was chosen by another name is told by that name (loss=spread), without its settings. Settings of a
+        A part that was chosen by another name is told by that name (loss=spread), without its settings; of another size
+        of the paper's architecture (arch=capsnet_light) what its name does not stand for is told, too. Settings of a
         router or data set that the paper lacks are not told: its row names it.
 
         Returns:
@@ -81,6 +82,9 @@ class Paper:
         words = [f"{part}={names[part][0]}" for part in others]
         others |= set() if official(result) in self.target.data else {"data"}
         others |= set() if result.router in self.target.routers else {"router"}
+        if "arch" in others and ours.get("arch.class") == theirs.get("arch.class"):
+            others.remove("arch")
+            theirs |= {f"arch.{key}": value for key, value in settings_of("arch", result.arch).items()}
         told = flat(result.settings).keys() | flat(paper.settings).keys()
         for key in told - OPEN - OPEN_OF_DATA.get(official(result), frozenset()):
             if ours.get(key) != theirs.get(key) and key.partition(".")[0] not in others:

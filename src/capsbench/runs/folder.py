@@ -83,6 +83,10 @@ class RunFolder:
         """What `capsbench analyze equivariance` measured."""
         return self.path / "equivariance.json"
 
+    def evaluation(self, split: str) -> Path:
+        """What `capsbench evaluate` measured on a split."""
+        return self.path / f"evaluation-{split}.json"
+
     @property
     def wandb(self) -> Path:
         """What the wandb logger keeps."""

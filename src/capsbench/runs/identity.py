@@ -138,6 +138,19 @@ def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, A
     return whole
 
 
+def settings_of(axis: str, name: str) -> dict[str, Any]:
+    """What a name of data, arch or router stands for, beside others of its class; nothing for a user's own.
+
+    >>> settings_of("arch", "capsnet"), settings_of("arch", "capsnet_light")
+    ({'filters': 256, 'groups': 32}, {'filters': 64, 'groups': 8})
+    """
+    known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]
+    choice = known.get(name, {"class": None})
+    defaults = _defaults()["classes"].get(choice["class"], {})
+    keys = {key for other in known.values() if other["class"] == choice["class"] for key in other} - {"class"}
+    return {key: choice.get(key, defaults.get(key)) for key in sorted(keys)}
+
+
 def _nearest(axis: str, chosen: str, settings: Mapping[str, Any]) -> str:
     """The name of the choice that the settings of an axis differ least from; a user's own choice keeps its name."""
     known: Mapping[str, Mapping[str, Any]] = _defaults()["choices"][axis]

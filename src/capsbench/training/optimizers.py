@@ -31,11 +31,10 @@ def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dic
     >>> [(len(group["params"]), group.get("weight_decay")) for group in parameter_groups(network, nn.ReLU(), "kernels")]
     [(1, None), (3, 0.0)]
     """
-    own = set(loss.parameters())
-    candidates = dict.fromkeys(_kernels(module) if decay == "kernels" else module.parameters())
-    decaying = [parameter for parameter in candidates if parameter not in own]
-    known = set(decaying)
-    others = [parameter for parameter in module.parameters() if parameter not in known]
+    parameters = list(module.parameters())
+    meant = set(_kernels(module) if decay == "kernels" else parameters) - set(loss.parameters())
+    decaying = [parameter for parameter in parameters if parameter in meant]
+    others = [parameter for parameter in parameters if parameter not in meant]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

@@ -16,13 +16,13 @@ from capsbench.data.sets.affnist import generate
 class FourDigits(AffNIST):
     """Four patches of ink for digits."""
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
+    def load(self, split: str) -> LabelledImages:
         generator = torch.Generator().manual_seed(0)
         images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
         images[:, :, 4:24, 4:24] = torch.randint(1, 256, (4, 1, 20, 20), generator=generator, dtype=torch.uint8)
         digits = LabelledImages(images, torch.arange(4))
         self.test_digits = digits
-        return digits, generate(digits, self.per_digit, self.reach)
+        return digits if split == "train" else generate(digits, self.per_digit, self.reach)
 
 
 @pytest.fixture
@@ -161,9 +161,9 @@ def test_an_exhaustive_epoch_comes_digit_after_digit() -> None:
     """A buffer mixes about 300 digits, so the first half of the epoch shows about half of them."""
 
     class Many(FourDigits):
-        def load(self) -> tuple[LabelledImages, LabelledImages]:
+        def load(self, split: str) -> LabelledImages:
             digits = LabelledImages(torch.zeros(1500, 1, 28, 28, dtype=torch.uint8), torch.arange(1500) % 10)
-            return digits, generate(digits.take(range(4)), 1)
+            return digits if split == "train" else generate(digits.take(range(4)), 1)
 
     data = Many(test_source="generated", per_digit=1, places="exhaustive", seed=1, batch_size=169)
     data.setup()

@@ -66,9 +66,8 @@ class ThreeImages(AffNIST):
 
     digits = FileSet("mnist", ())
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        train, _ = self.stand_in()
-        return train, read_official(find_official(self._fetch_official()))
+    def load(self, split: str) -> LabelledImages:
+        return self.stand_in("train") if split == "train" else read_official(find_official(self._fetch_official()))
 
 
 def test_parts_by_place_follow_the_files_last_two_numbers(tmp_path: Path) -> None:
@@ -81,6 +80,22 @@ def test_parts_by_place_follow_the_files_last_two_numbers(tmp_path: Path) -> Non
     assert data.parts("test")["other_places"].tolist() == [False, True, True]
 
 
+def test_the_ranges_of_the_transformations_are_told(tmp_path: Path) -> None:
+    (tmp_path / "affnist").mkdir()
+    transform = np.array([[-20.0, 0, 1, 1, 6, -6], [20, 0, 0.8, 1.2, -6, 4.5], [0, 0.2, 1, 1, 0, 0]]).T
+    write_official(tmp_path / "affnist" / "test.mat", human_readable_transform=transform)
+    data = ThreeImages(data_dir=tmp_path)
+    data.setup()
+    assert data.remarks() == [
+        "human_readable_transform, row 1: -20 to 20",
+        "human_readable_transform, row 2: 0 to 0.2",
+        "human_readable_transform, row 3: 0.8 to 1",
+        "human_readable_transform, row 4: 1 to 1.2",
+        "human_readable_transform, row 5: -6 to 6",
+        "human_readable_transform, row 6: -6 to 4.5",
+    ]
+
+
 def test_a_file_without_transformations_has_no_parts(tmp_path: Path) -> None:
     (tmp_path / "affnist").mkdir()
     fields = {"image": np.zeros((1600, 3), dtype=np.uint8), "label_int": np.array([[7, 2, 1]])}
@@ -89,6 +104,7 @@ def test_a_file_without_transformations_has_no_parts(tmp_path: Path) -> None:
     data.setup()
     assert data.num_examples("test") == 3
     assert not data.parts("test")
+    assert data.remarks() == ("the test images come without their transformations",)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,59 @@ def test_images_are_reduced_with_antialiasing(tiny: type[SmallNORB], tmp_path: P
         assert abs(found - weights @ patch @ weights) <= 0.5
 
 
+def test_images_can_be_reduced_by_a_mean_that_is_not_rounded(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    data = loaded(tiny, tmp_path, resize_filter="mean")
+    dat = parts(0)["dat"].reshape(2 * PAIRS, 1, 48, 2, 48, 2).astype(np.float64)
+    assert (data.splits["train"].images.double().numpy() == dat.mean(axis=(3, 5))).all()
+
+
+def test_each_filter_has_its_cache(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    rounded, exact = loaded(tiny, tmp_path), loaded(tiny, tmp_path, resize_filter="mean")
+    remove_sources(tmp_path)
+    assert_same(loaded(tiny, tmp_path), rounded)
+    assert_same(loaded(tiny, tmp_path, resize_filter="mean"), exact)
+    assert not exact.splits["train"].images.equal(rounded.splits["train"].images.half())
+
+
+def test_pinned_names_of_caches(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    """Caches of earlier versions are found under these."""
+    loaded(tiny, tmp_path)
+    assert [path.name for path in caches(tmp_path)] == [
+        "train-48x48-ca3e2c93ef2629f5375eccfb708db559.npz",
+        "test-48x48-3092f0a08a0a2346447a60b5db150dd4.npz",
+    ]
+
+
+@pytest.mark.parametrize("resize_filter", ["antialias", "mean"])
+def test_images_need_not_be_standardised(tiny: type[SmallNORB], tmp_path: Path, resize_filter: str) -> None:
+    data = loaded(tiny, tmp_path, standardized=False, brightness=0.0, contrast=0.0, resize_filter=resize_filter)
+    stored = data.splits["test"].images
+    (batch,) = data.test_dataloader()
+    assert batch.images.dtype == torch.float32
+    assert batch.images.equal(stored[..., 8:40, 8:40].float() / 255)
+    assert batch.targets[:, 0].equal(batch.images)
+    train = data.batch("train", BatchKey(0, torch.arange(2 * PAIRS))).images
+    assert 0 <= train.min() < train.max() <= 1
+
+
+def test_without_brightness_a_change_of_contrast_keeps_the_mean(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    key = BatchKey(0, torch.arange(2 * PAIRS))
+    plain, changed = (
+        loaded(tiny, tmp_path, standardized=False, brightness=0.0, contrast=contrast).batch("train", key).images
+        for contrast in (0.0, 0.5)
+    )
+    torch.testing.assert_close(changed.mean(dim=(1, 2, 3)), plain.mean(dim=(1, 2, 3)))
+    assert not changed.isclose(plain).all()
+
+
+def test_stand_ins_have_the_form_of_the_filter(tmp_path: Path) -> None:
+    for resize_filter, kind in (("antialias", torch.uint8), ("mean", torch.float16)):
+        data = SmallNORB(data_dir=tmp_path, absent="stand_in", resize_filter=resize_filter)
+        data.setup()
+        assert data.splits["train"].images.dtype == kind
+        assert data.batch("train", BatchKey(0, torch.arange(3))).images.shape == (3, 1, 32, 32)
+
+
 def test_compressed_files_give_the_same(tiny: type[SmallNORB], tmp_path: Path) -> None:
     plain = loaded(tiny, tmp_path)
     for path in caches(tmp_path):
@@ -338,7 +391,7 @@ def test_toys_are_held_out_whole(tiny: type[SmallNORB], tmp_path: Path) -> None:
         ({"brightness": -0.1}, "data.brightness must be finite and at least 0, got -0.1"),
         ({"brightness": float("inf")}, "data.brightness must be finite and at least 0, got inf"),
         ({"contrast": 1.0}, "data.contrast must be at least 0 and below 1, got 1.0"),
-        ({"standardized": True}, "smallNORB does not accept data.standardized: its images always are; leave it out"),
+        ({"resize_filter": "area"}, "data.resize_filter must be antialias or mean, got area"),
         ({"augmentation": Augmentation(flip=True)}, "smallNORB does not accept data.augmentation: its own is set by"),
     ],
 )

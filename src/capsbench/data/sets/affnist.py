@@ -1,6 +1,6 @@
 """affNIST: train on translated MNIST, test on affinely transformed MNIST."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from capsbench.data import sources
-from capsbench.data.affine import transform_at_random
-from capsbench.data.batch import Batch, BatchKey, Described, LabelledImages, SplitName
+from capsbench.data.affine import Affine, transform_at_random
+from capsbench.data.batch import Batch, BatchKey, Described, LabelledImages, SplitName, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import DataError
 from capsbench.data.randomness import Draw
-from capsbench.data.sets.affnist_files import CANVAS, find_official, read_official
+from capsbench.data.sets.affnist_files import CANVAS, TRANSFORM, find_official, read_official
 from capsbench.data.sets.mnist import MNIST
 from capsbench.data.stand_ins import stand_in_digits
 from capsbench.data.transforms import place, to_unit_range
@@ -102,12 +102,15 @@ class AffNIST(FileDataModule):
         if self.test_source == "official":
             self._fetch_official()
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Read MNIST's digits, which each batch places on their canvas, and read or generate the test images."""
-        train, self.test_digits = MNIST(data_dir=self.data_dir).load()
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Read MNIST's digits, which each batch places on their canvas; or read or generate the test images."""
+        digits = MNIST(data_dir=self.data_dir).load(split)
+        if split == "train":
+            return digits
+        self.test_digits = digits
         if self.test_source == "generated":
-            return train, generate(self.test_digits, self.per_digit, self.reach)
-        return train, read_official(find_official(self._fetch_official()))
+            return generate(digits, self.per_digit, self.reach)
+        return read_official(find_official(self._fetch_official()))
 
     def num_examples(self, split: SplitName) -> int:
         """Count the images of a split."""
@@ -133,6 +136,16 @@ class AffNIST(FileDataModule):
         found = {"trained_places": is_trained, "other_places": ~is_trained}
         return {name: mask for name, mask in found.items() if mask.any()}
 
+    def remarks(self) -> Sequence[str]:
+        """Say how far the test images are transformed: the least and the greatest of each number."""
+        test = self.splits["test"]
+        if not isinstance(test, Described) or not test.info.shape[1]:
+            return ("the test images come without their transformations",)
+        low, high = test.info.amin(dim=0).tolist(), test.info.amax(dim=0).tolist()
+        is_official = self.test_source == "official" and not self.is_stand_in
+        names = [f"{TRANSFORM}, row {row}" for row in range(1, 7)] if is_official else Affine._fields
+        return [f"{name}: {least:g} to {most:g}" for name, least, most in zip(names, low, high, strict=True)]
+
     def companions(self) -> Mapping[str, DataLoader[Batch]]:
         """Give MNIST's test digits at places of training, the same in every run; at most `test_subset` of them."""
         digits = self.test_digits
@@ -142,7 +155,13 @@ class AffNIST(FileDataModule):
         return {"translated": self.loader_of(translated, len(digits.labels), self.eval_batch_size)}
 
     def showcase(self, count: int) -> dict[str, Batch]:
-        """Choose test digits placed as in training, and test images, as in the paper's table 4."""
+        """Choose test digits placed as in training, and test images, as in the paper's table 4.
+
+        Where digits are held out to tune on, choose some of these instead.
+        """
+        if self.val_fraction:
+            (held_out,) = super().showcase(count).values()
+            return {"translated MNIST": held_out}
         chosen = torch.arange(min(count, len(self.test_digits.labels)))
         return {"translated MNIST": self._translated(self.test_digits, BatchKey(0, chosen))} | super().showcase(count)
 
@@ -150,10 +169,13 @@ class AffNIST(FileDataModule):
         """Give MNIST's test digits, 28×28."""
         return self.test_digits
 
-    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
-        """Make a few digits to place, and a few transformed ones."""
-        train, self.test_digits = stand_in_digits(MNIST.image_shape, self.num_classes)
-        return train, generate(self.test_digits, 1, self.reach)
+    def stand_in(self, split: StoredSplit) -> LabelledImages:
+        """Make a few digits to place, or a few transformed ones."""
+        digits = stand_in_digits(split, MNIST.image_shape, self.num_classes)
+        if split == "train":
+            return digits
+        self.test_digits = digits
+        return generate(digits, 1, self.reach)
 
     def _translated(self, digits: LabelledImages, key: BatchKey) -> Batch:
         """Place digits as in training, but always the same."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.files import DataError
 from capsbench.data.module import ImageDataModule
 
@@ -56,9 +56,9 @@ class Arrays(ImageDataModule):
         self.image_shape = (channels, height, width)
         self.num_classes = int(max(self._train.labels.max(), self._test.labels.max())) + 1
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Give the two splits."""
-        return self._train, self._test
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Give a split."""
+        return self._train if split == "train" else self._test
 
     def _read(self, test_fraction: float) -> tuple[LabelledImages, LabelledImages]:
         try:

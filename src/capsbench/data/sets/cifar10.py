@@ -10,7 +10,7 @@ import torchvision.datasets
 from filelock import FileLock
 
 from capsbench.data import sources
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import DataError
 
@@ -36,10 +36,9 @@ class CIFAR10(FileDataModule):
         """Download and extract the archive, unless its extracted files are here."""
         self._extracted()
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
+    def load(self, split: StoredSplit) -> LabelledImages:
         """Read with torchvision, which verifies each file's checksum before it opens it."""
-        place = self._extracted()
-        return self._load_split(place, train=True), self._load_split(place, train=False)
+        return self._load_split(self._extracted(), train=split == "train")
 
     def _extracted(self) -> Path:
         """Find the folder that holds a complete `cifar-10-batches-py`; extract the archive if there is none."""

@@ -1,6 +1,6 @@
 """The handwritten digits that come with scikit-learn: real, small, and available without a download."""
 
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.module import ImageDataModule
 from capsbench.data.stand_ins import enlarged_digits
 
@@ -17,9 +17,10 @@ class Digits(ImageDataModule):
     num_classes = 10
     title = "digits"
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Enlarge the digits and divide them."""
-        return enlarged_digits(self.image_shape[1:]).divide(second=TEST_FRACTION)
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Enlarge the digits, divide them and give a part."""
+        train, test = enlarged_digits(self.image_shape[1:]).divide(second=TEST_FRACTION)
+        return train if split == "train" else test
 
     def untransformed_images(self) -> LabelledImages:
         """Give the test images."""

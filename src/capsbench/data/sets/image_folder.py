@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.files import DataError
 from capsbench.data.module import ImageDataModule
 
@@ -56,13 +56,13 @@ class ImageFolder(ImageDataModule):
         self.image_shape = (1 if grey else 3, self.size[1], self.size[0])
         self.num_classes = len(self.classes)
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Decode every image of both splits."""
-        test_classes = [folder.name for folder in self._class_folders("test")]
-        if not set(test_classes) <= set(self.classes):
-            extra = ", ".join(sorted(set(test_classes) - set(self.classes)))
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Decode every image of a split."""
+        found = {folder.name for folder in self._class_folders(split)}
+        if not found <= set(self.classes):
+            extra = ", ".join(sorted(found - set(self.classes)))
             raise DataError(f"{self.path}/test has classes that {self.path}/train has not: {extra}")
-        return self._read("train"), self._read("test")
+        return self._read(split)
 
     def _class_folders(self, split: str) -> list[Path]:
         folder = self.path / split

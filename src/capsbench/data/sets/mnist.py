@@ -1,13 +1,12 @@
 """MNIST and Fashion-MNIST, which come as IDX files."""
 
 import tempfile
-from pathlib import Path
 
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from capsbench.data import sources
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.file_module import FileDataModule
 
 
@@ -17,19 +16,16 @@ class IdxImages(FileDataModule):
     image_shape = (1, 28, 28)
     num_classes = 10
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Read, verify and parse the four files."""
-        place = self.source.fetch(self.data_dir)
-        return self._load_split(place, "train"), self._load_split(place, "t10k")
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Read, verify and parse the two files of a split."""
+        place, prefix = self.source.fetch(self.data_dir), "train" if split == "train" else "t10k"
+        images = parse_idx(self.source.read(place, f"{prefix}-images-idx3-ubyte"), "images")
+        labels = parse_idx(self.source.read(place, f"{prefix}-labels-idx1-ubyte"), "labels")
+        return LabelledImages(images.unsqueeze(1), labels)
 
     def untransformed_images(self) -> LabelledImages:
         """Give the test images."""
         return self.splits["test"]
-
-    def _load_split(self, place: Path, split: str) -> LabelledImages:
-        images = parse_idx(self.source.read(place, f"{split}-images-idx3-ubyte"), "images")
-        labels = parse_idx(self.source.read(place, f"{split}-labels-idx1-ubyte"), "labels")
-        return LabelledImages(images.unsqueeze(1), labels)
 
 
 def parse_idx(content: bytes, kind: str) -> Tensor:

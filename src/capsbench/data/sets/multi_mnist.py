@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from capsbench.data import sources
-from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName
+from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.mnist import MNIST
@@ -66,13 +66,13 @@ class MultiMNIST(FileDataModule):
         self.shift_base = shift_base
         self._others: dict[SplitName, OtherClasses] = {}
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
+    def load(self, split: StoredSplit) -> LabelledImages:
         """Read the digits that images are made of."""
-        return MNIST(data_dir=self.data_dir).load()
+        return MNIST(data_dir=self.data_dir).load(split)
 
-    def stand_in(self) -> tuple[LabelledImages, LabelledImages]:
+    def stand_in(self, split: StoredSplit) -> LabelledImages:
         """Make a few digits to merge."""
-        return stand_in_digits(MNIST.image_shape, self.num_classes)
+        return stand_in_digits(split, MNIST.image_shape, self.num_classes)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the digits and sort them by class."""

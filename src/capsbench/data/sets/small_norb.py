@@ -11,17 +11,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Real
 from torch import Tensor
 
 from capsbench.data import sources
-from capsbench.data.batch import Described, LabelledImages, SplitName
+from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import written_atomically
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
-from capsbench.data.transforms import cut, standardize
+from capsbench.data.transforms import cut
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ CROP = 32
 PLACES = SIZE - CROP + 1
 """Places per direction where a crop fits into the image."""
 
+TYPES = {"antialias": torch.uint8, "mean": torch.float16}
+"""How images are stored by each filter that reduces them. A mean of four bytes is exact in 16 bits."""
 FAMILIAR = {"novel_azimuth": ("azimuth", (30, 32, 34, 0, 2, 4)), "novel_elevation": ("elevation", (0, 1, 2))}
 """The viewpoints in the training set of each test on novel ones: a column of info and its values."""
 
@@ -38,16 +40,19 @@ class SmallNORB(FileDataModule):
     """Five kinds of toys, 24,300 + 24,300 stereo pairs, each camera's image an example (LeCun, Huang and Bottou 2004).
 
     Images are reduced from 96×96 to 48×48 once, and cached below `data_dir` if that is writable. A batch standardises
-    the 48×48 images. Training then cuts a 32×32 window out at a random place and changes its brightness and contrast;
-    evaluation takes the window in the middle. The paper names both changes without numbers, so the numbers are our
-    choice. Both come after standardising, which would undo them.
+    the 48×48 images, or scales them to [0, 1]. Training then cuts a 32×32 window out at a random place and changes its
+    brightness and contrast; evaluation takes the window in the middle. The paper does not name these changes. The
+    authors' code neither standardises nor changes the brightness, and changes the contrast by up to 0.5.
 
     Args:
         viewpoints: "all", or a test on novel ones after Hinton, Sabour and Frosst 2018, §5.1: "novel_azimuth" trains
             on 300° to 40° and tests on 60° to 280°; "novel_elevation" trains on the 3 smallest and tests on the others.
-        brightness: the offset is uniform in ±brightness, in standard deviations of the 48×48 image.
+        brightness: the offset is uniform in ±brightness, on the scale of what the network sees.
         contrast: the factor about the window's mean is uniform in 1 ± contrast.
-        **options: see `FileDataModule` and `ImageDataModule`, but augmentation and standardized.
+        resize_filter: "antialias" reduces images with a triangle over 4×4 pixels and rounds to bytes; "mean" takes the
+            mean of 2×2 pixels without rounding, as the authors' code does.
+        standardized: give each 48×48 image mean 0 and variance 1; otherwise scale it to [0, 1].
+        **options: see `FileDataModule` and `ImageDataModule`, but augmentation.
 
     Raises:
         ValueError: a value out of its range, or an option that smallNORB does not have.
@@ -58,10 +63,7 @@ class SmallNORB(FileDataModule):
     class_names = ("animal", "human", "airplane", "truck", "car")
     title = "smallNORB"
     source = sources.SMALL_NORB
-    refused = {
-        "augmentation": "its own is set by data.brightness and data.contrast",
-        "standardized": "its images always are",
-    }
+    refused = {"augmentation": "its own is set by data.brightness and data.contrast"}
 
     def __init__(
         self,
@@ -69,9 +71,14 @@ class SmallNORB(FileDataModule):
         viewpoints: str = "all",
         brightness: float = 0.25,
         contrast: float = 0.5,
+        resize_filter: str = "antialias",
+        standardized: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        if resize_filter not in TYPES:
+            raise ValueError(f"data.resize_filter must be {' or '.join(TYPES)}, got {resize_filter}")
+        self.resize_filter = resize_filter  # names the caches, which the next line looks for
+        super().__init__(standardized=standardized, **options)
         if viewpoints not in ("all", *FAMILIAR):
             raise ValueError(f"data.viewpoints must be one of all, {', '.join(FAMILIAR)}, got {viewpoints}")
         if self.is_stand_in and viewpoints != "all":
@@ -88,8 +95,8 @@ class SmallNORB(FileDataModule):
 
     @property
     def in_unit_range(self) -> bool:
-        """Whether the network sees images in [0, 1]: no, they are standardised."""
-        return False
+        """Whether the network sees images in [0, 1], which a change of brightness or contrast may leave."""
+        return super().in_unit_range and not (self.brightness or self.contrast)
 
     @property
     def info(self) -> dict[SplitName, Int64[Tensor, "example 4"]]:
@@ -105,17 +112,17 @@ class SmallNORB(FileDataModule):
         if not self.is_here():
             self.source.fetch(self.data_dir)
 
-    def load(self) -> tuple[Described, Described]:
-        """Read both splits at 48×48, with the chosen viewpoints, from caches if these are not damaged.
+    def load(self, split: StoredSplit) -> Described:
+        """Read a split at 48×48, with the chosen viewpoints, from its cache if that is not damaged.
 
         Raises:
             DataError: a file is missing, damaged or not in smallNORB's format.
         """
-        train, test = self._load_split("train"), self._load_split("test")
+        views = self._load_split(split)
         if self.viewpoints == "all":
-            return train, test
-        column, values = FAMILIAR[self.viewpoints]
-        return _select(train, column, values), _select(test, column, set(INFO[column]) - set(values))
+            return views
+        column, familiar = FAMILIAR[self.viewpoints]
+        return _select(views, column, familiar if split == "train" else set(INFO[column]) - set(familiar))
 
     def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         """Hold out all images of some toys of each class: views of one toy are too similar to train and tune on.
@@ -136,20 +143,22 @@ class SmallNORB(FileDataModule):
         chosen = torch.isin(toys, torch.tensor(instances[-held_out:]))
         return train.take((~chosen).nonzero().flatten().tolist()), train.take(chosen.nonzero().flatten().tolist())
 
-    def stand_in(self) -> tuple[Described, Described]:
+    def stand_in(self, split: StoredSplit) -> Described:
         """Make a few digits that replace toys; they have no viewpoint."""
-        train, test = stand_in_digits((1, SIZE, SIZE), self.num_classes)
-        return _without_viewpoint(train), _without_viewpoint(test)
+        if self.resize_filter == "antialias":
+            return _without_viewpoint(stand_in_digits(split, (1, SIZE, SIZE), self.num_classes))
+        large = stand_in_digits(split, (1, SOURCE_SIZE, SOURCE_SIZE), self.num_classes)
+        return _without_viewpoint(LabelledImages(_mean(large.images), large.labels))
 
     def _load_split(self, split: SplitName) -> Described:
         path = self._cache_path(split)
-        views = _read_cache(path)
+        views = _read_cache(path, TYPES[self.resize_filter])
         if views is not None:
             return views
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
-                views = _read_cache(path)  # another process may have made it meanwhile
+                views = _read_cache(path, TYPES[self.resize_filter])  # another process may have made it meanwhile
                 if views is None:
                     views = self._make_split(split)
                     _write_cache(path, views)
@@ -162,12 +171,12 @@ class SmallNORB(FileDataModule):
         labels, info = (
             torch.from_numpy(part.astype(np.int64)).repeat_interleave(2, dim=0) for part in (pairs.cat, pairs.info)
         )
-        return Described.of(LabelledImages(_shrink(pairs.dat), labels), info)
+        return Described.of(LabelledImages(_shrink(pairs.dat, self.resize_filter), labels), info)
 
     def _cache_path(self, split: SplitName) -> Path:
-        """Name the cache of a split after the checksums of its files and the size of its images."""
+        """Name the cache of a split after the size of its images, their filter and the checksums of its files."""
         digests = [self._source_md5(file_name(split, part)) for part in FORMS]
-        return self.data_dir / self.source.folder / sources.norb_cache(digests, split, SIZE)
+        return self.data_dir / self.source.folder / sources.norb_cache(digests, split, SIZE, self.resize_filter)
 
     def _source_md5(self, name: str) -> str:
         known = next(file for file in self.source.files if file.name == name).md5
@@ -177,30 +186,39 @@ class SmallNORB(FileDataModule):
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def train_images(
-        self, images: UInt8[Tensor, "batch _ _ _"], draw: Draw
+        self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
-        """Standardise, cut a random 32×32 window out, and change its contrast and brightness at random."""
+        """Scale, cut a random 32×32 window out, and change its contrast and brightness at random."""
         rows, columns = draw.integers("crop row", PLACES), draw.integers("crop column", PLACES)
-        windows = cut(standardize(images), rows, columns, CROP, CROP)
+        windows = cut(super().test_images(images), rows, columns, CROP, CROP)
         factor = draw.uniform("contrast", 1 - self.contrast, 1 + self.contrast)[:, None, None, None]
         offset = draw.uniform("brightness", -self.brightness, self.brightness)[:, None, None, None]
         mean = windows.mean(dim=(1, 2, 3), keepdim=True)
         return torch.lerp(mean, windows, factor) + offset
 
-    def test_images(self, images: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
-        """Standardise and cut the 32×32 window in the middle out."""
+    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+        """Scale and cut the 32×32 window in the middle out."""
         middle = torch.full((len(images),), (SIZE - CROP) // 2, device=images.device)
-        return cut(standardize(images), middle, middle, CROP, CROP)
+        return cut(super().test_images(images), middle, middle, CROP, CROP)
 
 
-def _shrink(pairs: np.ndarray, chunk: int = 512) -> UInt8[Tensor, "example 1 48 48"]:
-    """Reduce both images of each pair with antialiasing; in chunks, as floats take four times the memory of bytes."""
-    shrunk = torch.empty(2 * len(pairs), 1, SIZE, SIZE, dtype=torch.uint8)
+def _shrink(pairs: np.ndarray, resize_filter: str, chunk: int = 512) -> Real[Tensor, "example 1 48 48"]:
+    """Reduce both images of each pair; in chunks, as floats take four times the memory of bytes."""
+    reduce = _antialiased if resize_filter == "antialias" else _mean
+    shrunk = torch.empty(2 * len(pairs), 1, SIZE, SIZE, dtype=TYPES[resize_filter])
     for start in range(0, len(pairs), chunk):
-        images = torch.tensor(pairs[start : start + chunk], dtype=torch.float32).view(-1, 1, SOURCE_SIZE, SOURCE_SIZE)
-        resized = F.interpolate(images, size=(SIZE, SIZE), mode="bilinear", antialias=True)
-        shrunk[2 * start : 2 * start + len(images)] = resized.round().to(torch.uint8)
+        images = torch.tensor(pairs[start : start + chunk]).view(-1, 1, SOURCE_SIZE, SOURCE_SIZE)
+        shrunk[2 * start : 2 * start + len(images)] = reduce(images)
     return shrunk
+
+
+def _antialiased(images: Tensor) -> Tensor:
+    return F.interpolate(images.float(), size=(SIZE, SIZE), mode="bilinear", antialias=True).round().to(torch.uint8)
+
+
+def _mean(images: Tensor) -> Tensor:
+    """Take the mean of 2×2 pixels: what TensorFlow's bilinear resize without antialias gives at half the size."""
+    return F.avg_pool2d(images.float(), 2).half()
 
 
 def _without_viewpoint(split: LabelledImages) -> Described:
@@ -215,7 +233,7 @@ def _select(views: Described, column: str, values: Sequence[int] | set[int]) -> 
     return views.take(torch.isin(found, torch.tensor(sorted(values))).nonzero().flatten().tolist())
 
 
-def _read_cache(path: Path) -> Described | None:
+def _read_cache(path: Path, image_type: torch.dtype) -> Described | None:
     """Read a cache; None if it is missing or damaged, which the archive's checksums tell."""
     if not path.is_file():
         return None
@@ -227,7 +245,7 @@ def _read_cache(path: Path) -> Described | None:
         return None
     number = len(images)
     shapes_fit = (images.shape, labels.shape, info.shape) == ((number, 1, SIZE, SIZE), (number,), (number, len(INFO)))
-    types_fit = (images.dtype, labels.dtype, info.dtype) == (torch.uint8, torch.int64, torch.int64)
+    types_fit = (images.dtype, labels.dtype, info.dtype) == (image_type, torch.int64, torch.int64)
     if not (number and shapes_fit and types_fit):
         log.warning("%s does not hold smallNORB at %d×%d and is made again", path, SIZE, SIZE)
         return None

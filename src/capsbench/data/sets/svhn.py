@@ -1,12 +1,10 @@
 """SVHN: cropped digits of house numbers."""
 
-from pathlib import Path
-
 import torch
 import torchvision.datasets
 
 from capsbench.data import sources
-from capsbench.data.batch import LabelledImages
+from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import DataError
 
@@ -19,12 +17,9 @@ class SVHN(FileDataModule):
     title = "SVHN"
     source = sources.SVHN
 
-    def load(self) -> tuple[LabelledImages, LabelledImages]:
-        """Verify the checksums, then read with torchvision."""
+    def load(self, split: StoredSplit) -> LabelledImages:
+        """Verify the checksum, then read with torchvision."""
         place = self.source.fetch(self.data_dir)
-        return self._load_split(place, "train"), self._load_split(place, "test")
-
-    def _load_split(self, place: Path, split: str) -> LabelledImages:
         file = next(file for file in self.source.files if file.name.startswith(split))
         self.source.check(place, file.name)
         try:
