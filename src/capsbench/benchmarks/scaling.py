@@ -24,7 +24,8 @@ def benchmark_scaling(
         Milliseconds of each router, and of the votes alone as a reference; the subject is what was varied, to `size`.
     """
     found = []
-    layers: dict[str | None, RouterFactory] = {None: NoRouting, **routers}
+    layers: dict[str | None, RouterFactory] = {None: NoRouting}
+    layers.update(routers)
     for varied, sizes in SIZES.items():
         for size in sizes:
             at = BASE | {varied: size}

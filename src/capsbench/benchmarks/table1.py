@@ -65,9 +65,9 @@ def _of_images(
 ) -> list[Measurement]:
     models: dict[Way, nn.Module] = {(None, NO_ROUTING): make(NoRouting)}
     for router, factory in routers.items():
-        for way in ("plain", "fused") if len(implementations(make(factory))) > 1 else ("plain",):
-            models[router, way] = make(factory)
-            implement(models[router, way], way)
+        for implementation in ("plain", "fused") if len(implementations(make(factory))) > 1 else ("plain",):
+            models[router, implementation] = make(factory)
+            implement(models[router, implementation], implementation)
     times = interleaved(
         {way: partial(model.to(images.device).eval(), images) for way, model in models.items()}, batches
     )
