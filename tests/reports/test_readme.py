@@ -64,11 +64,12 @@ def test_a_readme_holds_tables_of_benchmarks(tmp_path: Path) -> None:
     text = README.replace("table3", "benchmarks/table1")
     with pytest.raises(ValueError, match=r"table1\.json does not exist; publish it first: capsbench benchmark table1"):
         filled(text, tmp_path, protocol)
-    measured = asdict(Measurement.of([1.0, 2.0, 3.0], "CIFAR-10", "forward", "ms", router="fm", device="CPU"))
+    at = {"router": "fm", "implementation": "plain", "device": "CPU"}
+    measured = asdict(Measurement.of([1.0, 2.0, 3.0], "capsnet_light, CIFAR-10", "forward", "ms", **at))
     record = {"benchmark": "table1", "settings": {"repetitions": 7}, "measurements": [measured], "devices": ["cpu"]}
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "table1.json").write_text(json.dumps(record | {"versions": {"torch": "2"}}))
-    assert "2.00 (1.00 to 3.00)" in filled(text, tmp_path, protocol)
+    assert "2.00 (1.00, 2.00)" in filled(text, tmp_path, protocol)
 
 
 def test_a_readme_holds_tables_of_equivariance(outputs: Path) -> None:
