@@ -4,12 +4,26 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
 import pytest
+import torch
 
 from capsbench.benchmarks.measure import Measurement
 from capsbench.capsules import RouterFactory
-from capsbench.routing import DynamicRouting, FMAgreement
+from capsbench.routing import Capsules, DynamicRouting, FMAgreement, Router
 
 Find = Callable[..., float]
+
+
+class Mean(Router):
+    """A router of one's own, which takes votes as a tensor."""
+
+    def route(self, votes: torch.Tensor, activations: torch.Tensor | None = None) -> Capsules:
+        poses = votes.mean(dim=1)
+        return Capsules(poses, poses.norm(dim=-1))
+
+
+@pytest.fixture
+def own() -> dict[str, RouterFactory]:
+    return {"mine": Mean}
 
 
 @pytest.fixture

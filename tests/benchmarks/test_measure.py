@@ -20,8 +20,10 @@ def test_series_are_divided_repetition_by_repetition() -> None:
 
 
 def test_repetitions_are_summarised() -> None:
-    one = Measurement.of([3.0, 1.0, 2.5], "layer", "forward", "ms", router="fm", size=4)
-    assert one == Measurement("layer", "fm", None, "forward", "ms", median=2.5, least=1.0, most=3.0, size=4)
+    one = Measurement.of([4.0, 1.0, 2.5], "layer", "forward", "ms", router="fm", size=4)
+    assert one == Measurement("layer", "fm", None, "forward", "ms", median=2.5, least=1.0, most=4.0, size=4, mean=2.5)
+    half = one.divided_by(2.0, "÷ 2 ms")
+    assert (half.unit, half.median, half.least, half.most, half.mean) == ("÷ 2 ms", 1.25, 0.5, 2.0, 1.25)
 
 
 def test_peak_is_what_is_allocated_beyond_what_is_left() -> None:

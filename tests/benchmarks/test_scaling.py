@@ -22,3 +22,4 @@ def test_one_size_is_varied_at_a_time(
         ("parents", 2),
         ("batch", 1),
     ]
+    assert find(found, subject="children", size=4, implementation="votes alone") > 0

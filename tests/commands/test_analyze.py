@@ -84,12 +84,13 @@ def test_equivariance_of_all_runs_below_a_folder_and_in_the_report(
     capsbench("analyze", "equivariance", "run=outputs", "curve_examples=50", "curve_steps=3")
     for router in ("fm", "dynamic"):
         measured = json.loads((only_run(router) / "equivariance.json").read_text())
-        assert set(measured["equivariance"]) == {"pose", "pose per class", "features", "activations"}
-        assert set(measured["equivariance"]["pose"]["rotation"]) == {"value", "low", "high"}
+        assert measured["measure"] == "pairs of one digit"
+        assert set(measured["equivariance"]) == {"pose", "pose per class", "moments", "features", "activations"}
+        assert set(measured["equivariance"]["pose"]["rotation"]) == {"value", "low", "high", "digits"}
         assert len(measured["invariance"]["rotation"]["accuracy"]) == 3
     assert len(list(here.rglob("equivariance.png"))) == len(list(here.rglob("invariance.png"))) == 1
     printed = capsys.readouterr().out
-    assert "winning pose, one map per class" in printed
+    assert "pose, one map per class" in printed
     capsbench("report", "experiment=adhoc")
     page = Path("outputs", "adhoc", "report.html").read_text()
     assert "Equivariance" in page
@@ -173,7 +174,7 @@ def test_what_was_measured_before_an_unfit_run_is_compared(
     capsbench("analyze", "equivariance", "run=outputs", "curve_examples=50", "curve_steps=3")
     printed = capsys.readouterr().out
     assert "has no single shapes" in printed
-    assert "winning pose, one map per class" in printed
+    assert "pose, one map per class" in printed
     assert len(list(here.rglob("equivariance.png"))) == 1
 
 

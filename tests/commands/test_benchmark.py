@@ -27,6 +27,7 @@ def test_it_writes_and_prints_what_it_measured(
     assert (written["schema"], written["benchmark"], written["settings"]) == (2, "data", {"repetitions": 1})
     assert all(one["median"] > 0 for one in written["measurements"])
     assert {"devices", "versions", "git_commit"} <= written.keys()
+    assert written["load"].keys() == {"before", "after", "cores"}
     assert "Multi-MNIST" in capsys.readouterr().out
 
 
@@ -34,9 +35,10 @@ def test_a_table_and_a_picture_are_written_beside_it(
     capsbench: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    capsbench("benchmark", "table1", "repetitions=1", "batch_size=1", "routers=[fm,dynamic1]")
+    capsbench("benchmark", "table1", "arch=capsnet_light", "repetitions=1", "batch_size=1", "routers=[fm,dynamic1]")
     written = record("table1")
-    assert written["settings"] == {"repetitions": 1, "batch_size": 1, "routers": ["fm", "dynamic1"]}
+    settings = {"repetitions": 1, "batch_size": 1, "routers": ["fm", "dynamic1"], "arch": "capsnet_light"}
+    assert written["settings"] == settings
     assert {one["router"] for one in written["measurements"]} == {"fm", "dynamic1", None}
     assert "Dynamic (1)" in Path("outputs/benchmarks/table1.md").read_text()
     assert "Dynamic (1)" in capsys.readouterr().out
@@ -51,7 +53,9 @@ def test_routers_of_ones_own_are_measured(capsbench: Run, monkeypatch: pytest.Mo
     (folder / "half.yaml").write_text("_target_: capsbench.routing.FMAgreement\n_partial_: true\nscale: 0.25\n")
     monkeypatch.setattr(scaling, "SIZES", {"children": (2,)})
     capsbench("benchmark", "scaling", "repetitions=1", "routers=[half]", "--config-dir", "mine")
-    assert [one["router"] for one in record("scaling")["measurements"]] == ["half"]
+    assert [one["router"] for one in record("scaling")["measurements"]] == [None, "half"]
+    capsbench("benchmark", "scaling", "repetitions=1", "router=half", "--config-dir", "mine")
+    assert [one["router"] for one in record("scaling")["measurements"]] == [None, "half"]
 
 
 def test_hours_of_the_paper(capsbench: Run) -> None:
@@ -84,6 +88,15 @@ def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]
         (["layer", "routers=[fn]"], "error: "),
         (["layer", "output_dir=/proc/nowhere"], "error: cannot use /proc/nowhere"),
         (["layer", "repetitions=0"], "error: repetitions must be a whole number of at least 1, got 0"),
+        (
+            ["layer", "router=fm", "routers=[fm]"],
+            "error: router is one alone, routers are several; give router=NAME or",
+        ),
+        (
+            ["table1", "arch=resnet"],
+            "error: arch must be capsnet or capsnet_light, the networks of table 1, got resnet",
+        ),
+        (["layer", "repetitions=few"], "error: repetitions must be a whole number or null, got few"),
         (["train", "steps=many"], "error: steps must be a whole number, got many"),
     ],
 )

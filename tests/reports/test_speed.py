@@ -27,14 +27,19 @@ def measured(median: float, subject: str, quantity: str, unit: str, **details: A
     return asdict(Measurement.of([median - 1, median, median + 1], subject, quantity, unit, **details))
 
 
+CIFAR = {"subject": "capsnet_light, CIFAR-10", "quantity": "forward", "device": "CPU"}
 TABLE1 = [
-    measured(30.0, "CIFAR-10", "forward", "ms", router="dynamic1", device="CPU"),
-    measured(40.0, "CIFAR-10", "forward", "ms", router="dynamic", device="CPU"),
-    measured(20.0, "CIFAR-10", "forward", "ms", router="fm", device="CPU"),
-    measured(10.0, "CIFAR-10", "forward", "ms", implementation="no routing", device="CPU"),
-    measured(1.5, "CIFAR-10", "forward", "÷ FM", router="dynamic1", device="CPU"),
-    measured(2.0, "CIFAR-10", "forward", "÷ FM", router="dynamic", device="CPU"),
-    measured(0.5, "CIFAR-10", "forward", "÷ FM", implementation="no routing", device="CPU"),
+    measured(10.0, unit="ms", implementation="no routing", **CIFAR),
+    measured(20.0, unit="ms", router="fm", implementation="plain", **CIFAR),
+    measured(12.0, unit="ms", router="fm", implementation="fused", **CIFAR),
+    measured(40.0, unit="ms", router="dynamic", implementation="plain", **CIFAR),
+    measured(36.0, unit="ms", router="dynamic", implementation="fused", **CIFAR),
+    measured(15.0, unit="ms", router="mine", implementation="plain", **CIFAR),
+    measured(30.0, **CIFAR | {"subject": "capsnet, CIFAR-10"}, unit="ms", router="fm", implementation="plain"),
+    measured(0.5, unit="÷ FM", implementation="no routing", **CIFAR),
+    measured(2.0, unit="÷ FM", router="dynamic", implementation="plain", **CIFAR),
+    measured(3.0, unit="÷ FM", router="dynamic", implementation="fused", **CIFAR),
+    measured(0.75, unit="÷ FM", router="mine", implementation="plain", **CIFAR),
 ]
 RECORD = {
     "schema": 2,
@@ -47,21 +52,56 @@ RECORD = {
 
 
 def test_what_was_measured_stands_beside_the_papers() -> None:
-    rows = table1(TABLE1).set_index("Router")
-    assert rows.index.tolist() == ["Dynamic (1)", "Dynamic (3)", "FM", "no routing"]
-    assert rows.loc["Dynamic (3)", "Ours ms"] == "40.00 (39.00 to 41.00)"
-    assert rows.loc["Dynamic (3)", "Paper ms"] == "274.58"
-    assert rows.loc["Dynamic (3)", "Ours ÷ FM"] == "2.00"
-    assert rows.loc["Dynamic (3)", "Paper ÷ FM"] == "1.35"
-    assert rows.loc["FM", "Ours ÷ FM"] == "1.00"
-    assert rows.loc["no routing", ["Paper ms", "Ours ÷ FM"]].tolist() == ["–", "0.50"]
-    assert set(rows["Data"]) == {"CIFAR-10, CPU"}, "no GPU was measured"
+    rows = table1(TABLE1)
+    assert rows["Network"].tolist() == ["capsnet_light"] * 4 + ["capsnet"]
+    light = rows[rows["Network"] == "capsnet_light"].set_index("Router")
+    assert light.index.tolist() == ["no routing", "FM", "Dynamic (3)", "mine"]
+    assert light.loc["Dynamic (3)"].tolist() == [
+        "capsnet_light",
+        "CIFAR-10, CPU",
+        "40.00 (39.00, 40.00)",
+        "2.00",
+        "36.00 (35.00, 36.00)",
+        "3.00",
+        "274.58",
+        "1.35",
+    ]
+    assert light.loc["FM", ["Plain ÷ FM", "Fused ÷ FM"]].tolist() == ["1.00", "1.00"]
+    assert light.loc["no routing", ["Plain ÷ FM", "Fused ÷ FM", "Paper ms"]].tolist() == ["0.50", "–", "–"]
+    assert light.loc["mine", ["Plain ÷ FM", "Fused ÷ FM", "Paper ms"]].tolist() == ["0.75", "–", "–"]
+    assert set(light["Data"]) == {"CIFAR-10, CPU"}, "no GPU was measured"
+
+
+def test_the_papers_numbers_stand_beside_the_network_that_its_authors_time() -> None:
+    (full,) = table1(TABLE1).query("Network == 'capsnet'").to_dict("records")
+    assert (full["Paper ms"], full["Paper ÷ FM"]) == ("–", "–")
+
+
+def test_an_older_table_1_is_of_the_full_network() -> None:
+    at = {"subject": "CIFAR-10", "quantity": "forward", "unit": "ms", "device": "CPU"}
+    older = [measured(20.0, router="fm", **at), measured(10.0, implementation="no routing", **at)]
+    older.append(measured(0.5, **at | {"unit": "÷ FM"}, implementation="no routing"))
+    for one in older:
+        del one["mean"]
+    assert table1(older).to_dict("records") == [
+        {
+            "Network": "capsnet",
+            "Data": "CIFAR-10, CPU",
+            "Router": router,
+            "Ours ms: median (least to most)": time,
+            "Ours ÷ FM": ratio,
+        }
+        for router, time, ratio in (
+            ("FM", "20.00 (19.00 to 21.00)", "1.00"),
+            ("no routing", "10.00 (9.00 to 11.00)", "0.50"),
+        )
+    ]
 
 
 def test_files(tmp_path: Path) -> None:
     write_benchmark(RECORD, tmp_path)
     assert json.loads((tmp_path / "table1.json").read_text()) == RECORD
-    assert len(pd.read_csv(tmp_path / "table1.csv")) == 4
+    assert len(pd.read_csv(tmp_path / "table1.csv")) == 5
     assert "274.58" in (tmp_path / "table1.md").read_text()
     assert r"\toprule" in (tmp_path / "table1.tex").read_text()
     write_benchmark(RECORD | {"benchmark": "data"}, tmp_path)
@@ -76,30 +116,36 @@ def layer_measurements(router: str = "fm") -> list[dict[str, Any]]:
         found.append(measured(0.3, "CapsNet", direction, "÷ plain", router=router, implementation="auto"))
     for way, size in (("plain", 6.0), ("auto", 0.1)):
         found.append(measured(size, "CapsNet", "extra memory", "÷ votes", router=router, implementation=way))
-    return found
+    for quantity, count in (("multiply-adds of products", 12.0), ("operations on elements", 34.0)):
+        found.append(measured(count, "CapsNet", quantity, "M", router=router, implementation="auto"))
+    return [*found, measured(25.0, "CapsNet", "forward", "ms", implementation="votes alone")]
 
 
 def test_layers_plain_and_as_chosen() -> None:
-    assert layer_table(layer_measurements()).to_dict("records") == [
-        {
-            "Layer": "CapsNet",
-            "Router": "FM",
-            "Forward ms, plain → ours": "100.0 → 30.0",
-            "Forward, ours ÷ plain": "0.30",
-            "Forward and backward ms, plain → ours": "100.0 → 30.0",
-            "Forward and backward, ours ÷ plain": "0.30",
-            "Forward, ours ÷ votes alone": "1.25",
-            "Extra memory ÷ votes, plain → ours": "6.00 → 0.10",
-        }
-    ]
+    routed, alone = layer_table(layer_measurements()).to_dict("records")
+    assert routed == {
+        "Layer": "CapsNet",
+        "Router": "FM",
+        "Forward ms: median (least), plain → ours": "100.0 (99.0) → 30.0 (29.0)",
+        "Forward, ours ÷ plain": "0.30",
+        "Forward and backward ms: median (least), plain → ours": "100.0 (99.0) → 30.0 (29.0)",
+        "Forward and backward, ours ÷ plain": "0.30",
+        "Forward, ours ÷ votes alone": "1.25",
+        "Peak of extra memory ÷ votes, plain → ours": "6.00 → 0.10",
+        "Multiply-adds, M": "12",
+        "On elements, M": "34",
+    }
+    assert alone["Router"] == "votes alone"
+    assert alone["Forward ms: median (least), plain → ours"] == "25.0 (24.0)"
+    assert alone["On elements, M"] == alone["Peak of extra memory ÷ votes, plain → ours"] == "–"
 
 
 def test_a_router_of_ones_own_has_one_implementation() -> None:
     own = [one for one in layer_measurements("mean") if one["implementation"] == "auto" and one["unit"] != "÷ plain"]
     (row,) = layer_table(own).to_dict("records")
     assert row["Router"] == "mean"
-    assert row["Forward ms, plain → ours"] == "– → 30.0"
-    assert row["Forward, ours ÷ plain"] == "–"
+    assert row["Forward ms: median (least), plain → ours"] == "– → 30.0 (29.0)"
+    assert "Forward, ours ÷ plain" not in row, "a column that no row fills is left out"
 
 
 def test_training_plain_and_ours() -> None:
@@ -108,12 +154,15 @@ def test_training_plain_and_ours() -> None:
         measured(100.0, "capsnet", "training", "images/s", **plain),
         measured(150.0, "capsnet", "training", "images/s", **ours),
         measured(1.5, "capsnet", "training", "times as fast as plain", **ours),
+        measured(1.2, "capsnet", "training step", "÷ no routing", **ours),
+        measured(9.0, "capsnet", "training step", "ms", implementation="no routing"),
         measured(0.97, "capsnet", "training", "times as fast as ours", **lightning),
     ]
     (row,) = train_table(measurements).to_dict("records")
     assert row["Router"] == "FM"
     assert row["Images/s, plain → ours"] == "100 → 150"
-    assert row["Compiled, times as fast"] == "–"
+    assert row["Step, ours ÷ no routing"] == "1.20"
+    assert "Compiled, times as fast" not in row, "nothing was compiled"
     assert row["Lightning ÷ bare loop"] == "0.97"
 
 
@@ -142,7 +191,10 @@ def test_pictures(tmp_path: Path) -> None:
 def test_a_table_says_where_it_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "table1.json"
     path.write_text(json.dumps(RECORD))
-    assert benchmark_markdown(path).endswith("*cpu, 2 threads; medians of 7 repetitions in turn, torch 2.14.1.*\n")
+    where = "*cpu, 2 threads; means of 7 repetitions in turn, torch 2.14.1"
+    assert benchmark_markdown(path).endswith(f"{where}.*\n")
+    path.write_text(json.dumps(RECORD | {"load": {"before": 0.1, "after": 1.9, "cores": 4}}))
+    assert benchmark_markdown(path).endswith(f"{where}; load of the machine 0.1 before and 1.9 after, 4 cores.*\n")
     path.write_text(json.dumps(RECORD | {"benchmark": "data"}))
     with pytest.raises(ValueError, match=r"of the benchmark data; there are tables for contention, layer, table1"):
         benchmark_markdown(path)

@@ -64,7 +64,7 @@ def measure_invariance(
     for parameter in Affine._fields:
         values = parameter_values(parameter, size, steps)
         responses = [respond(module, data, _transformed(images, size, parameter, value)) for value in values]
-        winner = responses[middle].winner.long()[:, None]
+        winner = responses[middle].winner[:, None]
         activation = np.array([response.activations.gather(1, winner).mean().item() for response in responses])
         accuracy = np.array([(response.winner == labels).float().mean().item() for response in responses])
         change = activation / activation[middle] - 1

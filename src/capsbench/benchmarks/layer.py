@@ -1,7 +1,6 @@
 """Capsule layers alone: time and memory of each router and implementation, and the lower bound of the time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -9,12 +8,18 @@ import torch
 from torch import Tensor
 
 from capsbench.benchmarks.measure import Measurement, interleaved, peak_bytes, ratios
+from capsbench.benchmarks.routers import (
+    OPERATIONS,
+    VOTES_ALONE,
+    NoRouting,
+    implement,
+    implementations,
+    operations,
+)
 from capsbench.capsules import CapsuleLayer, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
 from capsbench.routing import Capsules
 
-IMPLEMENTATIONS = ("plain", "fused", "auto")
 FM = "fm"
-VOTES_ALONE = "votes alone"
 Way = tuple[str | None, str]
 """A router, if one is used, and an implementation."""
 
@@ -36,14 +41,15 @@ SHAPES = {
 def benchmark_layer(
     routers: Mapping[str, RouterFactory], repetitions: int, batch_size: int, device: torch.device
 ) -> list[Measurement]:
-    """Measure capsule layers in training: milliseconds forward, forward and backward, and extra memory.
+    """Measure capsule layers in training: milliseconds forward, forward and backward, extra memory, and operations.
 
-    Beside them the product that forms the votes alone, and FM's lower bound ("floor"): the time to move and multiply
+    The reference pass in each turn forms the votes alone. FM has a lower bound ("floor"): the time to move and multiply
     what the result depends on, at this device's speed of a copy and of a matrix product.
 
     Returns:
-        For each shape, router and implementation times in ms, extra memory in multiples of the votes, and ratios to the
-        product alone, to the plain implementation and to the floor.
+        For each shape, router and implementation times in ms, the peak of extra memory in multiples of the votes, and
+        ratios to the votes alone, to the plain implementation and to the floor; for each router millions of operations
+        of a forward pass, counted on the plain path.
     """
     bandwidth, rate = _speeds(device)
     found = [
@@ -56,17 +62,12 @@ def benchmark_layer(
             floor = 1000 * _floor_seconds(shape, batch_size, bandwidth, rate)
             found.append(Measurement.of([floor], name, "forward", "ms", router=FM, implementation="floor"))
             found += [
-                replace(m, unit="÷ floor", median=m.median / floor, least=m.least / floor, most=m.most / floor)
+                m.divided_by(floor, "÷ floor")
                 for m in found
                 if (m.subject, m.router, m.quantity, m.unit) == (name, FM, "forward", "ms")
                 and m.implementation in ("fused", "auto")
             ]
     return found
-
-
-def implementations(factory: RouterFactory) -> tuple[str, ...]:
-    """Name the implementations that a router offers: those of ours, or one where it has no such setting."""
-    return IMPLEMENTATIONS if "implementation" in getattr(factory, "keywords", {}) else ("auto",)
 
 
 def _of_shape(
@@ -82,14 +83,14 @@ def _of_shape(
     child_dim = transform.weight.shape[2] if isinstance(transform, FullTransform) else transform.pose_dim
     poses = torch.randn(batch_size, num_children, child_dim, device=device, requires_grad=True)
     children = Capsules(poses, torch.rand(batch_size, num_children, device=device))
-    layers: dict[Way, CapsuleLayer] = {}
+    layers: dict[Way, CapsuleLayer] = {(None, VOTES_ALONE): CapsuleLayer(shape.transform(), NoRouting).to(device)}
     for router, factory in routers.items():
-        for implementation in implementations(factory):
-            make = partial(factory, implementation=implementation) if len(implementations(factory)) > 1 else factory
-            layers[router, implementation] = CapsuleLayer(shape.transform(), make, vote_norm=shape.vote_norm).to(device)
+        make = partial(CapsuleLayer, router=factory, vote_norm=shape.vote_norm)
+        for implementation in implementations(make(shape.transform())):
+            layers[router, implementation] = make(shape.transform()).to(device)
+            implement(layers[router, implementation], implementation)
 
-    forward: dict[Way, Callable[[], object]] = {(None, VOTES_ALONE): _without_gradients(lambda: transform(poses))}
-    forward |= {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
+    forward = {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
     both: dict[Way, Callable[[], object]] = {
         way: partial(forward_and_backward, layer, children) for way, layer in layers.items()
     }
@@ -98,8 +99,15 @@ def _of_shape(
     for direction, ways in (("forward", forward), ("forward and backward", both)):
         found += _timed(name, direction, interleaved(ways, repetitions))
     for (who, way), run in both.items():
-        memory = [peak_bytes(run, device) / votes_bytes]
-        found.append(Measurement.of(memory, name, "extra memory", "÷ votes", router=who, implementation=way))
+        record = partial(Measurement.of, subject=name, router=who, implementation=way)
+        found.append(record([peak_bytes(run, device) / votes_bytes], quantity="extra memory", unit="÷ votes"))
+        if way in (VOTES_ALONE, "auto"):
+            implement(layers[who, way], "plain")  # the arithmetic of blocks is the same, and done twice
+            counts = operations(forward[who, way])
+            found += [
+                record([count / 1e6], quantity=quantity, unit="M")
+                for quantity, count in zip(OPERATIONS, counts, strict=True)
+            ]
     return found
 
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ class Measurement:
         implementation: which of several alternatives, such as "plain" and "fused".
         quantity: such as "forward", "training step" or "extra memory".
         unit: such as "ms"; of a ratio what it is relative to ("÷ plain"), taken repetition by repetition.
-        median, least, most: of the repetitions.
+        median, least, most, mean: of the repetitions. Load only adds time, so that the least is the steadiest.
         device: "CPU" or "CUDA", where a benchmark measures both.
         size: of what was varied, where something was.
     """
@@ -38,6 +38,7 @@ class Measurement:
     most: float
     device: str | None = None
     size: int | None = None
+    mean: float | None = None
 
     @classmethod
     def of(
@@ -52,9 +53,15 @@ class Measurement:
         device: str | None = None,
         size: int | None = None,
     ) -> "Measurement":
-        """Summarise repetitions by their median, least and most."""
+        """Summarise repetitions by their median, least, most and mean."""
         spread = statistics.median(values), min(values), max(values)
-        return cls(subject, router, implementation, quantity, unit, *spread, device=device, size=size)
+        mean = statistics.fmean(values)
+        return cls(subject, router, implementation, quantity, unit, *spread, device=device, size=size, mean=mean)
+
+    def divided_by(self, number: float, unit: str) -> "Measurement":
+        """Divide the summary by a number."""
+        summary = {name: getattr(self, name) / number for name in ("median", "least", "most", "mean")}
+        return replace(self, unit=unit, **summary)
 
 
 def interleaved(ways: Mapping[Key, Callable[[], object]], repetitions: int) -> dict[Key, list[float]]:

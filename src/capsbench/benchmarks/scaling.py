@@ -7,6 +7,7 @@ import torch
 
 from capsbench.benchmarks.layer import forward_and_backward
 from capsbench.benchmarks.measure import Measurement, interleaved
+from capsbench.benchmarks.routers import VOTES_ALONE, NoRouting
 from capsbench.capsules import CapsuleLayer, FullTransform, RouterFactory
 from capsbench.routing import Capsules
 
@@ -20,9 +21,11 @@ def benchmark_scaling(
     """Measure each router's layer (8 to 16 dimensions), forward and backward, with one size varied at a time.
 
     Returns:
-        Milliseconds; the subject is what was varied, to `size`.
+        Milliseconds of each router, and of the votes alone as a reference; the subject is what was varied, to `size`.
     """
     found = []
+    layers: dict[str | None, RouterFactory] = {None: NoRouting}
+    layers.update(routers)
     for varied, sizes in SIZES.items():
         for size in sizes:
             at = BASE | {varied: size}
@@ -34,8 +37,10 @@ def benchmark_scaling(
                     CapsuleLayer(FullTransform(at["children"], at["parents"], 8, 16), factory).to(device),
                     children,
                 )
-                for router, factory in routers.items()
+                for router, factory in layers.items()
             }
             for router, values in interleaved(ways, repetitions).items():
-                found.append(Measurement.of(values, varied, "forward and backward", "ms", router=router, size=size))
+                way = VOTES_ALONE if router is None else None
+                record = partial(Measurement.of, values, varied, "forward and backward", "ms", size=size)
+                found.append(record(router=router, implementation=way))
     return found

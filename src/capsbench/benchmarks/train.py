@@ -10,19 +10,22 @@ import torch
 from torch import nn
 
 from capsbench.benchmarks.data import RandomPictures
-from capsbench.benchmarks.layer import implementations
 from capsbench.benchmarks.measure import Measurement, ratios, wait
+from capsbench.benchmarks.routers import NO_ROUTING, NoRouting, implement
+from capsbench.benchmarks.table1 import NETWORKS as CAPSNETS
 from capsbench.capsules import RouterFactory
-from capsbench.models import CapsNet, ResNetCapsNet
+from capsbench.models import ResNetCapsNet
 from capsbench.training import ClassificationModule, MarginLoss, compile_networks, use_channels_last
 
 NETWORKS: dict[str, tuple[tuple[int, int, int], Any]] = {
     "resnet_capsnet": ((3, 32, 32), ResNetCapsNet),
     "resnet_capsnet_small": ((1, 40, 40), partial(ResNetCapsNet, blocks=(1, 1, 1), hidden_capsules=())),
-    "capsnet_light": ((1, 28, 28), partial(CapsNet, filters=64, groups=8)),
+    "capsnet_light": ((1, 28, 28), CAPSNETS["capsnet_light"]),
 }
 BATCH_SIZE = 128
 LIGHTNING = "ours in Lightning"
+Way = tuple[str | None, str]
+"""A router, if one is used, and an implementation."""
 
 
 class Pictures(RandomPictures):
@@ -63,59 +66,60 @@ def benchmark_train(
     Returns:
         For each network and router images per second of four implementations: "plain" (votes formed, images channel by
         channel), "ours" in a bare loop, the same compiled, and ours in Lightning's loop with its metrics; and ratios.
+        The ways of all routers take turns, and with them the network without routing, the reference.
     """
     found = []
     for network, (shape, make) in NETWORKS.items():
+        data = Pictures(shape, (steps + 1) * BATCH_SIZE)
+        data.setup()
+        data.splits = {name: split.to(device) for name, split in data.splits.items()}
+        ways: dict[Way, Callable[[], float]] = {
+            (None, NO_ROUTING): partial(_bare, make(shape, 10, NoRouting).to(device), data)
+        }
         for router, factory in routers.items():
-            data = Pictures(shape, (steps + 1) * BATCH_SIZE)
-            data.setup()
-            data.splits = {name: split.to(device) for name, split in data.splits.items()}
-            ways = _ways(partial(make, shape, 10), factory, data, steps, compile_mode, device)
-            seconds: dict[str, list[float]] = {way: [] for way in ways}
-            for repetition in range(repetitions + 1):
-                for way, run in ways.items():
-                    taken = run()
-                    if repetition:  # the first warms up, and compiles
-                        seconds[way].append(taken)
-            found += _summary(network, router, seconds, steps)
+            of_router = _ways(partial(make, shape, 10, factory), data, steps, compile_mode, device)
+            ways |= {(router, way): run for way, run in of_router.items()}
+        seconds: dict[Way, list[float]] = {way: [] for way in ways}
+        for repetition in range(repetitions + 1):
+            for way, run in ways.items():
+                taken = run()
+                if repetition:  # the first warms up, and compiles
+                    seconds[way].append(taken)
+        found += _summary(network, seconds, steps)
     return found
 
 
 def _ways(
-    make: Callable[..., nn.Module],
-    factory: RouterFactory,
-    data: Pictures,
-    steps: int,
-    compile_mode: str | None,
-    device: torch.device,
+    make: Callable[[], nn.Module], data: Pictures, steps: int, compile_mode: str | None, device: torch.device
 ) -> dict[str, Callable[[], float]]:
     """Each way of training, as a function that returns its seconds."""
-    has_plain = len(implementations(factory)) > 1
-    plain = make(partial(factory, implementation="plain") if has_plain else factory).to(device)
-    ours = make(factory).to(device)
+    plain, ours = make().to(device), make().to(device)
+    implement(plain, "plain")
     use_channels_last(ours)
     ways: dict[str, Callable[[], float]] = {
         "plain": partial(_bare, plain, data, fused=False),
         "ours": partial(_bare, ours, data),
     }
     if compile_mode is not None:
-        compiled = make(factory).to(device)
+        compiled = make().to(device)
         use_channels_last(compiled)
         compile_networks(compile_mode, compiled)
         ways["ours compiled"] = partial(_bare, compiled, data)
     return ways | {LIGHTNING: partial(_in_lightning, ours, data, steps)}
 
 
-def _summary(network: str, router: str, seconds: Mapping[str, list[float]], steps: int) -> list[Measurement]:
+def _summary(network: str, seconds: Mapping[Way, list[float]], steps: int) -> list[Measurement]:
     found = []
-    for way, values in seconds.items():
+    for (router, way), values in seconds.items():
         series = {("training", "images/s"): [steps * BATCH_SIZE / value for value in values]}
-        if way != "plain":
-            series["training", "times as fast as plain"] = ratios(seconds["plain"], values)
-        if way == LIGHTNING:
-            series["training", "times as fast as ours"] = ratios(seconds["ours"], values)
-        if way == "ours":
+        if way in ("ours", NO_ROUTING):
             series["training step", "ms"] = [1000 * value / steps for value in values]
+        if way == "ours":
+            series["training step", f"÷ {NO_ROUTING}"] = ratios(values, seconds[None, NO_ROUTING])
+        if way not in ("plain", NO_ROUTING):
+            series["training", "times as fast as plain"] = ratios(seconds[router, "plain"], values)
+        if way == LIGHTNING:
+            series["training", "times as fast as ours"] = ratios(seconds[router, "ours"], values)
         found += [
             Measurement.of(numbers, network, quantity, unit, router=router, implementation=way)
             for (quantity, unit), numbers in series.items()

@@ -20,7 +20,7 @@ from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
 from capsbench.launch.errors import describe
 from capsbench.reports.comparison import panels
-from capsbench.reports.equivariance import equivariance_table, write_equivariance
+from capsbench.reports.equivariance import PAIRS, equivariance_table, write_equivariance
 from capsbench.reports.formats import say
 from capsbench.reports.runs import Run
 from capsbench.runs import RunFolder
@@ -111,6 +111,7 @@ def equivariance(folder: RunFolder, settings: Analyze) -> Run:
     result, data, module = _restore(folder, settings)
     curves = measure_invariance(module, data, settings.curve_examples, settings.curve_steps)
     measured = {
+        "measure": PAIRS,
         "equivariance": {
             predictor: {parameter: r2._asdict() for parameter, r2 in by_parameter.items()}
             for predictor, by_parameter in measure_equivariance(module, data, settings.examples).items()

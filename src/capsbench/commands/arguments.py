@@ -15,7 +15,7 @@ from capsbench.launch.errors import ExitCode, choice_of
 
 CONFIG_DIR = "a directory with choices of your own: DIR/router/mine.yaml makes router=mine"
 KINDS = {str(bool): "true or false", str(int): "a whole number", str(float): "a number"}
-KINDS[str(list[str])] = "a list such as [a,b]"
+KINDS |= {str(int | None): "a whole number or null", str(list[str]): "a list such as [a,b]"}
 
 Settings = TypeVar("Settings")
 

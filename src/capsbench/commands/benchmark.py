@@ -19,7 +19,7 @@ from capsbench.benchmarks.layer import benchmark_layer
 from capsbench.benchmarks.measure import Measurement
 from capsbench.benchmarks.paper import Work, benchmark_paper
 from capsbench.benchmarks.scaling import benchmark_scaling
-from capsbench.benchmarks.table1 import benchmark_table1
+from capsbench.benchmarks.table1 import BATCHES, NETWORKS, benchmark_table1
 from capsbench.benchmarks.train import benchmark_train
 from capsbench.capsules import RouterFactory
 from capsbench.commands.arguments import Arguments, parse_settings
@@ -38,6 +38,7 @@ from capsbench.training import ClassificationModule, keep_freed_memory
 
 SCHEMA = 2
 """Of a benchmark's JSON file."""
+REPETITIONS = 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 USED = {
     "contention": ("repetitions", "steps"),
@@ -45,7 +46,7 @@ USED = {
     "layer": ("repetitions", "batch_size", "routers"),
     "paper": ("repetitions", "steps", "compile", "experiments"),
     "scaling": ("repetitions", "routers"),
-    "table1": ("repetitions", "batch_size", "routers"),
+    "table1": ("repetitions", "batch_size", "routers", "arch"),
     "train": ("repetitions", "steps", "compile", "routers"),
 }
 """The settings that each benchmark reads; its file records them."""
@@ -55,10 +56,18 @@ def main(arguments: Arguments) -> None:
     """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json with its table and picture.
 
     Raises:
-        ValueError: a number is less than 1; there is no such experiment.
+        ValueError: a number is less than 1; there is no such experiment or network; router and routers are both given.
         HydraException: there is no such router.
     """
     name, settings = str(arguments.action), parse_settings(Benchmark, arguments.settings)
+    if settings.repetitions is None:
+        settings.repetitions = BATCHES if name == "table1" else REPETITIONS
+    if settings.router is not None:
+        if any(word.startswith("routers=") for word in arguments.settings):
+            raise ValueError("router is one alone, routers are several; give router=NAME or routers=[NAME,NAME]")
+        settings.routers = [settings.router]
+    if settings.arch not in (None, *NETWORKS):
+        raise ValueError(f"arch must be {' or '.join(NETWORKS)}, the networks of table 1, got {settings.arch}")
     for setting in ("repetitions", "batch_size", "steps"):
         if getattr(settings, setting) < 1:
             raise ValueError(f"{setting} must be a whole number of at least 1, got {getattr(settings, setting)}")
@@ -66,6 +75,7 @@ def main(arguments: Arguments) -> None:
     folder.mkdir(parents=True, exist_ok=True)  # before hours of measuring
     hide_harmless_messages()
     keep_freed_memory()  # as in training
+    before = _load()
     found = measure(name, settings, arguments.config_dir)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     record: dict[str, Any] = {
@@ -73,6 +83,7 @@ def main(arguments: Arguments) -> None:
         "benchmark": name,
         "settings": {setting: getattr(settings, setting) for setting in USED[name]},
         "measurements": [asdict(measurement) for measurement in found],
+        "load": {"before": before, "after": _load(), "cores": os.cpu_count()},
         "devices": [describe_device(torch.device(kind)) for kind in devices],
         "versions": versions(),
         "git_commit": git_commit(),
@@ -95,7 +106,8 @@ def measure(name: str, settings: Benchmark, config_dir: str | None = None) -> li
         settings: of these it reads those in `USED`.
         config_dir: a user's own directory of choices.
     """
-    repetitions = settings.repetitions
+    repetitions = settings.repetitions or REPETITIONS
+    networks = {name: make for name, make in NETWORKS.items() if settings.arch in (None, name)}
     routers = make_routers(settings.routers, config_dir) if "routers" in USED[name] else {}
     benchmarks: dict[str, Callable[[], list[Measurement]]] = {
         "contention": lambda: benchmark_contention(environments(SPIN_COUNT), repetitions, settings.steps),
@@ -103,10 +115,15 @@ def measure(name: str, settings: Benchmark, config_dir: str | None = None) -> li
         "layer": lambda: benchmark_layer(routers, repetitions, settings.batch_size, DEVICE),
         "paper": lambda: benchmark_paper(works(settings), repetitions, settings.steps, DEVICE),
         "scaling": lambda: benchmark_scaling(routers, repetitions, DEVICE),
-        "table1": lambda: benchmark_table1(routers, repetitions, settings.batch_size),
+        "table1": lambda: benchmark_table1(routers, networks, repetitions, settings.batch_size),
         "train": lambda: benchmark_train(routers, repetitions, settings.steps, settings.compile, DEVICE),
     }
     return benchmarks[name]()
+
+
+def _load() -> float:
+    """The machine's load average of the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def make_routers(names: Sequence[str], config_dir: str | None = None) -> dict[str, RouterFactory]:

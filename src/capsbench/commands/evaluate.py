@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import get_args
+from typing import cast, get_args
 
 import lightning
 
@@ -33,7 +33,8 @@ def main(arguments: Arguments) -> None:
         raise ValueError(f"split must be one of {', '.join(get_args(SplitName))}, got {settings.split}")
     hide_harmless_messages()
     data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
-    for_each_run(settings.run, lambda folder: evaluate_run(folder, settings.split, data_dir), lambda runs: None)
+    split = cast(SplitName, settings.split)
+    for_each_run(settings.run, lambda folder: evaluate_run(folder, split, data_dir), lambda runs: None)
 
 
 def evaluate_run(folder: RunFolder, split: SplitName, data_dir: str | None = None) -> None:

@@ -26,7 +26,7 @@ class Analyze:
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
     classes: Any = setting(None, "classes whose poses to draw: [7], of two digits [7,0]; null: those predicted")
-    examples: int = setting(5000, "images that R² is measured on")
+    examples: int = setting(5000, "digits that R² is measured on, half of them to fit it")
     curve_examples: int = setting(1000, "images for each point of an accuracy curve")
     curve_steps: int = setting(13, "points of a curve, an odd number")
     data_dir: str | None = setting(None, "where data sets are now; null: CAPSBENCH_DATA, or where they were")
@@ -55,11 +55,13 @@ class Dashboard:
 class Benchmark:
     """What to measure, and how often."""
 
-    repetitions: int = setting(5, "of each way, in turn")
+    repetitions: int | None = setting(None, "of each way, in turn; null: 5, in table1 78, the authors' whole batches")
     batch_size: int = setting(128, "examples in a batch")
     steps: int = setting(10, "training steps in a repetition")
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
+    router: str | None = setting(None, "this one alone, instead of `routers`")
+    arch: str | None = setting(None, "network of table1: capsnet or capsnet_light; null: both")
     experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
 
@@ -74,7 +76,7 @@ COMMANDS = {
     ),
     "report": Command(
         "compare the finished runs of experiments",
-        """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv, curves.svg, .png).
+        """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv; figures).
 The paper's numbers stand beside ours.
 
   capsbench report
@@ -130,11 +132,12 @@ the first epoch.
     "benchmark": Command(
         "measure how fast things are: alternatives in turn, several times",
         """  capsbench benchmark layer repetitions=9
-  capsbench benchmark layer routers=[fm,mine] --config-dir my_conf""",
+  capsbench benchmark layer router=mine --config-dir my_conf
+  capsbench benchmark table1 arch=capsnet_light routers=[fm,mine] --config-dir my_conf""",
         actions={
             "contention": "time of a training step alone and beside busy processes, by how idle threads wait",
             "data": "images per second of data loading, against the usual dataset and workers",
-            "layer": "time and memory of capsule layers with each router, plain and fused",
+            "layer": "time, memory and operations of capsule layers with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
             "scaling": "time of capsule layers against the number of children, parents and examples",
             "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",

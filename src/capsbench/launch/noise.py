@@ -1,6 +1,7 @@
 """Hides messages of libraries that tell a user nothing."""
 
 import logging
+import os
 import warnings
 
 HARMLESS = (
@@ -18,8 +19,9 @@ HARMLESS = (
 
 
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, and what Lightning says about the machine at the start of each run."""
+    """Hide the warnings in `HARMLESS`, and what Lightning and PyTorch's profiler say whenever they start."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory speaks of each start and end

@@ -26,13 +26,23 @@ UNITS = {
     "shift_x": "Shift x, px",
     "shift_y": "Shift y, px",
 }
+PAIRS = "pairs of one digit"
+"""What `measure` says in equivariance.json; older files lack it and are of single digits."""
+AGAIN = "measured by an older version: run capsbench analyze equivariance again"
 PREDICTORS = {
+    "pose": "pose, one map for all classes",
+    "pose per class": "pose, one map per class",
+    "moments": "image moments, one map per class (ceiling)",
+    "features": "features (reference)",
+    "activations": "activations (reference)",
+}
+OF_SINGLE_DIGITS = {
     "pose": "winning pose, one map for all classes",
     "pose per class": "winning pose, one map per class",
     "features": "features (upper reference)",
     "activations": "activations (lower reference)",
 }
-MARKS = {"pose": "D", "features": "^", "activations": "v"}
+MARKS = {"pose": "D", "moments": "s", "features": "^", "activations": "v"}
 """Of predictors that have no bar."""
 
 
@@ -46,22 +56,55 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+    """Choose what R² can be compared: pairs of one digit, or where no run has them the older measure of single digits.
+
+    Returns:
+        What was measured, by label, and how many seeds of a label are left out.
+    """
+    found = analysed(panel)
+    if not any(_of_pairs(one) for seeds in found.values() for one in seeds):
+        return found, {}
+    chosen = {router: [one for one in seeds if _of_pairs(one)] for router, seeds in found.items()}
+    left_out = {router: len(found[router]) - len(seeds) for router, seeds in chosen.items()}
+    return (
+        {router: seeds for router, seeds in chosen.items() if seeds},
+        {router: count for router, count in left_out.items() if count},
+    )
+
+
+def _of_pairs(measured: Mapping[str, Any]) -> bool:
+    return measured.get("measure") == PAIRS
+
+
+def predictors(measured: Mapping[str, Any]) -> Mapping[str, str]:
+    """Name what R² was measured from, with its title."""
+    return PREDICTORS if _of_pairs(measured) else OF_SINGLE_DIGITS
+
+
 def is_analysed(run: Run) -> bool:
     """Tell whether a run's equivariance has been measured."""
     return RunFolder(run.folder).equivariance.is_file()
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
-    """Tabulate R² of each parameter, router and predictor: the mean over seeds and its 95 % interval."""
+    """Tabulate R² of each parameter, router and predictor: the mean over seeds and its 95 % interval.
+
+    The interval of a single seed is over its digits.
+    """
     rows = []
-    for router, seeds in analysed(panel).items():
-        for predictor, name in PREDICTORS.items():
+    found, left_out = of_one_measure(panel)
+    for router, seeds in found.items():
+        for predictor, name in predictors(seeds[0]).items():
+            measured = [one["equivariance"][predictor] for one in seeds]
             row = {"Router": router, "From": name, "Seeds": str(len(seeds))}
+            if _of_pairs(seeds[0]):
+                row["Digits"] = str(min(r2["digits"] for one in measured for r2 in one.values()))
             for parameter, title in UNITS.items():
-                found = [s["equivariance"][predictor].get(parameter) for s in seeds]
-                row[title] = _cell([r for r in found if r is not None])
+                row[title] = _cell([one[parameter] for one in measured if parameter in one])
             rows.append(row)
-    return pd.DataFrame(rows)
+    rows += [{"Router": router, "From": AGAIN, "Seeds": str(count)} for router, count in left_out.items()]
+    return pd.DataFrame(rows).fillna(NOTHING)
 
 
 def _cell(found: list[dict[str, float]]) -> str:
@@ -92,11 +135,11 @@ def invariance_table(panel: Panel) -> pd.DataFrame:
 
 
 def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
-    """Draw R² from the winning pose, one map per class, as bars for each parameter; other predictors as marks.
+    """Draw R² from the pose, one map per class, as bars for each parameter; other predictors as marks.
 
     Lines are the intervals of `equivariance_table`, dots single seeds. `palette` has a colour for each label.
     """
-    routers = analysed(panel)
+    routers, _ = of_one_measure(panel)
     figure = Figure(figsize=(11, 4), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(routers)
@@ -104,15 +147,14 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
     for number, (router, seeds) in enumerate(routers.items()):
         for place, parameter in enumerate(UNITS):
             x = place + (number - (len(routers) - 1) / 2) * width
-            for predictor, name in PREDICTORS.items():
+            for predictor, name in predictors(seeds[0]).items():
                 measured = [seed["equivariance"][predictor].get(parameter) for seed in seeds]
                 found = [one for one in measured if one is not None]
                 if not found:
                     continue
                 judged = _judged(found)
                 if predictor in MARKS:
-                    style = {"color": "0.25", "markersize": 4, "linestyle": "none"}
-                    (handles[name],) = ax.plot(x, judged.mean, MARKS[predictor], **style)
+                    (handles[name],) = ax.plot(x, judged.mean, MARKS[predictor], color="0.25", markersize=4)
                 else:
                     label = f"{router} (n = {len(seeds)})"
                     handles[label] = ax.bar(x, judged.mean, 0.9 * width, color=palette[router], alpha=0.8)
@@ -122,9 +164,12 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
                         ax.plot(dots, [one["value"] for one in found], ".", color="black", markersize=4)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(UNITS)), list(UNITS.values()))
-    ax.set(ylabel="R² on digits not fitted", title="What the winning pose tells of a transformation")
+    ax.set(ylabel="R² on digits not fitted", title="What the pose tells of a transformation")
     ax.grid(axis="y", alpha=0.3)
-    legend_below(figure, dict(sorted(handles.items(), key=lambda one: one[0] in PREDICTORS.values())))
+    legend_below(
+        figure,
+        dict(sorted(handles.items(), key=lambda one: one[0] in {*PREDICTORS.values(), *OF_SINGLE_DIGITS.values()})),
+    )
     return figure
 
 

@@ -17,7 +17,9 @@ Measurements = Sequence[Mapping[str, Any]]
 
 DEVICES = {"CPU": "cpu", "CUDA": "gpu"}
 """Keys of the paper's table 1."""
+TIMED_BY_THE_AUTHORS = "capsnet_light"
 NO_ROUTING = "no routing"
+VOTES_ALONE = "votes alone"
 DIRECTIONS = ("forward", "forward and backward")
 
 
@@ -36,70 +38,106 @@ def _pairs(measurements: Measurements, first: str, second: str) -> list[tuple[An
     return list(dict.fromkeys((one[first], one[second]) for one in measurements))
 
 
+def _filled(rows: list[dict[str, str]]) -> pd.DataFrame:
+    """Make a table without the columns that have nothing in any row: what an older benchmark did not measure."""
+    table = pd.DataFrame(rows)
+    return table.loc[:, (table != NOTHING).any()]
+
+
 def layer_table(measurements: Measurements) -> pd.DataFrame:
     """Compare the plain implementation with the one that is chosen, in time and memory; a row per layer and router."""
     rows = []
-    for layer, router in _pairs([one for one in measurements if one["implementation"] == "auto"], "subject", "router"):
+    chosen = [one for one in measurements if one["implementation"] in ("auto", VOTES_ALONE)]
+    for layer, router in _pairs(chosen, "subject", "router"):
+        ways = ("plain", "auto") if router else (VOTES_ALONE,)
+        wanted = {"subject": layer, "router": router}
 
-        def shown(implementation: str, digits: int, quantity: str, unit: str, **at: str) -> str:
-            return _text(measurements, digits, implementation=implementation, quantity=quantity, unit=unit, **at)
+        def shown(digits: int, quantity: str, unit: str, way: str = ways[-1], at: Mapping[str, str] = wanted) -> str:
+            return _text(measurements, digits, implementation=way, quantity=quantity, unit=unit, **at)
 
-        at = {"subject": layer, "router": router}
-        row = {"Layer": layer, "Router": router_title(router)}
+        row = {"Layer": layer, "Router": router_title(router) if router else VOTES_ALONE}
         for direction in DIRECTIONS:
-            times = [shown(kind, 1, direction, "ms", **at) for kind in ("plain", "auto")]
-            row[f"{direction.capitalize()} ms, plain → ours"] = " → ".join(times)
-            row[f"{direction.capitalize()}, ours ÷ plain"] = shown("auto", 2, direction, "÷ plain", **at)
-        row["Forward, ours ÷ votes alone"] = shown("auto", 2, "forward", "÷ votes alone", **at)
-        memory = [shown(kind, 2, "extra memory", "÷ votes", **at) for kind in ("plain", "auto")]
-        row["Extra memory ÷ votes, plain → ours"] = " → ".join(memory)
+            times = [
+                _with_least(find(measurements, implementation=way, quantity=direction, unit="ms", **wanted))
+                for way in ways
+            ]
+            row[f"{direction.capitalize()} ms: median (least), plain → ours"] = " → ".join(times)
+            row[f"{direction.capitalize()}, ours ÷ plain"] = shown(2, direction, "÷ plain")
+        row["Forward, ours ÷ votes alone"] = shown(2, "forward", "÷ votes alone")
+        memory = [shown(2, "extra memory", "÷ votes", way) for way in ways]
+        row["Peak of extra memory ÷ votes, plain → ours"] = NOTHING if set(memory) == {NOTHING} else " → ".join(memory)
+        row["Multiply-adds, M"] = shown(0, "multiply-adds of products", "M")
+        row["On elements, M"] = shown(0, "operations on elements", "M")
         rows.append(row)
-    return pd.DataFrame(rows)
+    return _filled(rows)
+
+
+def _with_least(one: Mapping[str, Any] | None) -> str:
+    return NOTHING if one is None else f"{one['median']:.1f} ({one['least']:.1f})"
 
 
 def table1(measurements: Measurements) -> pd.DataFrame:
-    """Compare our times with the paper's (GTX 1080 Ti, i7), and both with FM's; a row per data set and router."""
+    """Compare our times with the paper's (GTX 1080 Ti, i7), and both with FM's; a row per network, data set and router.
+
+    The paper's stand beside `capsnet_light` only, the network that its authors' code times.
+    """
     rows = []
-    for one in measurements:
-        if one["unit"] != "ms":
-            continue
-        data, device, router = one["subject"], one["device"], one["router"]
-        paper = inference_ms()[data][DEVICES[device]]
-        theirs = paper.get(router)
-        at = {"subject": data, "device": device, "router": router, "implementation": one["implementation"]}
-        rows.append(
-            {
-                "Data": f"{data}, {device}",
-                "Router": router_title(router) if router else one["implementation"],
-                "Ours ms": f"{one['median']:.2f} ({one['least']:.2f} to {one['most']:.2f})",
-                "Paper ms": NOTHING if theirs is None else f"{theirs:.2f}",
-                "Ours ÷ FM": "1.00" if router == "fm" else _text(measurements, 2, unit="÷ FM", **at),
-                "Paper ÷ FM": NOTHING if theirs is None else f"{theirs / paper['fm']:.2f}",
-            }
-        )
-    return pd.DataFrame(rows)
+    times = [one for one in measurements if one["unit"] == "ms"]
+    older = any(one["implementation"] is None for one in times)
+    ways = {"Ours": (None, NO_ROUTING)} if older else {"Plain": ("plain", NO_ROUTING), "Fused": ("fused",)}
+    words = "median (least to most)" if older else "mean (least, median)"
+    for one in times:
+        if one["implementation"] == "fused":
+            continue  # beside the plain one
+        network, _, data = one["subject"].rpartition(", ")
+        at = {name: one[name] for name in ("subject", "device", "router")}
+        row = {
+            "Network": network or "capsnet",  # which older files do not name
+            "Data": f"{data}, {one['device']}",
+            "Router": router_title(one["router"]) if one["router"] else NO_ROUTING,
+        }
+        for title, kinds in ways.items():
+            found = next((other for kind in kinds if (other := find(times, implementation=kind, **at))), None)
+            way = found and found["implementation"]
+            row[f"{title} ms: {words}"] = NOTHING if found is None else _spread(found)
+            to_fm = _text(measurements, 2, **at, implementation=way, unit="÷ FM")
+            row[f"{title} ÷ FM"] = "1.00" if found is not None and one["router"] == "fm" else to_fm
+        paper = inference_ms()[data][DEVICES[one["device"]]] if network == TIMED_BY_THE_AUTHORS else {}
+        theirs = paper.get(one["router"])
+        row["Paper ms"] = NOTHING if theirs is None else f"{theirs:.2f}"
+        row["Paper ÷ FM"] = NOTHING if theirs is None else f"{theirs / paper['fm']:.2f}"
+        rows.append(row)
+    return _filled(rows)
+
+
+def _spread(one: Mapping[str, Any]) -> str:
+    """Milliseconds and their spread; files without a mean are older."""
+    if one.get("mean") is None:
+        return f"{one['median']:.2f} ({one['least']:.2f} to {one['most']:.2f})"
+    return f"{one['mean']:.2f} ({one['least']:.2f}, {one['median']:.2f})"
 
 
 def train_table(measurements: Measurements) -> pd.DataFrame:
     """Compare implementations of training in images per second; a row per network and router."""
     rows = []
-    for network, router in _pairs(measurements, "subject", "router"):
+    for network, router in _pairs([one for one in measurements if one["router"]], "subject", "router"):
 
         def shown(implementation: str, digits: int, unit: str, network: str = network, router: str = router) -> str:
-            at = {"subject": network, "router": router, "quantity": "training"}
-            return _text(measurements, digits, implementation=implementation, unit=unit, **at)
+            at = {"subject": network, "router": router, "implementation": implementation, "unit": unit}
+            return _text(measurements, digits, **at)
 
         rows.append(
             {
                 "Network": network,
                 "Router": router_title(router),
                 "Images/s, plain → ours": " → ".join(shown(kind, 0, "images/s") for kind in ("plain", "ours")),
+                "Step, ours ÷ no routing": shown("ours", 2, f"÷ {NO_ROUTING}"),
                 "Ours, times as fast": shown("ours", 2, "times as fast as plain"),
                 "Compiled, times as fast": shown("ours compiled", 2, "times as fast as plain"),
                 "Lightning ÷ bare loop": shown("ours in Lightning", 2, "times as fast as ours"),
             }
         )
-    return pd.DataFrame(rows)
+    return _filled(rows)
 
 
 def contention_table(measurements: Measurements) -> pd.DataFrame:
@@ -134,6 +172,9 @@ def draw_scaling(measurements: Measurements, folder: Path) -> None:
         for router, curve in points.groupby("router", sort=False):
             axes.plot(curve["size"], curve["median"], marker="o", label=router_title(str(router)))
             axes.fill_between(curve["size"], curve["least"], curve["most"], alpha=0.2)
+        reference = points[points["router"].isna()]
+        if len(reference):
+            axes.plot(reference["size"], reference["median"], color="0.5", linestyle="dashed", label=VOTES_ALONE)
         axes.set(xlabel=subject, ylabel="ms, forward and backward", xscale="log", yscale="log")
         axes.legend()
     _save(figure, folder / "scaling.png")
@@ -141,7 +182,8 @@ def draw_scaling(measurements: Measurements, folder: Path) -> None:
 
 def draw_layer(measurements: Measurements, folder: Path) -> None:
     """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
-    both = pd.DataFrame([one for one in measurements if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")])
+    timed = [one for one in measurements if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")]
+    both = pd.DataFrame([one for one in timed if one["router"]])
     layers = both.groupby("subject", sort=False)
     figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
     for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
@@ -189,7 +231,7 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def benchmark_markdown(path: Path) -> str:
-    """Return the table of a benchmark's JSON file with the machine, the versions and the repetitions below it.
+    """Return the table of a benchmark's JSON file; below it the machine, its load, versions and repetitions.
 
     Raises:
         ValueError: the benchmark has no table, or the file is of an older schema.
@@ -201,5 +243,11 @@ def benchmark_markdown(path: Path) -> str:
     if "measurements" not in record:
         raise ValueError(f"{path} was written by an older version; run capsbench benchmark {name} again")
     _, make = TABLES[name]
-    how = f"medians of {record['settings']['repetitions']} repetitions in turn, torch {record['versions']['torch']}"
-    return f"{to_markdown(make(record['measurements']))}\n*{'; '.join(record['devices'])}; {how}.*\n"
+    load = record.get("load")
+    averages = "means" if name == "table1" and record["measurements"][0].get("mean") is not None else "medians"
+    how = [
+        f"{averages} of {record['settings']['repetitions']} repetitions in turn, torch {record['versions']['torch']}"
+    ]
+    if load is not None:
+        how.append(f"load of the machine {load['before']} before and {load['after']} after, {load['cores']} cores")
+    return f"{to_markdown(make(record['measurements']))}\n*{'; '.join([*record['devices'], *how])}.*\n"

@@ -74,7 +74,9 @@ class Identity:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seed must be an integer from 0 to 4294967295, got {seed!r}")
         settings = without(config, NO_EFFECT_ON_NUMBERS)
-        axes = {axis: _nearest(axis, str(choices[axis]), settings) for axis in ("data", "arch", "router")}
+        axes: dict[str, Any] = {
+            axis: _nearest(axis, str(choices[axis]), settings) for axis in ("data", "arch", "router")
+        }
         named = {group: str(choices[group]) for group in config if choices.get(group)}
         return cls(str(choices["experiment"]), **axes, seed=seed, settings=settings, choices=named | axes)
 

@@ -94,7 +94,7 @@ def train_and_test(
         ],
         enable_progress_bar=progress_bar,
     )
-    trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=False)
+    trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
     wall_time = throughput.seconds
     write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
@@ -163,7 +163,7 @@ def find_checkpoint(folder: RunFolder) -> Path | None:
     for path in (folder.weights, folder.resume):
         if path.is_file():
             try:
-                torch.load(path, map_location="cpu", weights_only=False)
+                torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # there are many kinds of damage
                 log.warning("%s cannot be read, so the run does not go on from it: %s", path, error)
                 path.unlink()

@@ -93,7 +93,7 @@ class _Measuring(lightning.LightningModule):
         metrics |= {name: mean_over_examples() for name in self.part_names}
         metrics |= {f"{split}/accuracy_{name}": MultilabelExactMatch(classes) for name in companions}
         self.metrics = Metrics(metrics)
-        self._matrix = Metrics({"confusion": MulticlassConfusionMatrix(classes)} if single_label else {})
+        self.matrix = MulticlassConfusionMatrix(classes) if single_label else None
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure a batch of the split (dataloader_idx 0) or of a companion."""
@@ -111,19 +111,19 @@ class _Measuring(lightning.LightningModule):
         correct = (predicted == labels).all(dim=1).float()
         for name, masks in zip(self.part_names, self._parts, strict=True):
             self._update(name, correct[masks[batch_idx].to(correct.device)])
-        for matrix in self._matrix.values():
-            matrix.update(outcome.predicted.flatten(), outcome.labels.flatten())
+        if self.matrix is not None:
+            self.matrix.update(outcome.predicted.flatten(), outcome.labels.flatten())
 
     validation_step = test_step
 
     def on_test_epoch_end(self) -> None:
         """Count over all devices; Lightning does so for what is logged only."""
-        for matrix in self._matrix.values():
-            self.confusion = matrix.compute().tolist()
+        if self.matrix is not None:
+            self.confusion = self.matrix.compute().tolist()
 
     on_validation_epoch_end = on_test_epoch_end
 
     def _update(self, name: str, *arguments: Any) -> None:
         metric = self.metrics[name]
-        metric.update(*arguments)
-        self.log(name, metric, on_step=False, on_epoch=True, add_dataloader_idx=False)
+        metric.update(*arguments)  # type: ignore[operator]
+        self.log(name, metric, on_step=False, on_epoch=True, add_dataloader_idx=False)  # type: ignore[arg-type]

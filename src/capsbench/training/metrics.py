@@ -11,7 +11,10 @@ class Metrics(nn.ModuleDict):
     """Metrics by name. They follow their network to a device, and stay as they are where it is cast to 16 bits."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Metrics":
-        return super()._apply(lambda tensor: tensor.to(fn(torch.empty_like(tensor)).device), recurse)
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(fn(torch.empty_like(tensor)).device)
+
+        return super()._apply(move, recurse)  # type: ignore[no-untyped-call]
 
 
 def mean_over_examples() -> MeanMetric:
