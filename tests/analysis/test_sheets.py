@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from capsbench.analysis.sheets import Caption, Row, show_rows, write_contact_sheet, write_figure
@@ -19,8 +21,21 @@ def test_rows_have_their_images_names_and_captions() -> None:
     assert [ax.images[0].get_array().max() for ax in above] == [0, 0.5, 1]
     assert [len(ax.images) for ax in below] == [1, 1, 0]
     assert [ax.get_title() for ax in below] == ["1", "2", ""]
-    assert [ax.title.get_color() for ax in below[:2]] == ["0.2", "firebrick"]
+    right, wrong = (ax.title.get_color() for ax in below[:2])
+    assert right != wrong
     assert [row[0].texts[0].get_text() for row in (above, below)] == ["above", "below"]
+
+
+def test_sheets_are_legible_on_white_and_on_black(tmp_path: Path) -> None:
+    figure = Figure()
+    show_rows(figure, [Row("", torch.zeros(2, 1, 4, 4), [Caption("1"), Caption("2", wrong=True)])], 2)
+    write_figure(figure, tmp_path / "sheet.png", dpi=50)
+    assert matplotlib.image.imread(tmp_path / "sheet.png")[0, 0, 3] == 0, "no background of its own"
+    for ax in figure.axes:
+        *linear, _ = [channel**2.2 for channel in to_rgba(ax.title.get_color())]
+        luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
+        assert 1.05 / (luminance + 0.05) > 4, "contrast, as WCAG 2 defines it"
+        assert (luminance + 0.05) / 0.05 > 4
 
 
 def test_a_contact_sheet_of_digits(tmp_path: Path) -> None:
