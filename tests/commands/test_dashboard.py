@@ -37,7 +37,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
-        for part in ("data.val_fraction=0", "data.val_fraction=0.5"):
+        for part in ("data.val_fraction=0.0", "data.val_fraction=0.5"):
             command("train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb", part)
     deadline = time.monotonic() + 60
     for path in folder.rglob("offline-run-*/*.wandb"):
