@@ -1,5 +1,6 @@
 """The page is self-contained, and works in a browser."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def test_the_page_asks_for_nothing(outputs: Path, interactive: bool) -> None:
 def test_a_static_page_is_small_and_has_no_script(outputs: Path) -> None:
     html = page(outputs, "demo", "table3", interactive=False)
     assert "<script" not in html
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 2, "curves of either experiment"
     assert len(html.encode()) < 2**20
 
 
@@ -70,6 +71,33 @@ def test_the_page_shows_every_experiment(outputs: Path) -> None:
     assert "<td>93.85 ± 0.29</td>" in html
     assert "(1 of 3 seeds missing)</span>" in html
     assert 'data-label="EM (3)"' in html
+
+
+def test_a_page_of_smoke_runs_says_so_at_its_top(outputs: Path, add_run: AddRun) -> None:
+    add_run(outputs / "tried", "fm", 1, 0.1, smoke=True)
+    (warning,) = (tag for tag in Tags(page(outputs, "tried")).found if tag[1].get("class") == "smoke")
+    assert warning
+    assert page(outputs, "tried").index('class="smoke"') < page(outputs, "tried").index("<section")
+    assert 'class="smoke"' not in page(outputs, "demo")
+
+
+def test_a_sweep_of_a_setting_has_a_figure_instead_of_curves(outputs: Path, add_run: AddRun) -> None:
+    for gain in (0.25, 1.0):
+        add_run(outputs / "gains", "fm", 1, 0.9, settings={"arch": {"vote_gain": gain}})
+    html = page(outputs, "gains")
+    assert html.count("<svg") == 1
+    assert "<script" not in html, "nothing in it needs plotly.js"
+    assert "vote_gain" in html
+
+
+def test_accuracy_per_class_can_be_unfolded(outputs: Path, add_run: AddRun) -> None:
+    counts = {"test": [[3, 1], [0, 4]]}
+    add_run(outputs / "counted", "fm", 1, 0.9, confusion=counts, class_names=["cat", "<dog>"])
+    html = page(outputs, "counted", interactive=False)
+    assert Tags(html).attributes("class").count("classes") == 1
+    assert "<td>75.0</td>" in html
+    assert "&lt;dog&gt;" in html
+    assert 'class="classes"' not in page(outputs, "demo", interactive=False)
 
 
 def browse(path: Path, profile: Path, *options: str) -> str:
@@ -104,11 +132,10 @@ def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, 
     tags = Tags(dom)
     plots = [found for _, found in tags.found if "js-plotly-plot" in (found.get("class") or "").split()]
     lines = [found for _, found in tags.found if "scatterlayer" in (found.get("class") or "").split()]
-    assert len(plots) == 2, "training and test accuracy"
-    assert len(lines) == 2
-    assert tags.attributes("data-seen") == ['[["EM (3)","EM (3)"],["EM (3)","EM (3)"]]'], (
-        "a band and a line in either figure"
-    )
+    assert len(plots) == 3, "training and test accuracy, and the final one"
+    assert len(lines) == 3
+    curves, final = ["EM (3)"] * 3, ["EM (3)"] * 2
+    assert json.loads(tags.attributes("data-seen")[0]) == [curves, curves, final], "seeds and means"
     assert tags.attributes("data-blocked") == ["[]"], "plotly does nothing that the page's policy forbids"
     assert tags.attributes("data-fetched") == ["refused"]
     assert tags.attributes("data-fits") == ["true"], "nothing is wider than a narrow window"

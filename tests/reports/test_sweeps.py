@@ -84,3 +84,9 @@ def test_routers_are_compared_over_settings_that_all_have(add_run: AddRun, tmp_p
             add_run(tmp_path, "fm", 1, accuracy, settings=settings)
         add_run(tmp_path, "em", 1, accuracy - 0.2, settings={"arch": {"vote_gain": gain}, "router": {}})
     assert sweep(tmp_path).seeds_by_level("router").to_numpy() == pytest.approx(np.array([[80, 60]]))
+
+
+def test_a_setting_that_some_runs_lack_and_others_share_does_not_vary(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9, settings={"arch": {"vote_gain": 0.5}})
+    add_run(tmp_path, "em", 1, 0.9, settings={"arch": {}})
+    assert sweep(tmp_path).settings == ()

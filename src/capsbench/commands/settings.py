@@ -74,7 +74,7 @@ COMMANDS = {
     ),
     "report": Command(
         "compare the finished runs of experiments",
-        """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv, curves.svg, .png).
+        """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv; figures).
 The paper's numbers stand beside ours.
 
   capsbench report

@@ -77,7 +77,9 @@ def _cell(share: float) -> str:
 
 def _frequent(counts: pd.DataFrame) -> str:
     """List the most frequent confusions of two classes."""
-    shares = PERCENT * _shares(counts)
-    wrong = counts.where(~np.eye(len(counts), dtype=bool), 0).stack().nlargest(SHOWN)
-    rows = [(true, predicted, f"{shares.loc[true, predicted]:.1f}") for true, predicted in wrong[wrong > 0].index]
+    shares, names = PERCENT * _shares(counts).to_numpy(), counts.index
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    most = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN]
+    pairs = [pair for pair in zip(*np.unravel_index(most, wrong.shape), strict=True) if wrong[pair]]
+    rows = [(names[true], names[taken], f"{shares[true, taken]:.1f}") for true, taken in pairs]
     return pd.DataFrame(rows, columns=["Class", "Taken for", "% of the class"]).to_html(index=False, border=0)

@@ -30,7 +30,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
     """
     figure = Figure(figsize=(13, 0.3 + 3.4 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 3, squeeze=False)
-    handles = {}
+    handles: dict[str, Any] = {}
     for panel, (left, middle, right) in zip(panels, grid, strict=True):
         metric = panel.metric
         middle.sharex(left)
@@ -39,7 +39,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(title=MEASURED[measured], xlabel="Epoch")
         for number, (label, runs) in enumerate(in_order(panel)):
-            draw_condition(right, number, outcomes(runs), palette[label], 0.8)
+            draw_condition(right, float(number), outcomes(runs), palette[label], 0.8)
         right.set(title=f"{MEASURED[metric]} {FINAL}", xticks=[], xlabel="Mean and 95 % interval beside single seeds")
         fit_axes([left, middle])
         fit_axes([right])
@@ -52,7 +52,7 @@ def _curves(ax: Axes, panel: Panel, metric: str, palette: Mapping[str, str]) -> 
     handles = {}
     for label, runs in in_order(panel):
         seeds = seeds_per_epoch(runs, metric)
-        style = {"color": palette[label], "marker": "o" if len(seeds) == 1 else ""}
+        style: dict[str, Any] = {"color": palette[label], "marker": "o" if len(seeds) == 1 else ""}
         if len(runs) > 1:
             ax.plot(seeds.index, seeds, linewidth=0.6, markersize=3, alpha=0.6, **style)
         (handles[label_of(label, runs)],) = ax.plot(seeds.index, seeds.mean(axis=1), **style)

@@ -98,7 +98,7 @@ def interactions(sweep: Sweep, title: str, measured: str) -> Figure:
     for ax, (router, color) in zip(grid[:, 0], palette(sweep.routers).items(), strict=True):
         for combination, runs in sweep.runs[sweep.runs[ROUTER] == router].groupby(names):
             place = combinations.index(combination)
-            draw_condition(ax, place, runs, color, 0.6)
+            draw_condition(ax, float(place), runs, color, 0.6)
             ax.annotate(_means(runs), (place + 0.26, runs[ACCURACY].mean()), fontsize="x-small", va="center")
         ax.set_title(router, fontsize="medium", loc="left")
     fit_axes(list(grid[:, 0]))

@@ -111,8 +111,7 @@ def equivariance_figure(panel: Panel, palette: Mapping[str, str]) -> Figure:
                     continue
                 judged = _judged(found)
                 if predictor in MARKS:
-                    style = {"color": "0.25", "markersize": 4, "linestyle": "none"}
-                    (handles[name],) = ax.plot(x, judged.mean, MARKS[predictor], **style)
+                    (handles[name],) = ax.plot(x, judged.mean, MARKS[predictor], color="0.25", markersize=4)
                 else:
                     label = f"{router} (n = {len(seeds)})"
                     handles[label] = ax.bar(x, judged.mean, 0.9 * width, color=palette[router], alpha=0.8)

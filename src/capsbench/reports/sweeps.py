@@ -35,9 +35,8 @@ class Sweep:
         runs = [run for condition in panel.conditions for run in condition.runs]
         titles = [condition.title for condition in panel.conditions for _ in condition.runs]
         told = outcomes(runs).assign(**{ROUTER: titles})
-        varying = pd.DataFrame([found.all for found in differences(runs)], dtype=object).rename(
-            columns=short_names(runs)
-        )
+        found = pd.DataFrame([each.all for each in differences(runs)], dtype=object)
+        varying = found.loc[:, found.nunique() > 1].rename(columns=short_names(runs))
         settings = _merged(varying)
         return cls(told.join(settings).sort_values([*settings, SEED], key=_ranks), tuple(settings.columns))
 
@@ -112,7 +111,7 @@ def _order(level: str) -> tuple[bool, float, str]:
 def _merged(settings: pd.DataFrame) -> pd.DataFrame:
     """Join settings that always vary together: their effects cannot be told apart."""
     groups: dict[tuple[int, ...], list[str]] = {}
-    for name in settings:
+    for name in map(str, settings):
         groups.setdefault(tuple(pd.factorize(settings[name])[0]), []).append(name)
     columns = {}
     for names in groups.values():
