@@ -31,7 +31,7 @@ def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = F
 
     Args:
         comparison: of runs.
-        all_rows: whether to show rows of the paper that nobody began.
+        all_rows: whether to count the missing seeds of the paper's rows that nobody began, and show those without data.
         show_test: add what `capsbench evaluate` measured of the test set.
     """
     found: list[Table] = []
@@ -46,9 +46,10 @@ def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = F
 
 
 def begun_rows(rows: Sequence[Row]) -> list[Row]:
-    """Leave out the rows of the paper that nobody began; a reference stays where its data set has a row of ours."""
+    """Leave out the rows of the paper that nobody began; its numbers stay where their data set has a row of ours."""
     data = {row.data for row in rows if row.begun}
-    return [row for row in rows if row.begun or (not row.expected and row.data in data)]
+    kept = [row for row in rows if row.begun or (row.data in data and (row.paper or not row.expected))]
+    return [row if row.begun or not row.expected else row.as_the_papers() for row in kept]
 
 
 def _tables(

@@ -34,6 +34,10 @@ class Row:
     paper: Number | None = None
     paper_parameters: str | None = None
 
+    def as_the_papers(self) -> "Row":
+        """Return the paper's number alone, of which no run of ours is expected."""
+        return replace(self, router=f"{self.router}, the paper's", expected=0)
+
     def missing(self, protocol: str) -> int:
         """Seeds still to be run in a protocol."""
         condition = self.conditions.get(protocol)
@@ -110,8 +114,8 @@ def _paper_rows(
             paper = target.numbers.get((router, data))
             if begun is not None and (paper or target.expected_seeds) and not any(key[3] for key in here):
                 known = (router, data) in begun
-                title = router_title(router) + ("" if target.expected_seeds else ", the paper's")
-                yield Row(title, data, expected=target.expected_seeds, begun=known, paper=paper)
+                row = Row(router_title(router), data, expected=target.expected_seeds, begun=known, paper=paper)
+                yield row if row.expected else row.as_the_papers()
             yield from (_row(left.pop(key), target) for key in here)
         yield from (_row(left.pop(key), target) for key in list(left) if key[0] == data)
         for other in target.references:
