@@ -164,7 +164,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
     [
         (
             ["router=fmm"],
-            "there is no router=fmm; did you mean fm? There are: dynamic, dynamic1, dynamic2, em, em1, em2, fm",
+            "there is no router=fmm; did you mean fm or fm_sum? There are: dynamic, dynamic1, dynamic2, em, em1, em2",
         ),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
         (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
