@@ -351,9 +351,11 @@ def test_what_differs_is_in_no_caption(add_run: AddRun, tmp_path: Path) -> None:
 
 
 def test_smoke_runs_are_marked_and_have_no_papers_number_beside_them(add_paper_run: AddRun, tmp_path: Path) -> None:
-    add_paper_run(tmp_path, "table3", "fm", 1, 0.9, smoke=True)
+    stand_in = {"data_title": "affNIST (stand-in)", "stands_in_for": "affNIST"}
+    add_paper_run(tmp_path, "table3", "fm", 1, 0.9, smoke=True, **stand_in)
     comparison = Comparison.of(tmp_path / "table3", protocol)
     assert comparison.title == "Smoke test of table3"
     (table,) = tables(comparison)
     assert "Paper %" not in table.frame
     assert table.caption.startswith("Smoke runs: they were cut short")
+    assert "Data: affNIST (stand-in) / resnet_capsnet_small." in table.caption

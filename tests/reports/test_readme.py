@@ -21,7 +21,9 @@ PUBLISHED = ROOT / "outputs" / "published"
 README = "# Title\n\n<!-- table: table3 -->\nold\n<!-- end -->\n\ntext\n"
 
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
-MEASURED = re.compile(r"(?<![\w.,§])(?<!Python )(?<!arXiv:)(?<!Apache-)(?!95 % (?:t-)?intervals?)(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)")
+MEASURED = re.compile(
+    r"(?<![\w.,§])(?<!Python )(?<!arXiv:)(?<!Apache-)(?!95 % (?:t-)?intervals?)(\d+\.\d+|[\d.,]+(?= (?:%|ms|×)))(?!\w)"
+)
 """A number with decimals, or of percent, milliseconds or times; but for the level of intervals."""
 
 

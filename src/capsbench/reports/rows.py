@@ -16,8 +16,8 @@ class Row:
 
     Attributes:
         router: the label.
-        data: title of the data set that the row is about.
-        stand_in: title of the set that was used in its place, if one was.
+        data: title of the data set that the row is about, or of its panel.
+        stand_in: title of the set that was used in the place of the paper's, if one was.
         conditions: ours, by the protocol that they are set against; "" where there is none.
         expected: seeds in each of them that stands beside the paper's number; 0 where that is not known.
         begun: whether at least one run of the row was begun, or failed.
@@ -126,7 +126,7 @@ def _row(same: list[tuple[Panel, Condition]], target: Target | None) -> Row:
     return Row(
         router=condition.label,
         data=panel.data if target else panel.title,
-        stand_in=panel.stand_in,
+        stand_in=panel.stand_in if target else None,
         conditions={panel.protocol if target else "": condition for panel, condition in same},
         expected=repeated.expected_seeds if repeated else 0,
         begun=True,
