@@ -61,6 +61,7 @@ table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 
 evidence: .venv/installed  ## the runs of docs/results.md, 17 hours; after a stop it goes on; JOBS=1, RUNS=outputs
 	$(call QUEUE,experiment=factorial); \
+	$(call QUEUE,experiment=em_start); \
 	$(call QUEUE,$(TENTH_OF_TABLE3)); \
 	$(call QUEUE,experiment=fig4 $(FIFTH_OF_FIG4)); \
 	$(call QUEUE,experiment=fig4_authors $(FIFTH_OF_FIG4)); $(END)

@@ -162,6 +162,16 @@ def test_the_papers_grids(
         assert run.settings["data"]["batch_size"] == (64 if run.data == "small_norb" else 128)
 
 
+def test_em_begins_in_a_cell_of_the_factorial_and_elsewhere() -> None:
+    cell = grid("experiment=factorial", "router=em2", "loss=margin", "arch.weight_init=kernel", "arch.vote_gain=1.0")
+    runs = [run.identity for run in grid("experiment=em_start")]
+    as_it_is = {
+        run.digest for run in runs if run.settings["router"]["beta_a"] == -1000 and not run.settings["router"]["beta_v"]
+    }
+    assert as_it_is == {run.identity.digest for run in cell}
+    assert len({run.digest for run in runs}) == 4 * 3
+
+
 def test_augmentation_is_each_sets_own() -> None:
     def augmentation(experiment: str) -> dict[str, tuple[int, bool]]:
         settings = {

@@ -77,7 +77,7 @@ def test_paper_succeeds_where_everything_does(tmp_path: Path) -> None:
     assert make(tmp_path, "paper")[0] == 0
 
 
-EVIDENCE = ("factorial", "table3_authors", "fig4", "fig4_authors")
+EVIDENCE = ("factorial", "em_start", "table3_authors", "fig4", "fig4_authors")
 
 
 def test_evidence_is_a_queue_that_goes_on_after_failures(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_evidence_is_a_queue_that_goes_on_after_failures(tmp_path: Path) -> None
 
 
 def test_evidence_stops_at_a_signal(tmp_path: Path) -> None:
-    code, asked = make(tmp_path, "evidence", failing="experiment=table3_authors", code=130)
+    code, asked = make(tmp_path, "evidence", failing="experiment=em_start", code=130)
     assert code != 0
     assert len(asked) == 2
 

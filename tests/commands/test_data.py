@@ -79,10 +79,19 @@ def test_train_on_own_arrays(capsbench: Run, arrays: Path) -> None:
     assert (result["data_title"], result["train_examples"], result["full"]) == ("mine", 32, True)
 
 
-def test_a_run_on_a_part_is_marked(capsbench: Run) -> None:
-    capsbench("train", "data.subset=100", "trainer.max_epochs=1", "data.val_fraction=0.2")
+@pytest.mark.parametrize(
+    ("settings", "examples", "measured"),
+    [
+        (["data.subset=100", "data.val_fraction=0.2"], (100, 0), "val"),
+        (["data.test_subset=50"], (1437, 50), "test"),
+    ],
+)
+def test_a_run_on_a_part_is_marked(
+    capsbench: Run, settings: list[str], examples: tuple[int, int], measured: str
+) -> None:
+    capsbench("train", *settings, "trainer.max_epochs=1")
     (path,) = Path("outputs").rglob("result.json")
     result = json.loads(path.read_text())
-    assert (result["train_examples"], result["full"], result["smoke"]) == (100, False, False)
-    assert "val/accuracy" in result["metrics"]
-    assert "test/accuracy" in result["metrics"]
+    assert (result["train_examples"], result["test_examples"]) == examples
+    assert (result["full"], result["smoke"]) == (False, False)
+    assert {"val/accuracy", "test/accuracy"} & result["metrics"].keys() == {f"{measured}/accuracy"}

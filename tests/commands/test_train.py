@@ -94,7 +94,7 @@ def test_limits_mark_a_run(capsbench: Run, limit: str, smoke: bool) -> None:
     assert Result.load(path.parent).smoke is smoke
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
 def test_other_precisions(capsbench: Run, precision: str) -> None:
     (path,) = capsbench("train", "trainer=smoke", f"trainer.precision={precision}").rglob("result.json")
     assert Result.load(path.parent).metrics["inference/ms_per_batch"] > 0

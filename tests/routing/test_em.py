@@ -1,5 +1,7 @@
 """EM routing against golden numbers and by its properties."""
 
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,31 @@ def test_beta_a_starts_as_in_fmrouting() -> None:
     beta_a = EMRouting(num_parents=10_000).beta_a
     assert -2000 <= beta_a.min() < beta_a.max() <= 0
     assert beta_a.mean().item() == pytest.approx(-1000, abs=20)
+
+
+def drawn(**means: float) -> EMRouting:
+    torch.manual_seed(1)
+    return EMRouting(num_parents=10, **means)
+
+
+def test_initial_values_are_those_of_earlier_versions() -> None:
+    router = drawn()
+    torch.manual_seed(1)
+    beta_a = torch.nn.init.trunc_normal_(torch.empty(10), mean=-1000.0, std=500.0, a=-2000.0, b=0.0)
+    assert router.beta_a.equal(beta_a)
+    assert router.beta_v.equal(torch.nn.init.normal_(torch.empty(10), std=math.sqrt(2 / 11)))
+
+
+def test_means_of_initial_values_can_be_set() -> None:
+    usual, moved = drawn(), drawn(beta_a=-3500.0, beta_v=1.3)
+    torch.testing.assert_close(moved.beta_a, usual.beta_a - 2500, atol=1e-2, rtol=0)
+    torch.testing.assert_close(moved.beta_v, usual.beta_v + 1.3)
+
+
+@pytest.mark.parametrize("name", ["beta_a", "beta_v"])
+def test_means_of_initial_values_are_finite(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"router\.{name} must be a finite number, got nan"):
+        EMRouting(num_parents=3, **{name: math.nan})
 
 
 def test_children_that_are_off_do_not_count() -> None:

@@ -162,3 +162,13 @@ def test_a_step_of_several_batches_is_a_step_of_one_large_batch(tmp_path: Path, 
         fitted.fit(module, datamodule=digits(batch_size=size, seed=1))
         weights.append(module.model.activations.weight)
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_part_that_is_left_out_by_a_limit_has_no_accuracy(tmp_path: Path) -> None:
+    data = digits(eval_batch_size=50)
+    rare = torch.zeros(360, dtype=torch.bool)
+    rare[200:] = True
+    data.parts = lambda split: {"rare": rare}  # type: ignore[method-assign, assignment]
+    limited = evaluate(trainer(tmp_path, limit_test_batches=2), network(), data, "test")
+    assert "test/accuracy_rare" not in limited.metrics
+    assert "test/accuracy_rare" in evaluate(trainer(tmp_path), network(), data, "test").metrics

@@ -75,6 +75,7 @@ def _batch_statistics(norm: VoteNorm, votes: LazyVotes) -> tuple[Tensor, Tensor]
     assert norm.norm.num_batches_tracked is not None
     with torch.no_grad():
         norm.norm.num_batches_tracked.add_(1)
-        running_mean.lerp_(mean, momentum)
-        running_variance.lerp_(variance * (count / (count - 1)), momentum)
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        unbiased = variance * (count / (count - 1))
+        running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
     return mean, variance

@@ -87,8 +87,7 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
         Console(markup=False).print(to_rich(shown, title=title, caption=table.caption, caption_justify="left"))
     for folder in left_out:
         counted = folder.cause_of_failure is not None and folder.identity.is_file()
-        state = f"failed: {folder.cause_of_failure}" if counted else "is not finished"
-        say(f"{'crashed' if counted else 'left out'}: {folder} {state}")
+        say(f"crashed: {folder}: {folder.cause_of_failure}" if counted else f"left out: {folder} is not finished")
     say(f"Training curves and the same table: {root / PAGE}, {root / REPORT}")
 
 

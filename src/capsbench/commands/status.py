@@ -56,7 +56,7 @@ def _cell(state: State) -> Text:
     detail = ""
     if state.metrics is not None:
         split = watched_split(state.metrics)
-        detail = f" {split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
+        detail = f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
     elif state.cause is not None:
         detail = f": {state.cause}"
     elif state.progress is not None:

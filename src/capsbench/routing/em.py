@@ -44,14 +44,16 @@ class EMRouting(Router):
         num_parents: the number of parents J.
         iterations: how often the Gaussians are fitted, at least 1.
         implementation: see `Router`.
+        beta_a: mean of the initial values of β_a; that of FMRouting by default.
+        beta_v: mean of the initial values of β_v; that of FMRouting by default.
 
     Attributes:
         beta_a: (num_parents,), learned: a parent is active if its cost is below β_a.
         beta_v: (num_parents,), learned: the part of the cost that does not depend on the variance; β_u in the paper.
 
     Raises:
-        ValueError: iterations is not an integer of at least 1, or num_parents is below 1. In the forward pass:
-            activations are missing, or votes are for another number of parents.
+        ValueError: iterations is not an integer of at least 1, num_parents is below 1, or a mean is not finite. In the
+            forward pass: activations are missing, or votes are for another number of parents.
 
     >>> votes, activations = torch.randn(2, 7, 3, 16), torch.rand(2, 7)  # (batch, child, parent, dim), (batch, child)
     >>> parents = EMRouting(num_parents=3)(votes, activations)
@@ -61,19 +63,32 @@ class EMRouting(Router):
 
     takes_lazy_votes = True
 
-    def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
+    def __init__(
+        self,
+        num_parents: int,
+        iterations: int = 3,
+        implementation: str = "auto",
+        *,
+        beta_a: float = -1000.0,
+        beta_v: float = 0.0,
+    ) -> None:
         super().__init__(implementation)
         if num_parents < 1:
             raise ValueError(f"num_parents must be at least 1, got {num_parents}")
+        for name, mean in (("beta_a", beta_a), ("beta_v", beta_v)):
+            if not math.isfinite(mean):
+                raise ValueError(f"router.{name} must be a finite number, got {mean}")
+        self.mean_beta_a, self.mean_beta_v = beta_a, beta_v
         self.iterations = check_iterations(iterations)
         self.beta_a = nn.Parameter(torch.empty(num_parents))
         self.beta_v = nn.Parameter(torch.empty(num_parents))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw β_a ~ TruncatedNormal(-1000, 500) and β_v ~ Glorot, as FMRouting does."""
-        nn.init.trunc_normal_(self.beta_a, mean=-1000.0, std=500.0, a=-2000.0, b=0.0)
-        nn.init.normal_(self.beta_v, std=math.sqrt(2 / (len(self.beta_v) + 1)))
+        """Draw β_a and β_v from FMRouting's distributions, at other means where they are set."""
+        mean = self.mean_beta_a
+        nn.init.trunc_normal_(self.beta_a, mean=mean, std=500.0, a=mean - 1000.0, b=mean + 1000.0)
+        nn.init.normal_(self.beta_v, mean=self.mean_beta_v, std=math.sqrt(2 / (len(self.beta_v) + 1)))
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None) -> Capsules:
         """Compute Procedure 1.

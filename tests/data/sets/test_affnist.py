@@ -145,6 +145,13 @@ def test_the_companion_is_the_test_digits_at_places_of_training(data: FourDigits
     assert batch.images.mul(255).round().sum(dim=(1, 2, 3)).equal(data.test_digits.images.sum(dim=(1, 2, 3)).float())
 
 
+def test_pinned_places_of_the_companion(data: FourDigits) -> None:
+    (batch,) = data.companions()["translated"]
+    ink = batch.images[:, 0] > 0
+    corners = [ink.any(dim=axis).int().argmax(dim=1) - 4 for axis in (2, 1)]
+    assert torch.stack(corners, dim=1).tolist() == [[0, 3], [2, 12], [10, 9], [8, 12]]
+
+
 def test_an_exhaustive_epoch_has_each_digit_at_each_place() -> None:
     data = FourDigits(test_source="generated", per_digit=1, places="exhaustive")
     data.setup()

@@ -308,6 +308,23 @@ def test_training_crops_are_windows_at_every_place(tiny: type[SmallNORB], tmp_pa
     assert set(places) == set(range(PLACES**2))
 
 
+def test_pinned_crops_and_contrasts(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    """Published numbers depend on these: the (row, column) of a crop, the factor of contrast, the offset."""
+    data = loaded(tiny, tmp_path)
+    images = standardize(data.splits["train"].images[:1])
+    every = images[0, 0].unfold(0, 32, 1).unfold(1, 32, 1).reshape(PLACES**2, -1)
+    scaled = (every - every.mean(1, keepdim=True)) / every.std(1, keepdim=True)
+    found = data.train_images(
+        data.splits["train"].images[:1].expand(3, -1, -1, -1), Draw(1, 2, torch.tensor([0, 1, 99]))
+    )
+    crops = found.flatten(1)
+    like = (crops - crops.mean(1, keepdim=True)) / crops.std(1, keepdim=True)
+    places = torch.cdist(like, scaled).argmin(dim=1)
+    assert [divmod(place, PLACES) for place in places.tolist()] == [(15, 13), (9, 11), (13, 14)]
+    assert (crops.std(1) / every[places].std(1)).tolist() == pytest.approx([0.63251, 0.97275, 1.13926], abs=1e-4)
+    assert (crops.mean(1) - every[places].mean(1)).tolist() == pytest.approx([0.18564, -0.09769, -0.12883], abs=1e-4)
+
+
 def test_the_test_crop_is_the_middle_of_the_standardised_image(tiny: type[SmallNORB], tmp_path: Path) -> None:
     data = loaded(tiny, tmp_path)
     batch = next(iter(data.test_dataloader()))
