@@ -52,8 +52,7 @@ def only_run(router: str) -> Path:
 def says(capsbench: Command, *arguments: str) -> str:
     with pytest.raises(SystemExit) as error:
         capsbench("analyze", *arguments)
-    line = error.value.code
-    assert isinstance(line, str)
+    line = str(error.value)
     assert line.startswith("error: ")
     assert "\n" not in line
     return line

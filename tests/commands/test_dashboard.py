@@ -184,8 +184,8 @@ def test_errors_are_one_line(nobody: None, monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*arguments: str) -> str:
         with pytest.raises(SystemExit) as error:
             command("dashboard", *arguments)
-        assert "\n" not in str(error.value.code)
-        return str(error.value.code)
+        assert "\n" not in str(error.value)
+        return str(error.value)
 
     assert fails("group=demo", "--dry-run").startswith("error: a comparison is named EXPERIMENT/DATA/ARCH")
     for arguments in ([], ["entity=somebody"]):

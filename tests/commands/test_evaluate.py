@@ -83,8 +83,8 @@ def test_what_cannot_be_evaluated(capsbench: Command, words: tuple[str, ...], sa
     capsbench("train", "trainer=smoke", "data.subset=64")
     with pytest.raises(SystemExit) as error:
         capsbench("evaluate", *words)
-    assert said in str(error.value.code)
-    assert "\n" not in str(error.value.code)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_validation_accuracy_is_a_sweeps_objective(capsbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:

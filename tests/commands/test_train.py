@@ -20,12 +20,12 @@ from capsbench.runs.identity import VERSION
 Run = Callable[..., Path]
 
 
-def fails(capsbench: Run, *arguments: str) -> str:
+def fails(capsbench: Run, *arguments: str, code: int = 2) -> str:
     """The one line that a command fails with."""
     with pytest.raises(SystemExit) as error:
         capsbench(*arguments)
-    line = error.value.code
-    assert isinstance(line, str)
+    assert error.value.code == code
+    line = str(error.value)
     assert line.startswith("error: ")
     assert "\n" not in line
     return line
@@ -164,7 +164,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
     [
         (
             ["router=fmm"],
-            "there is no router=fmm; did you mean fm? There are: dynamic, dynamic1, dynamic2, em, em1, em2, fm",
+            "there is no router=fmm; did you mean fm or fm_sum? There are: dynamic, dynamic1, dynamic2, em,",
         ),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
         (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
@@ -194,6 +194,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["+trainer.val_check_interval=0.25"], "trainer.val_check_interval cannot be set: a run is evaluated at"),
         (["trainer.check_val_every_n_epoch=null"], "check_val_every_n_epoch must be a whole number of at least 1"),
         (["+trainer.accumulate_grad_batches=0"], "accumulate_grad_batches must be a whole number of at least 1, got 0"),
+        (["-m", "arch.stride_padding=odd", "seed=1,2"], "arch.stride_padding must be symmetric or tensorflow"),
         (["-m", "trainer.max_epochs=0", "seed=1,2"], "trainer.max_epochs must be at least 1"),
         (["seed=-1"], "seed must be an integer from 0 to 4294967295, got -1"),
         (["arch.pose_dim=12"], "pose_dim must be a square number for the matrix transform"),
@@ -203,13 +204,22 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
             "did you mean deconv? There are: deconv, dense, none",
         ),
         (["decoder=deconv", "decoder.loss_weight=-1.0"], "decoder.loss_weight must be at least 0, got -1.0"),
-        (["output_dir=/proc/nowhere"], "cannot use /proc/nowhere"),
-        (["-m", "output_dir=/proc/nowhere", "seed=1,2"], "cannot use /proc/nowhere"),
+        (["arch.stride_padding=odd"], "arch.stride_padding must be symmetric or tensorflow, got 'odd'"),
         (["router=[fm"], "cannot read the override router=[fm"),
     ],
 )
 def test_bad_input_is_one_line(capsbench: Run, arguments: list[str], said: str) -> None:
     assert said in fails(capsbench, "train", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=1,2"]])
+def test_a_folder_that_cannot_be_written(capsbench: Run, arguments: list[str]) -> None:
+    assert "cannot use /proc/nowhere" in fails(capsbench, "train", "output_dir=/proc/nowhere", *arguments, code=1)
+
+
+def test_a_run_that_diverges_is_no_wrong_setting(capsbench: Run) -> None:
+    said = fails(capsbench, "train", "trainer=smoke", "optim.optimizer.lr=1e30", code=1)
+    assert "not finite" in said
 
 
 @pytest.mark.parametrize("chosen", [True, False])
@@ -233,7 +243,7 @@ def test_compiling_without_a_compiler(capsbench: Run) -> None:
     from torch._inductor import config  # slow to import
 
     with config.patch({"cpp.cxx": (None, "/nowhere"), "fx_graph_cache": False, "autotune_local_cache": False}):
-        said = fails(capsbench, "train", "trainer=smoke", "compile=default")
+        said = fails(capsbench, "train", "trainer=smoke", "compile=default", code=1)
     assert said.endswith(
         "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
     )
@@ -263,7 +273,7 @@ def test_a_decoder_that_does_not_fit_the_images(capsbench: Run) -> None:
 
 
 def test_a_decoder_without_labels(capsbench: Run) -> None:
-    said = fails(capsbench, "train", *own_images(images=np.zeros((40, 32, 32), dtype=np.uint8)))
+    said = fails(capsbench, "train", *own_images(images=np.zeros((40, 32, 32), dtype=np.uint8)), code=1)
     assert "own.npz must hold images, labels or" in said
 
 
@@ -339,6 +349,7 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert yaml.safe_load(shown.stdout)["router"]["_target_"] == "capsbench.routing.FMAgreement"
     assert list(tmp_path.iterdir()) == []
     wrong = run("router=fmm")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: there is no router=fmm")
     assert wrong.stderr.strip().count("\n") == 0
     assert "Traceback" not in wrong.stderr

@@ -169,7 +169,7 @@ def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
         cli.main(["train", "-m", f"launcher={preset}"])
-    assert error.value.code == (
+    assert str(error.value) == (
         f"error: the launcher {package} needs a package that is not installed: pip install 'capsbench[{extra}]'"
     )
 

@@ -41,7 +41,7 @@ def panel(add_run: AddRun, root: Path, *measured: tuple[str, int, dict[str, Any]
     return found
 
 
-def test_an_interval_is_of_one_seeds_digits_or_of_the_mean_over_seeds(add_run: AddRun, tmp_path: Path) -> None:
+def test_an_interval_is_of_digits_and_of_seeds(add_run: AddRun, tmp_path: Path) -> None:
     seeds = [("fm", seed, of_pairs(value)) for seed, value in enumerate((0.4, 0.5, 0.6))]
     table = equivariance_table(panel(add_run, tmp_path, *seeds, ("em", 1, of_pairs(0.2)))).set_index(["Router", "From"])
     fm = table.loc[("FM", "pose, one map per class")]
@@ -49,6 +49,11 @@ def test_an_interval_is_of_one_seeds_digits_or_of_the_mean_over_seeds(add_run: A
     ceiling = table.loc[("EM (3)", "image moments, one map per class (ceiling)")]
     assert (ceiling["Seeds"], ceiling["Shear"]) == ("1", "0.20 [0.10, 0.40]")
     assert len(table) == 2 * len(PREDICTORS)
+
+
+def test_where_seeds_are_alike_the_interval_is_that_of_their_digits(add_run: AddRun, tmp_path: Path) -> None:
+    found = panel(add_run, tmp_path, *[("fm", seed, of_pairs(0.5)) for seed in (1, 2, 3)])
+    assert set(equivariance_table(found)["Shear"]) == {"0.50 [0.40, 0.70]"}
 
 
 def test_a_negative_value_is_drawn_as_it_is(add_run: AddRun, tmp_path: Path) -> None:

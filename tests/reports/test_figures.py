@@ -185,3 +185,11 @@ def test_an_svg_follows_the_dark_mode_of_its_reader(tmp_path: Path) -> None:
     write_figure(Figure(figsize=(1, 1)), tmp_path, "empty")
     text = (tmp_path / "empty.svg").read_text()
     assert text.count("prefers-color-scheme: dark") == 1
+
+
+def test_what_was_measured_in_no_common_epoch_leaves_its_axes_empty(add_run: AddRun, tmp_path: Path) -> None:
+    for seed, measured in ((1, 1), (2, 2)):
+        history = [{"epoch": epoch, "train/accuracy": 0.5} for epoch in range(1, 4)]
+        history[measured - 1]["test/accuracy"] = 0.9
+        add_run(tmp_path, "fm", seed, 0.9, history=history, metrics={"test/accuracy": 0.9}, epochs=3)
+    assert_nothing_is_cut(curves(tmp_path))

@@ -23,6 +23,7 @@ from capsbench.reports.comparison import panels
 from capsbench.reports.equivariance import PAIRS, equivariance_table, write_equivariance
 from capsbench.reports.formats import say
 from capsbench.reports.runs import Run
+from capsbench.routing import NonFiniteError
 from capsbench.runs import RunFolder
 
 Made = TypeVar("Made")
@@ -60,7 +61,7 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
     for folder in folders:
         try:
             runs.append(look(folder))
-        except (ValueError, DataError, InstantiationException, OSError) as error:
+        except (ValueError, DataError, NonFiniteError, InstantiationException, OSError) as error:
             cause = describe(error)
             unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
             if len(folders) > 1:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
-from capsbench.launch.errors import ExitCode, choice_of
+from capsbench.launch.errors import ExitCode, choice_of, fail
 
 CONFIG_DIR = "a directory with choices of your own: DIR/router/mine.yaml makes router=mine"
 KINDS = {str(bool): "true or false", str(int): "a whole number", str(float): "a number"}
@@ -24,10 +23,9 @@ def usage_error(command: str, message: str) -> NoReturn:
     """End the process with one line on stderr and `ExitCode.USAGE`.
 
     Raises:
-        SystemExit: always.
+        CommandError: always.
     """
-    print(f"error: {message}; capsbench {command} --help shows what there is", file=sys.stderr)
-    sys.exit(ExitCode.USAGE)
+    fail(f"{message}; capsbench {command} --help shows what there is", ExitCode.USAGE)
 
 
 @dataclass(frozen=True)

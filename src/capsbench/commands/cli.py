@@ -7,7 +7,7 @@ import sys
 from capsbench import __version__
 from capsbench.commands.arguments import read
 from capsbench.commands.settings import COMMANDS
-from capsbench.launch.errors import ExitCode, choice_of, one_line
+from capsbench.launch.errors import ExitCode, choice_of, fail, one_line
 from capsbench.launch.threads import let_threads_sleep
 
 USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
@@ -15,7 +15,7 @@ USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 {chr(10).join(f"  {name:9} {command.summary}" for name, command in COMMANDS.items())}
 
 capsbench COMMAND --help shows a command's settings; capsbench --version shows the version.
-Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage, 128 + N stopped by signal N.
+Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage or settings, 128 + N stopped by signal N.
 """
 
 
@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif command in ("-sc", "--shell-completion"):
         _complete(words)
     elif command not in COMMANDS:
-        print(f"error: there is no command {command}; {choice_of(command, COMMANDS)}", file=sys.stderr)
-        sys.exit(ExitCode.USAGE)
+        fail(f"there is no command {command}; {choice_of(command, COMMANDS)}", ExitCode.USAGE)
     else:
         _run(command, rest)
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsbench.commands.arguments import usage_error
 from capsbench.launch.config import CONF, Composer
-from capsbench.launch.errors import WANTS_TRACEBACK, describe, fail
+from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
 
@@ -47,7 +47,7 @@ def job(config: DictConfig) -> float:
             return math.nan
         if WANTS_TRACEBACK:
             raise
-        fail(describe(error))
+        fail(describe(error), exit_code(error))
 
 
 def _accuracy(config: DictConfig, run: PlannedRun) -> float:

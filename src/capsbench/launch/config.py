@@ -21,6 +21,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from capsbench.launch.errors import choice_of
+from capsbench.launch.words import check_words
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
 """Of the configuration: in the wheel inside the package, in a checkout at its root."""
@@ -164,6 +165,7 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     for override in overrides:
         if not override.is_hydra_override():
             _check_type(override.key_or_group, config, defaults)
+    check_words(config)
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
     _check_lengths(config)

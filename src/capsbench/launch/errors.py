@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from hydra.errors import (
     ConfigCompositionException,
+    HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
@@ -32,7 +33,20 @@ class ExitCode(IntEnum):
     FAILED = 1
     """The last line on stderr says why; or, of a sweep, how many runs failed."""
     USAGE = 2
-    """The command line has no such command, action or switch."""
+    """There is no such command, action, switch or setting, or a setting cannot be used."""
+
+
+class CommandError(SystemExit):
+    """The end of a command after an error; as text it is the line that was printed.
+
+    Args:
+        line: on stderr.
+        code: of the process.
+    """
+
+    def __init__(self, line: str, code: ExitCode) -> None:
+        super().__init__(line)
+        self.code = code
 
 
 @contextlib.contextmanager
@@ -47,25 +61,36 @@ def one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        fail(describe(error))
+        fail(describe(error), exit_code(error))
     finally:
         del os.environ[FULL_ERROR]
 
 
-def fail(cause: str) -> NoReturn:
-    """End the process with one line on stderr and `ExitCode.FAILED`.
+def fail(cause: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
+    """End the process with one line on stderr.
 
     Raises:
-        SystemExit: always.
+        CommandError: always.
     """
     sys.stdout.flush()
-    sys.exit(f"error: {cause}")
+    line = f"error: {cause}"
+    print(line, file=sys.stderr)
+    raise CommandError(line, code)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """USAGE where an exception blames what was asked for, else FAILED.
+
+    >>> exit_code(ValueError("seed must be …")).name, exit_code(RuntimeError("no network")).name
+    ('USAGE', 'FAILED')
+    """
+    blames = isinstance(_origin(error), (ValueError, HydraException, OmegaConfBaseException))
+    return ExitCode.USAGE if blames else ExitCode.FAILED
 
 
 def describe(error: BaseException) -> str:
     """An exception in one line."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
+    error = _origin(error)
     cause = error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=…"
@@ -112,6 +137,13 @@ def _describe_key(error: OmegaConfBaseException) -> str | None:
     if error.key in error.parent_node:
         return None
     return f"there is no setting {error.full_key}; {choice_of(str(error.key), error.parent_node.keys())}"
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What a constructor that Hydra called raised."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _joined(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.config import num_devices
-from capsbench.launch.errors import describe
+from capsbench.launch.errors import ExitCode, describe, exit_code
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
@@ -117,7 +117,9 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, d
     except SignalException as error:
         raise Interrupted(int(error.sigval)) from error
     except ChildFailedError as error:
-        raise RuntimeError(folder.cause_of_failure or str(error)) from error
+        _, first = error.get_first_failure()
+        kind = ValueError if first.exitcode == ExitCode.USAGE else RuntimeError
+        raise kind(folder.cause_of_failure or str(error)) from error
     return Result.load(folder.path)
 
 
@@ -129,4 +131,4 @@ def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
         sys.exit(128 + error.signal_number)
     except Exception as error:
         folder.record_failure(describe(error), traceback.format_exc())
-        raise
+        sys.exit(exit_code(error))

@@ -41,7 +41,8 @@ def draw_condition(ax: Axes, x: float, runs: pd.DataFrame, color: str, width: fl
 
 def fit_axes(axes: Sequence[Axes]) -> None:
     """Give axes one range, with all that is drawn in them."""
-    low, high = min(ax.dataLim.y0 for ax in axes), max(ax.dataLim.y1 for ax in axes)
+    drawn = [ax.dataLim for ax in axes if ax.has_data()]
+    low, high = min((box.y0 for box in drawn), default=0.0), max((box.y1 for box in drawn), default=100.0)
     margin = 0.06 * (high - low) or 1.0
     for ax in axes:
         ax.set_ylim(low - margin, high + margin)

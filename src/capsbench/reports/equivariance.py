@@ -88,10 +88,7 @@ def is_analysed(run: Run) -> bool:
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
-    """Tabulate R² of each parameter, router and predictor: the mean over seeds and its 95 % interval.
-
-    The interval of a single seed is over its digits.
-    """
+    """Tabulate R² of each parameter, router and predictor: the mean over seeds and its 95 % interval, see `_judged`."""
     rows = []
     found, left_out = of_one_measure(panel)
     for router, seeds in found.items():
@@ -115,10 +112,15 @@ def _cell(found: list[dict[str, float]]) -> str:
 
 
 def _judged(found: list[dict[str, float]]) -> Estimate:
-    """The mean over seeds with its t-interval, or one seed's value with the bootstrap interval over its digits."""
-    if len(found) > 1:
-        return estimate(pd.Series([seed["value"] for seed in found]))
-    return Estimate(found[0]["value"], found[0]["low"], found[0]["high"], 1)
+    """Take the mean over seeds with the wider of two intervals, on either side.
+
+    One is the bootstrap interval over digits: seeds share their digits, so that of several is the mean of theirs. The
+    other is the t-interval over seeds, which image moments do not depend on.
+    """
+    over_digits = pd.DataFrame(found).mean()
+    over_seeds = estimate(pd.Series([seed["value"] for seed in found]))
+    low, high = np.fmin(over_seeds.low, over_digits["low"]), np.fmax(over_seeds.high, over_digits["high"])
+    return Estimate(over_seeds.mean, float(low), float(high), len(found))
 
 
 def invariance_table(panel: Panel) -> pd.DataFrame:

@@ -65,6 +65,7 @@ def write_page(
 
 def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, Any]:
     palette = colors(comparison.panels)
+    found = tables(comparison, show_test=show_test)
     return {
         "name": comparison.name,
         "title": comparison.title,
@@ -77,8 +78,9 @@ def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> d
                 "rows": len(table.frame),
                 "with_data": "Data" in table.frame,
             }
-            for table in tables(comparison, show_test=show_test)
+            for table in found
         ],
+        "with_times": any("ms/batch" in table.frame for table in found),
         "sections": [
             _section(comparison, panel, palette, f"{comparison.name}-{number}" if interactive else None)
             for number, panel in enumerate(comparison.panels)

@@ -15,6 +15,8 @@ from capsbench.reports.runs import MEASURED, TRAIN, Run
 from capsbench.reports.statistics import Estimate, estimate_accuracy
 
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False}
+EPOCHS_TOLD = 5
+"""About how many epochs stand below an axis."""
 
 
 def plotly_source() -> str:
@@ -56,7 +58,10 @@ def _curves(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
         mean = {"name": label, "customdata": told, "hovertemplate": "%{y:.2f}%{customdata}"}
         line = {"color": palette[label], "width": 2.5}
         figure.add_trace(go.Scatter(y=seeds.mean(axis=1).tolist(), line=line, **mean, **style))
-    figure.update_xaxes(title="Epoch", spikethickness=1, unifiedhovertitle={"text": "Epoch %{x}"})
+    last = max((epoch for trace in figure.data for epoch in trace.x), default=1)
+    figure.update_xaxes(
+        title="Epoch", dtick=max(1, last // EPOCHS_TOLD), spikethickness=1, unifiedhovertitle={"text": "Epoch %{x}"}
+    )
     return figure.update_layout(hovermode="x unified")
 
 
@@ -86,13 +91,13 @@ def _final(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
         )
         figure.add_traces([seeds, mean])
     _fit([figure], ends)
-    figure.update_xaxes(showticklabels=False, title="Mean and 95 % interval beside single seeds")
+    figure.update_xaxes(showticklabels=False, showgrid=False, title="Mean and 95 % interval beside single seeds")
     return figure
 
 
 def _fit(figures: list[go.Figure], heights: list[float]) -> None:
     """Give figures one axis that shows all these heights."""
-    low, high = min(heights), max(heights)
+    low, high = min(heights, default=0.0), max(heights, default=100.0)
     margin = 0.06 * (high - low) or 1.0
     for figure in figures:
         figure.update_yaxes(range=[low - margin, high + margin])

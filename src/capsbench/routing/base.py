@@ -22,7 +22,7 @@ class Capsules(NamedTuple):
     activations: Float[Tensor, "batch capsules"]
 
 
-class NonFiniteError(ValueError):
+class NonFiniteError(RuntimeError):
     """A tensor holds NaN or infinity where only finite numbers make sense."""
 
 

@@ -1,0 +1,50 @@
+"""Words that a setting may be: refused when a run is planned, and the same ones as in the classes."""
+
+import pytest
+
+from capsbench.launch.build import build_data, build_module
+from capsbench.launch.config import Composer, open_configuration
+from capsbench.launch.words import OF_CLASSES, OF_PARTS
+
+CHOICES = {
+    "CapsNet": "arch=capsnet_light",
+    "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "FMAgreement": "router=fm",
+    "DynamicRouting": "router=dynamic",
+    "EMRouting": "router=em",
+    "DeconvDecoder": "decoder=deconv",
+    "DenseDecoder": "decoder=dense",
+    "MarginLoss": "loss=margin",
+    "AffNIST": "data=affnist",
+    "MultiMNIST": "data=multi_mnist",
+    "SmallNORB": "data=small_norb",
+    "data": "data=mnist",
+    "optim": "optim=sgd",
+}
+SETTINGS = [
+    pytest.param(CHOICES[name], key, words, id=f"{name}.{key}")
+    for name, settings in {**OF_CLASSES, **OF_PARTS}.items()
+    for key, words in settings.items()
+]
+
+
+def overrides(choice: str, key: str, word: str) -> list[str]:
+    part = choice.partition("=")[0].replace("decoder", "decoder.network")
+    return [choice, f"{part}.{key}={word}"]
+
+
+@pytest.mark.parametrize(("choice", "key", "words"), SETTINGS)
+def test_another_word_is_refused_when_a_run_is_planned(choice: str, key: str, words: tuple[str, ...]) -> None:
+    with open_configuration() as loader:
+        composer = Composer(loader)
+        with pytest.raises(ValueError, match=rf"{key} must be {' or '.join(words)}, got 'odd'"):
+            composer.compose(overrides(choice, key, "odd"))
+
+
+@pytest.mark.parametrize(("choice", "key", "words"), SETTINGS)
+def test_the_class_knows_the_same_words(choice: str, key: str, words: tuple[str, ...]) -> None:
+    with open_configuration() as loader:
+        config = Composer(loader).compose_unchecked(overrides(choice, key, "odd"))
+    with pytest.raises(Exception, match=r"(must be|Expected type).*") as refused:
+        build_module(config, build_data(config))
+    assert all(word in str(refused.value) for word in words)
