@@ -63,8 +63,8 @@ def train_and_test(
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
 
-    Where the folder holds a checkpoint of an interrupted run, go on from there: on a CPU to the same weights and
-    metrics, bit for bit, as without the interruption.
+    Where the folder holds a checkpoint of an interrupted run, go on from there: on one kind of CPU, with as many
+    threads, to the same weights and metrics, bit for bit, as without the interruption.
 
     Raises:
         NonFiniteError: NaN in training, or in what was measured at its end.
