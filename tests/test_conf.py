@@ -210,7 +210,7 @@ def test_routers_with_their_iterations(name: str) -> None:
         ("digits", data.Digits, False),
         ("affnist", data.AffNIST, False),
         ("multi_mnist", data.MultiMNIST, False),
-        ("small_norb", data.SmallNORB, False),
+        ("small_norb", data.SmallNORB, True),
     ],
 )
 def test_data_sets(name: str, kind: type[data.ImageDataModule], standardized: bool) -> None:

@@ -74,7 +74,7 @@ class Paired:
 def estimate(values: pd.Series, alpha: float = ALPHA) -> Estimate:
     """Estimate the mean of what values like these are drawn from, with the t-interval of level 1 - `alpha`.
 
-    >>> estimate(pd.Series([1.0, 2.0, 3.0])).high.round(2).item()
+    >>> round(estimate(pd.Series([1.0, 2.0, 3.0])).high, 2)
     4.48
     """
     n = len(values)
