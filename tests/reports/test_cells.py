@@ -416,3 +416,20 @@ def test_smoke_runs_are_marked_and_have_no_papers_number_beside_them(add_paper_r
     assert "Paper %" not in table.frame
     assert table.caption.startswith("Smoke runs: they were cut short")
     assert "Data: affNIST (stand-in) / resnet_capsnet_small." in table.caption
+
+
+def test_parts_of_a_test_set_and_further_sets_have_columns(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for seed, accuracy in enumerate(FM, start=1):
+        for router in ("fm", "dynamic"):
+            folder = add_paper_run(tmp_path, "table3", router, seed, accuracy)
+            record = json.loads((folder / "result.json").read_text())
+            record["metrics"]["test/accuracy_translated"] = accuracy / 2
+            if router == "fm":
+                record["metrics"]["test/accuracy_trained_places"] = accuracy / 3
+            (folder / "result.json").write_text(json.dumps(record))
+    found = table(tmp_path / "table3")
+    assert found["FM"]["Translated %"] == interval([one / 2 for one in FM])
+    assert found["FM"]["Trained places %"] == interval([one / 3 for one in FM])
+    assert (found["Dynamic (3)"]["Trained places %"], found["EM (3)"]["Translated %"]) == ("–", "–")
+    exact = numbers(Comparison.of(tmp_path / "table3", protocol)).set_index("router")
+    assert exact.loc["FM", "translated"] == pytest.approx(50 * sum(FM) / 3)

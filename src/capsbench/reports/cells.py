@@ -11,7 +11,7 @@ from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.formats import NOTHING, estimate_text, narrow
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
-from capsbench.reports.runs import MEASURED, VALIDATION, Run, accuracies
+from capsbench.reports.runs import MEASURED, PERCENT, VALIDATION, Run, accuracies
 from capsbench.reports.statistics import Paired, estimate_accuracy
 
 TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
@@ -72,7 +72,7 @@ def _tables(
         accuracy.append(named)
     told = caption(part, rows, comparison, shared)
     if len(protocols) == 1:
-        frame = pd.DataFrame(accuracy).join(pd.DataFrame(details))
+        frame = pd.DataFrame(accuracy).join(pd.DataFrame(details).fillna(NOTHING))
         order = [name for name in frame if name != "Parameters" and name not in TIMES]
         yield Table(_tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told)
         return
@@ -81,7 +81,7 @@ def _tables(
         for protocol, condition in row.conditions.items():
             named = {"Router": _label(row, shared), "Data": _data(row), "Protocol": _protocol(protocol)}
             details.append(named | _details(condition, part, comparison.baseline, show_test))
-    yield Table(_tidy(pd.DataFrame(details)), "The same runs, each protocol by itself.")
+    yield Table(_tidy(pd.DataFrame(details).fillna(NOTHING)), "The same runs, each protocol by itself.")
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +96,8 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
 def _details(condition: Condition | None, part: Part, baseline: str, show_test: bool) -> dict[str, str]:
     """What is told of the runs of one condition."""
     difference = f"Difference from {router_title(baseline)}"
-    columns = ["n", "Crashed", "Did not learn", "Learned", "Learned %", difference, "p (Holm)"]
+    of_parts = _of_parts(condition.runs) if condition else {}
+    columns = ["n", "Crashed", "Did not learn", "Learned", "Learned %", *of_parts, difference, "p (Holm)"]
     columns += ["P(better)", "Verdict", *(["Test accuracy %"] if show_test else []), *TIMES]
     cells = dict.fromkeys(columns, NOTHING)
     if condition is None:
@@ -104,6 +105,7 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
     outcomes = outcomes_of(condition)
     all_ = len(condition.runs) + len(condition.crashed)
     cells |= {"n": str(len(condition.runs)), **{name: f"{k} of {all_}" for name, k in outcomes.items()}}
+    cells |= {name: estimate_text(estimate_accuracy(percent)) for name, percent in of_parts.items()}
     learned = [run for run in condition.runs if run.learned]
     if 0 < len(learned) < len(condition.runs):
         cells["Learned %"] = estimate_text(estimate_accuracy(accuracies(learned)))
@@ -120,6 +122,18 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
         seconds, speed, latency = (_mean(condition.runs, name) for name in TIMES.values())
         cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
     return cells
+
+
+def _of_parts(runs: Sequence[Run]) -> dict[str, pd.Series]:
+    """Accuracies in percent, by column, on parts of the test set and on further sets, where every run has them."""
+    metrics = [{**run.result.metrics} for run in runs]
+    shared = [name for name in metrics[0] if all(name in other for other in metrics)] if metrics else []
+    found = {name: name.removeprefix(f"{runs[0].metric}_") for name in shared}
+    return {
+        f"{part.replace('_', ' ').capitalize()} %": pd.Series([PERCENT * one[name] for one in metrics])
+        for name, part in found.items()
+        if part != name
+    }
 
 
 def outcomes_of(condition: Condition) -> dict[str, int]:
@@ -171,6 +185,7 @@ def _record(
         "learned_mean": learned.mean,
         "learned_low": learned.low,
         "learned_high": learned.high,
+        **{name.removesuffix(" %").lower().replace(" ", "_"): found.mean() for name, found in _of_parts(runs).items()},
         "paper_mean": row.paper.mean if row.paper else None,
         "paper_std": row.paper.std if row.paper else None,
         "baseline": baseline if paired else None,
