@@ -139,3 +139,16 @@ def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, 
     assert tags.attributes("data-blocked") == ["[]"], "plotly does nothing that the page's policy forbids"
     assert tags.attributes("data-fetched") == ["refused"]
     assert tags.attributes("data-fits") == ["true"], "nothing is wider than a narrow window"
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_nothing_in_a_runs_folder_becomes_an_element(tmp_path: Path, add_run: AddRun, interactive: bool) -> None:
+    """Names of folders, routers, data, classes and machines are text."""
+    element = "<img title=injected>"
+    root = tmp_path / f'demo">{element}'
+    told = {"data_title": element, "device": element, "git_commit": element, "class_names": [element, "b"]}
+    for router in ("fm", element):
+        add_run(root, router, 1, 0.9, confusion={"test": [[3, 1], [0, 4]]}, epochs=2, **told)
+    found = Tags(page(tmp_path, root.name, interactive=interactive)).found
+    assert found
+    assert not [tag for tag, attributes in found if attributes.get("title") == "injected"]

@@ -48,7 +48,10 @@ def write_page(
     for run in runs:
         for name, version in run.result.versions.items():
             versions.setdefault(name, set()).add(version)
-    experiments = [_experiment(comparison, interactive, show_test) for comparison in comparisons]
+    experiments = [
+        _experiment(comparison, f"plot-{number}" if interactive else None, show_test)
+        for number, comparison in enumerate(comparisons)
+    ]
     sections = [section for experiment in experiments for section in experiment["sections"]]
     page = template.render(
         title=title,
@@ -63,7 +66,8 @@ def write_page(
         temporary.write_text(page, encoding="utf-8")
 
 
-def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, Any]:
+def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> dict[str, Any]:
+    """What the page shows of a comparison; a name, unique in the page, makes its curves interactive."""
     palette = colors(comparison.panels)
     found = tables(comparison, show_test=show_test)
     return {
@@ -82,7 +86,7 @@ def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> d
         ],
         "with_times": any("ms/batch" in table.frame for table in found),
         "sections": [
-            _section(comparison, panel, palette, f"{comparison.name}-{number}" if interactive else None)
+            _section(comparison, panel, palette, name and f"{name}-{number}")
             for number, panel in enumerate(comparison.panels)
         ],
     }
