@@ -2,6 +2,7 @@
 
 import html
 import io
+import re
 
 import pandas as pd
 from rich import box
@@ -15,6 +16,8 @@ NAMES = ("Data", "Layer", "Network", "Protocol", "Router", "Threads", "Verdict")
 """Columns of names; all others are of numbers."""
 ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
 """A number, and what stands in brackets after it."""
+MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])")
+"""What Markdown would take for something else in a name."""
 
 GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "lambda", "mu", "sigma")
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -38,11 +41,21 @@ def to_rich(table: pd.DataFrame, **options: object) -> Table:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """Write a table in GitHub's Markdown."""
-    escaped = table.map(lambda text: text.replace("|", r"\|"))
+    escaped = table.rename(columns=markdown).map(markdown)
     console = Console(file=io.StringIO(), width=WIDER_THAN_ANY_TABLE, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(to_rich(escaped, box=box.MARKDOWN))
     return captured.get().strip() + "\n"
+
+
+def markdown(text: str) -> str:
+    """Write a text so that Markdown shows it as it is, also in a table."""
+    return MARKUP.sub(r"\\\g<0>", text)
+
+
+def emphasized(text: str) -> str:
+    """Write a text in italics in Markdown, as a paragraph."""
+    return f"*{markdown(text)}*\n"
 
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
@@ -72,7 +85,7 @@ def latex(text: str) -> str:
 
 def to_html(table: pd.DataFrame) -> str:
     """Write a table as an HTML element; texts are escaped, and what follows a number in brackets is a span."""
-    escaped = table.map(html.escape)
+    escaped = table.rename(columns=html.escape).map(html.escape)
     for column in escaped.columns.difference(list(NAMES)):
         escaped[column] = escaped[column].str.replace(ASIDE, r"\1 <span>\2</span>", regex=True)
     return escaped.to_html(index=False, border=0, escape=False)
