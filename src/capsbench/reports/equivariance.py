@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import Panel
-from capsbench.reports.figures import colors, in_order, legend_below
+from capsbench.reports.figures import colors, in_order, legend_below, literal
 from capsbench.reports.formats import NOTHING
 from capsbench.reports.runs import PERCENT, Run
 from capsbench.reports.statistics import Estimate, estimate
@@ -202,7 +202,7 @@ def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
         for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
             path = folder / (f"{kind}-{number + 1}.png" if number else f"{kind}.png")
             with written_atomically(path) as temporary:
-                draw(panel, colors([panel])).savefig(temporary, format="png", dpi=120)
+                literal(draw(panel, colors([panel]))).savefig(temporary, format="png", dpi=120)
             paths.append(path)
     return paths
 
