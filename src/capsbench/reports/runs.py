@@ -112,7 +112,7 @@ def crashed_runs(folders: Iterable[RunFolder], finished: list[Run]) -> list[Run]
     """List the runs that failed, each with the result that it would have had, but without metrics.
 
     What only a finished run tells, such as the title of its data, is taken from a run with the same data, and of the
-    same length if there is one. A failed run that is like none of them is left out.
+    same length if there is one. A failed run that is like none of them is left out, and a smoke run among others.
 
     Args:
         folders: of all runs.
@@ -122,7 +122,8 @@ def crashed_runs(folders: Iterable[RunFolder], finished: list[Run]) -> list[Run]
     for folder in folders:
         if not folder.is_finished and folder.cause_of_failure is not None and folder.identity.is_file():
             identity = Identity.load(folder.identity)
-            found += [Run(result, folder.path) for result in _as_crashed(identity, finished)]
+            if finished[0].result.smoke or not identity.is_smoke:
+                found += [Run(result, folder.path) for result in _as_crashed(identity, finished)]
     return found
 
 
