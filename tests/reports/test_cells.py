@@ -1,5 +1,6 @@
 """Tables of results whose numbers are known."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -181,6 +182,55 @@ def test_an_experiment_that_is_not_the_papers(add_run: AddRun, tmp_path: Path) -
         "Verdict": "cannot be told apart",
         "Parameters": "12,345",
     }
+
+
+def add_factorial(add_run: AddRun, root: Path, seeds: int = 3) -> None:
+    """EM and FM at each gain and loss; EM is one point behind, more or less."""
+    for router, gain, loss, seed in itertools.product(("em", "fm"), (1.0, 0.25), ("margin", "spread"), range(seeds)):
+        accuracy = 0.9 + seed / 1000 - (gain < 1) / 10 - (router == "em") * (0.01 + seed / 10000)
+        settings = {"seed": seed, "arch": {"vote_gain": gain}, "loss": {"_target_": loss}}
+        add_run(root, router, seed, accuracy, loss=loss, settings=settings)
+
+
+def test_settings_of_a_sweep_have_columns(add_run: AddRun, tmp_path: Path) -> None:
+    add_factorial(add_run, tmp_path / "demo")
+    settings = {"arch": {"vote_gain": 1.0}, "loss": {"_target_": "margin"}}
+    for slope in (2, 3):
+        add_run(tmp_path / "demo", "fm", 1, 0.6 - slope / 10, settings=settings | {"router": {"slope": slope}})
+    comparison = Comparison.of(tmp_path / "demo", protocol)
+    (table,) = tables(comparison)
+    assert list(table.frame)[:4] == ["Router", "vote_gain", "loss", "slope"]
+    cells = table.frame.iloc[:, :4].to_numpy().tolist()
+    assert cells[0] == ["FM", "1.0", "margin", "–"]
+    assert cells[-1] == ["FM", "1.0", "margin", "3"]
+    assert ["EM (3)", "0.25", "spread", "–"] in cells
+    assert "[" not in "".join(table.frame["Router"])
+    assert "bracket" not in table.caption
+    assert numbers(comparison).loc[0, ["router", "vote_gain", "loss"]].tolist() == ["FM", "1.0", "margin"]
+
+
+def test_in_a_sweep_the_baseline_has_the_same_settings(add_run: AddRun, tmp_path: Path) -> None:
+    add_factorial(add_run, tmp_path / "demo")
+    for folder in (tmp_path / "demo").rglob("*-spread-*"):
+        result = json.loads((folder / "result.json").read_text())
+        if result["router"] == "fm" and result["settings"]["arch"]["vote_gain"] == 0.25:
+            (folder / "result.json").unlink()
+    (table,) = tables(Comparison.of(tmp_path / "demo", protocol))
+    em = table.frame[table.frame["Router"] == "EM (3)"].set_index(["vote_gain", "loss"])
+    assert em.loc[("0.25", "margin"), LESS] == em.loc[("1.0", "margin"), LESS]
+    assert em.loc[("0.25", "margin"), LESS].startswith("−1.01 [")
+    assert em.loc[("0.25", "spread"), [LESS, "Verdict"]].tolist() == ["–", "–"], "another row is no baseline"
+    assert "Difference from the row of FM with the same settings" in table.caption
+    assert "adjusted by Holm for the 3 of this table" in table.caption
+
+
+def test_a_single_seed_has_no_interval_and_no_test(add_run: AddRun, tmp_path: Path) -> None:
+    add_factorial(add_run, tmp_path / "demo", seeds=1)
+    (table,) = tables(Comparison.of(tmp_path / "demo", protocol))
+    em = table.frame[table.frame["Router"] == "EM (3)"].iloc[0]
+    assert em[["Test accuracy %", LESS, "Verdict"]].tolist() == ["89.00", "−1.00", "too few seeds"]
+    assert "nan" not in table.frame.to_string()
+    assert "One seed a row: there are no intervals." in table.caption
 
 
 @pytest.mark.parametrize("baseline", ["em", "dynamic"])

@@ -159,7 +159,7 @@ def test_means_of_a_factorial_are_those_of_its_levels(factorial: Path) -> None:
     labels = [label.get_text().split("\n") for label in effects.axes[1].get_xticklabels()]
     assert labels == [
         ["0.25", "mean 80.4"],
-        ["1.0", "mean 45.6", "learned 81.2", "× 4 of 8"],
+        ["1.0", "mean 45.6", "learned 81.2", "4 of 8 failed"],
     ]
 
 

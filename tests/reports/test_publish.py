@@ -11,6 +11,7 @@ from capsbench.launch.protocols import protocol
 from capsbench.reports import publish as publishing
 from capsbench.reports.cells import numbers
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.effect_tables import write_effects
 from capsbench.reports.publish import experiments, publish, write_report, write_table
 
 AddRun = Callable[..., Path]
@@ -110,6 +111,8 @@ def test_the_files_of_an_experiment(add_paper_run: AddRun, tmp_path: Path) -> No
     "folder", sorted(set(PUBLISHED.glob("*/")) - {PUBLISHED / "benchmarks"}), ids=lambda folder: folder.name
 )
 def test_published_tables_are_what_their_results_give(folder: Path, tmp_path: Path) -> None:
-    write_table(Comparison.of(folder, protocol), tmp_path)
+    comparison = Comparison.of(folder, protocol)
+    write_table(comparison, tmp_path)
+    write_effects(comparison.panels, tmp_path)
     for path in tmp_path.iterdir():
         assert path.read_text() == (folder / "report" / path.name).read_text()

@@ -1,5 +1,6 @@
 """Tables in README and docs, and what our pages say beside them."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -85,6 +86,16 @@ def test_a_readme_holds_tables_of_equivariance(outputs: Path) -> None:
     for result in outputs.rglob("result.json"):
         result.with_name("equivariance.json").write_text(json.dumps({"equivariance": measured}))
     assert "0.25 [0.12, 0.50]" in filled(text, outputs, protocol)
+
+
+def test_a_readme_holds_tables_of_effects(outputs: Path, add_run: AddRun) -> None:
+    for gain, width, seed in itertools.product((0.5, 1.0), (8, 16), (1, 2)):
+        arch = {"vote_gain": gain, "width": width}
+        add_run(outputs / "factorial", "fm", seed, gain / 2 + seed / 100, settings={"seed": seed, "arch": arch})
+    shown = filled(README.replace("table3", "factorial/effects"), outputs, protocol)
+    assert re.search(r"\| vote_gain +\| +0.5 \| 26.50 \[20.15, 32.85\] \| +2 \| +2 \| 0 of 4 \|", shown)
+    with pytest.raises(ValueError, match=r"no two settings vary in .*table3, .*; use table3$"):
+        filled(README.replace("table3", "table3/effects"), outputs, protocol)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,6 @@
 """Runs by the settings that vary in them."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +91,44 @@ def test_a_setting_that_some_runs_lack_and_others_share_does_not_vary(add_run: A
     add_run(tmp_path, "fm", 1, 0.9, settings={"arch": {"vote_gain": 0.5}})
     add_run(tmp_path, "em", 1, 0.9, settings={"arch": {}})
     assert sweep(tmp_path).settings == ()
+
+
+def test_a_seed_that_was_just_begun_takes_nothing_from_the_others(add_run: AddRun, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        for gain in (0.5, 1.0):
+            for width in (8, 16):
+                if seed < 3 or (gain, width) == (0.5, 8):
+                    add(add_run, tmp_path, "fm", seed, 0.3 + width / 100, vote_gain=gain, width=width)
+    found = sweep(tmp_path)
+    gain, width = sorted(found.settings)
+    assert found.seeds_by_level(gain).index.to_list() == [1, 2]
+    assert found.seeds_by_level(width).to_numpy() == pytest.approx(np.array([[38, 46]] * 2))
+
+
+def test_settings_that_vary_together_and_that_some_runs_lack_are_one(add_run: AddRun, tmp_path: Path) -> None:
+    for router in ({}, {"scale": 1, "slope": 2}, {"scale": 2, "slope": 3}):
+        add_run(tmp_path, "fm", 1, 0.9, settings={"router": router})
+    (setting,) = sweep(tmp_path).settings
+    assert sweep(tmp_path).levels(setting) == ["1, 2", "2, 3"]
+
+
+def test_where_no_run_learned_no_level_has_a_mean_of_those_that_did(add_run: AddRun, tmp_path: Path) -> None:
+    for gain, width in itertools.product((0.5, 1.0), (8, 16)):
+        add(add_run, tmp_path, "fm", 1, 0.1, vote_gain=gain, width=width)
+    found = sweep(tmp_path)
+    assert [found.that_learned.seeds_by_level(name).empty for name in found.settings] == [True, True]
+
+
+def test_crashed_runs_count_at_their_levels(add_run: AddRun, crash: Callable[..., None], tmp_path: Path) -> None:
+    lost = []
+    for router, gain, width in itertools.product(("fm", "em"), (0.5, 1.0), (8, 16)):
+        settings = {"seed": 1, "arch": {"vote_gain": gain, "width": width}, "trainer": {"max_epochs": 1}}
+        folder = add_run(tmp_path, router, 1, 0.1 if width == 8 else 0.9, settings=settings)
+        lost += [folder] * ((router, gain) == ("em", 1.0))
+    for folder in lost:
+        crash(folder)
+    found = sweep(tmp_path)
+    gain, width = sorted(found.settings)
+    assert [found.failed(gain, level) for level in found.levels(gain)] == [(2, 4), (3, 4)]
+    assert [found.failed(width, level) for level in found.levels(width)] == [(4, 4), (1, 4)]
+    assert found.of_router("EM (3)").failed(gain, "1.0") == (2, 2)

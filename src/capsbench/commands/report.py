@@ -9,17 +9,24 @@ from capsbench.commands.settings import Report
 from capsbench.launch.protocols import protocol
 from capsbench.reports.cells import TIMES, tables
 from capsbench.reports.comparison import Comparison, roots_of
+from capsbench.reports.drawings import has_curves
+from capsbench.reports.effect_tables import effect_tables
 from capsbench.reports.formats import say, to_rich
 from capsbench.reports.html import write_page
 from capsbench.reports.paper import target_of, targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publish, write_report
 from capsbench.reports.readme import fill
 from capsbench.reports.runs import unfinished
-from capsbench.runs import RunFolder, named_folders
+from capsbench.reports.sweeps import Sweep
+from capsbench.runs import RunFolder, State, named_folders
 from capsbench.runs.names import NAMES
 
 IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", *TIMES]
 """Columns that are too many for a terminal."""
+LONGEST = 30
+"""Rows of a table in a terminal; of a longer one the effects of settings are printed."""
+SHOWN = 3
+"""Runs that are named of those that are in no table."""
 
 
 def main(arguments: Arguments) -> None:
@@ -81,14 +88,40 @@ def report_on_names(outputs: Path, settings: Report) -> None:
 def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings: Report) -> None:
     """Write a comparison's report; print its tables, and which runs are not in them."""
     write_report(comparison, root, show_test=settings.show_test)
-    for number, table in enumerate(tables(comparison, all_rows=False, show_test=settings.show_test)):
+    shown_tables = tables(comparison, all_rows=False, show_test=settings.show_test)
+    if comparison.target is None and max(len(table.frame) for table in shown_tables) > LONGEST:
+        shown_tables = [table for panel in comparison.panels for table in effect_tables(panel)] or shown_tables
+    for number, table in enumerate(shown_tables):
         shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
         title = comparison.title if number == 0 else None
         Console(markup=False).print(to_rich(shown, title=title, caption=table.caption, caption_justify="left"))
-    for folder in left_out:
-        counted = folder.cause_of_failure is not None and folder.identity.is_file()
-        say(f"crashed: {folder}: {folder.cause_of_failure}" if counted else f"left out: {folder} is not finished")
-    say(f"Training curves and the same table: {root / PAGE}, {root / REPORT}")
+    crashed = {folder: cause for folder in left_out if folder.identity.is_file() and (cause := folder.cause_of_failure)}
+    say_first([f"crashed: {folder}: {cause}" for folder, cause in crashed.items()])
+    say_first([f"left out: {folder} is {_why(folder)}" for folder in left_out if folder not in crashed])
+    say(f"{_contents(comparison)}: {root / PAGE}, {root / REPORT}")
+
+
+def say_first(lines: list[str]) -> None:
+    """Print a few lines, and how many more there are."""
+    for line in lines[:SHOWN]:
+        say(line)
+    if len(lines) > SHOWN:
+        say(f"and {len(lines) - SHOWN} more")
+
+
+def _why(folder: RunFolder) -> str:
+    return "still training" if State.of(folder).name == "running" else "not finished"
+
+
+def _contents(comparison: Comparison) -> str:
+    """Say what a report's files have beside the table that was printed."""
+    told = ["Tables of all runs"]
+    if any(has_curves(comparison, panel) for panel in comparison.panels):
+        told.append("training curves")
+    sweeps = [Sweep.of(panel) for panel in comparison.panels]
+    if any(sweep.settings for sweep in sweeps):
+        told.append("effects of settings" if any(sweep.is_factorial for sweep in sweeps) else "accuracy by setting")
+    return ", ".join(told)
 
 
 def in_order(names: list[str]) -> list[str]:

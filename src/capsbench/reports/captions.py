@@ -13,6 +13,8 @@ from capsbench.runs.identity import VERSION
 
 SMOKE = "Smoke runs: they were cut short to try the code, and their numbers mean nothing."
 
+SINGLE = "One seed a row: there are no intervals."
+
 
 def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Sequence[str]) -> str:
     """Write the caption of a table.
@@ -31,10 +33,10 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     told += [_data(rows), *([f"All runs: {'; '.join(_common(runs, comparison.target is not None))}."] if runs else [])]
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
-    told += _brackets(conditions, comparison, shared)
+    told += _brackets(conditions, shared) if comparison.target else []
     if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
-    told.append("Mean over n seeds [95 % interval].")
+    told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
     if part.paired:
         told.append(_tests(part, comparison))
     return " ".join(line for line in told if line)
@@ -65,7 +67,7 @@ def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
     return [*told, f"on {' / '.join(sorted({result.device for result in results}))}"]
 
 
-def _brackets(conditions: Sequence[Condition], comparison: Comparison, shared: Sequence[str]) -> list[str]:
+def _brackets(conditions: Sequence[Condition], shared: Sequence[str]) -> list[str]:
     """What brackets tell, and what a row has in a setting that only others tell."""
     said = [{word.partition("=")[0] for word in condition.differences} for condition in conditions]
     told = {word.partition("=")[0] for one in conditions for word in one.differences if word not in shared}
@@ -77,15 +79,15 @@ def _brackets(conditions: Sequence[Condition], comparison: Comparison, shared: S
         for name, value in condition.usual.items()
         if name in told and any(name not in names for names in said)
     }
-    of = "from the paper's protocol" if comparison.target else "from other rows"
     unsaid = f"; where a row does not say: {', '.join(sorted(usual))}" if usual else ""
-    return [f"In brackets: what {'else ' if shared else ''}differs {of}{unsaid}."]
+    return [f"In brackets: what {'else ' if shared else ''}differs from the paper's protocol{unsaid}."]
 
 
 def _tests(part: Part, comparison: Comparison) -> str:
     compared = sum(paired.n >= MIN_PAIRS for paired in part.paired.values())
     name = router_title(comparison.baseline)
-    told = f"Difference from the row of {name} that differs least, seed by seed"
+    row = "that differs least" if comparison.target else "with the same settings"
+    told = f"Difference from the row of {name} {row}, seed by seed"
     if not compared:
         return f"{told}; a test needs {MIN_PAIRS} seeds that both finished."
     return (

@@ -8,11 +8,11 @@ import pandas as pd
 
 from capsbench.reports.captions import caption
 from capsbench.reports.comparison import Comparison, Condition
-from capsbench.reports.formats import NOTHING, narrow
+from capsbench.reports.formats import NOTHING, estimate_text, narrow
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
 from capsbench.reports.runs import MEASURED, VALIDATION, Run, accuracies
-from capsbench.reports.statistics import Estimate, Paired, estimate_accuracy
+from capsbench.reports.statistics import Paired, estimate_accuracy
 
 TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
 """Columns of what was measured in training; they are shown where the machine's load was low."""
@@ -56,10 +56,12 @@ def _tables(
     part: Part, rows: list[Row], comparison: Comparison, shared: tuple[str, ...], show_test: bool
 ) -> Iterator[Table]:
     """One table if there is one protocol; else the accuracies of both in one, and what is told of each in another."""
+    names = list(dict.fromkeys(name for row in rows for name in row.settings))
     protocols = list(dict.fromkeys(protocol for row in rows for protocol in row.conditions)) or [""]
     accuracy, details = [], []
     for row in rows:
         named = {"Router": _label(row, shared), "Data": _data(row)}
+        named |= {name: row.settings.get(name, NOTHING) for name in names}
         named["Paper %"] = _number(row.paper) if row.paper else NOTHING
         for protocol in protocols:
             named[_column(part, protocol, comparison)] = _ours(row, protocol)
@@ -104,16 +106,16 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
     cells |= {"n": str(len(condition.runs)), **{name: f"{k} of {all_}" for name, k in outcomes.items()}}
     learned = [run for run in condition.runs if run.learned]
     if 0 < len(learned) < len(condition.runs):
-        cells["Learned %"] = _estimate(estimate_accuracy(accuracies(learned)))
+        cells["Learned %"] = estimate_text(estimate_accuracy(accuracies(learned)))
     paired = part.paired.get(id(condition))
     if paired is not None:
-        cells[difference] = _estimate(paired.difference, "+")
+        cells[difference] = estimate_text(paired.difference, "+")
         cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
         cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
         cells["Verdict"] = paired.verdict
     if show_test:
         tested = [run.tested for run in condition.runs if run.tested is not None]
-        cells["Test accuracy %"] = _estimate(estimate_accuracy(pd.Series(tested))) if tested else NOTHING
+        cells["Test accuracy %"] = estimate_text(estimate_accuracy(pd.Series(tested))) if tested else NOTHING
     if condition.runs and all(run.is_timed for run in condition.runs):
         seconds, speed, latency = (_mean(condition.runs, name) for name in TIMES.values())
         cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
@@ -153,6 +155,7 @@ def _record(
     outcomes = outcomes_of(condition) if condition else {}
     return {
         "router": row.router,
+        **row.settings,
         "protocol": protocol,
         "data": row.data,
         "stand_in": row.stand_in,
@@ -195,9 +198,9 @@ def _mean(runs: Sequence[Run], metric: str) -> float:
 
 
 def _label(row: Row, shared: Sequence[str]) -> str:
-    """The row's label without what a caption says of all."""
+    """The row's label without what columns tell, or a caption says of all."""
     for condition in row.conditions.values():
-        return condition.without(shared).label
+        return row.router if row.settings else condition.without(shared).label
     return row.router
 
 
@@ -218,7 +221,7 @@ def _column(part: Part, protocol: str, comparison: Comparison) -> str:
 def _ours(row: Row, protocol: str) -> str:
     condition = row.conditions.get(protocol)
     runs = condition.runs if condition else []
-    text = _estimate(estimate_accuracy(accuracies(runs))) if runs else NOTHING
+    text = estimate_text(estimate_accuracy(accuracies(runs))) if runs else NOTHING
     if missing := row.missing(protocol):
         of = f"{missing} of {row.expected}" if runs else f"{missing}"
         text += f" ({of} seed{'s' if row.expected > 1 else ''} missing)"
@@ -228,14 +231,6 @@ def _ours(row: Row, protocol: str) -> str:
 def _parameters(row: Row) -> str:
     found = {run.result.parameters for condition in row.conditions.values() for run in condition.runs[:1]}
     return " / ".join(f"{count:,}" for count in sorted(found)) or row.paper_parameters or NOTHING
-
-
-def _estimate(found: Estimate, sign: str = "") -> str:
-    """Write "93.50 [92.26, 94.74]"; without brackets where there is no interval."""
-    if math.isnan(found.mean):
-        return NOTHING
-    interval = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
-    return f"{found.mean:{sign}.2f}{interval}".replace("-", "−")
 
 
 def _number(number: Number) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from capsbench.reports.labels import Differences, differences, short_names
+from capsbench.reports.labels import Differences, described, differences, short_names
 from capsbench.reports.paper import AUTHORS, router_title
 from capsbench.reports.protocol import Paper, official
 from capsbench.reports.runs import TEST, VALIDATION, Run, accuracies
@@ -26,10 +26,13 @@ class Condition:
         as_in_paper: whether the paper's number may stand beside them.
         runs: those that finished, one per seed.
         crashed: seeds that failed.
-        departures: settings and lengths that a baseline must share: those other than usual, but for the router's.
+        departures: settings and lengths that a baseline must share, but for the router's: those other than usual, or
+            where the paper has no such runs all that vary.
         own: settings of the router that are not usual.
         usual: what other rows need not say: the values of settings in which a run of these departs from the paper's or
             a neighbour from these.
+        settings: all of these runs but the seed, as text, by dotted names.
+        varying: names of those in which runs of the panel differ, without what the title tells.
     """
 
     router: str
@@ -42,6 +45,8 @@ class Condition:
     departures: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
     usual: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    varying: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -91,6 +96,8 @@ class Panel:
     def baseline_of(self, condition: Condition, router: str) -> Condition | None:
         """Find what a condition is compared with: `router`, as long, and apart in nothing that it is not.
 
+        In a panel that repeats nothing of the paper it has the same settings, but for the router's own.
+
         Of several the one that departs in most of what it does, with the fewest settings of its own.
         """
         alike = [
@@ -112,7 +119,7 @@ def panels(runs: Sequence[Run], papers: Sequence[Paper] = (), crashed: Sequence[
             another.
         crashed: that failed.
     """
-    names = short_names([*runs, *crashed])
+    names = short_names(described(run.result) for run in (*runs, *crashed))
     grouped: dict[tuple[str, str, int, str], list[Run]] = {}
     told: dict[str, Paper] = {paper.target.name: paper for paper in papers}
     for run in (*runs, *crashed):
@@ -180,6 +187,7 @@ def _condition(found: Differences, same: list[Run], paper: Paper | None, names: 
     titled = {"router.iterations": str(iterations)} if title.endswith(f" ({iterations})") else {}
     words = [f"{names.get(key, key)}={value}" for key, value in sorted(found.told.items()) if titled.get(key) != value]
     of_router = {key for key in found.departures if key.partition(".")[0] == "router"}
+    matched = found.matched if paper else found.all
     by_seed = {run.result.seed: run for run in reversed(same) if run.result.metrics}  # run twice, it is one run
     return Condition(
         router=result.router,
@@ -189,8 +197,10 @@ def _condition(found: Differences, same: list[Run], paper: Paper | None, names: 
         as_in_paper=paper is not None and paper.repeats(result) and same[0].metric == TEST,
         runs=[by_seed[seed] for seed in sorted(by_seed)],
         crashed=tuple(sorted({run.result.seed for run in same} - by_seed.keys())),
-        departures=frozenset(f"{k}={v}" for k, v in found.matched.items() if k.partition(".")[0] != "router")
+        departures=frozenset(f"{k}={v}" for k, v in matched.items() if k.partition(".")[0] != "router")
         | frozenset(found.words),
         own=frozenset(of_router),
         usual={names.get(key, key): value for key, value in found.usual.items()},
+        settings=described(result),
+        varying=tuple(key for key, value in found.all.items() if titled.get(key) != value),
     )

@@ -28,9 +28,9 @@ def setting_figures(panel: Panel) -> dict[str, Figure]:
     crashed = sum(len(condition.crashed) for condition in (*panel.conditions, *panel.lost))
     missing = f" ({crashed} run{'s' if crashed > 1 else ''} crashed)" if crashed else ""
     told = (sweep, panel.title + missing, MEASURED[panel.metric])
-    if len(sweep.settings) == 1:
-        return {SETTINGS: against_setting(*told)}
-    return {SETTINGS: main_effects(*told), COMBINATIONS: interactions(*told)}
+    if sweep.is_factorial:
+        return {SETTINGS: main_effects(*told), COMBINATIONS: interactions(*told)}
+    return {SETTINGS: against_setting(*told)}
 
 
 def write_figures(comparison: Comparison, folder: Path) -> None:

@@ -30,8 +30,8 @@ MISSING = "–"
 def main_effects(sweep: Sweep, title: str, measured: str) -> Figure:
     """Draw final accuracy by the levels of each setting and by router, a part for each.
 
-    A dot is a run, a cross one that did not learn. The mean of a level is over the combinations of the other settings
-    that every seed finished at every level; its interval is over seeds. A second mean, of runs that learned, stands
+    A dot is a run, a cross one that did not learn; runs that crashed are counted beside these as failed. The mean of a
+    level is that of `Sweep.seeds_by_level`; its interval is over seeds. A second mean, of runs that learned, stands
     beside it where some did not.
 
     Args:
@@ -65,17 +65,17 @@ def _main_effect(ax: Axes, sweep: Sweep, factor: str, hues: dict[str, str]) -> N
     names = []
     for place, level in enumerate(sweep.levels(factor)):
         at_level = sweep.runs[sweep.runs[factor] == level]
-        failed = int((~at_level[LEARNED]).sum())
+        failed, ended = sweep.failed(factor, level)
         for number, (router, color) in enumerate(hues.items()):
             left, width = (-0.45, 0.65) if factor == ROUTER else (-0.45 + 0.7 * number / len(hues), 0.5 / len(hues))
             draw_runs(ax, place + left + width / 2, at_level[at_level[ROUTER] == router], color, width)
         name = [broken(level, 16)]
         for (everything, table), word in zip(means.items(), ("mean", "learned"), strict=True):
-            if level in table and (everything or failed):
+            if level in table and (everything or not at_level[LEARNED].all()):
                 seeds = table[level].dropna()
                 draw_mean(ax, place + 0.33, seeds, INK, filled=everything)
                 name.append(f"{word} {np.mean(seeds):.1f}")
-        names.append("\n".join(name + [f"× {failed} of {len(at_level)}"] * (failed > 0)))
+        names.append("\n".join(name + [f"{failed} of {ended} failed"] * (failed > 0)))
     ax.set_xticks(range(len(names)), names, fontsize="small")
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.set_title(factor, fontsize="medium")

@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import re
 
 import pandas as pd
@@ -9,11 +10,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from capsbench.reports.statistics import Estimate
+
 NOTHING = "–"
 """The text of an empty cell."""
 WIDER_THAN_ANY_TABLE = 10_000
 NAMES = ("Data", "Layer", "Network", "Protocol", "Router", "Threads", "Verdict")
-"""Columns of names; all others are of numbers."""
+"""Columns of names; so are others with a cell that begins with a letter. All the rest are of numbers."""
 ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
 """A number, and what stands in brackets after it."""
 MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])")
@@ -32,8 +35,9 @@ LATEX = str.maketrans(SPECIAL)
 def to_rich(table: pd.DataFrame, **options: object) -> Table:
     """Make a table for rich, names to the left and numbers to the right."""
     shown = Table(**options)  # type: ignore[arg-type]
+    names = names_in(table)
     for column in table.columns:
-        shown.add_column(column, justify="left" if column in NAMES else "right", overflow="fold")
+        shown.add_column(column, justify="left" if column in names else "right", overflow="fold")
     for row in table.itertuples(index=False):
         shown.add_row(*row)
     return shown
@@ -60,8 +64,9 @@ def emphasized(text: str) -> str:
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
     """Write a table for LaTeX with the packages booktabs and graphicx, scaled to the width of the text."""
+    names = names_in(table)
     written = table.rename(columns=latex).map(latex)
-    alignment = "".join("l" if column in NAMES else "r" for column in table.columns)
+    alignment = "".join("l" if column in names else "r" for column in table.columns)
     text = written.style.hide(axis="index").to_latex(hrules=True, column_format=alignment)
     return f"""% needs the packages booktabs and graphicx
 \\begin{{table}}
@@ -84,11 +89,32 @@ def latex(text: str) -> str:
 
 
 def to_html(table: pd.DataFrame) -> str:
-    """Write a table as an HTML element; texts are escaped, and what follows a number in brackets is a span."""
-    escaped = table.rename(columns=html.escape).map(html.escape)
-    for column in escaped.columns.difference(list(NAMES)):
-        escaped[column] = escaped[column].str.replace(ASIDE, r"\1 <span>\2</span>", regex=True)
+    """Write a table as an HTML element; texts are escaped, and what follows a number in brackets is a span.
+
+    Names beyond the first column are <i>, which the page sets to the left as it does the first column.
+    """
+    escaped = table.map(html.escape).rename(columns=html.escape)
+    names = names_in(escaped.iloc[:, 1:])
+    for column in escaped.columns[1:]:
+        if column in names:
+            escaped[column] = "<i>" + escaped[column] + "</i>"
+        else:
+            escaped[column] = escaped[column].str.replace(ASIDE, r"\1 <span>\2</span>", regex=True)
+    escaped = escaped.rename(columns={name: f"<i>{name}</i>" for name in names})
     return escaped.to_html(index=False, border=0, escape=False)
+
+
+def names_in(table: pd.DataFrame) -> list[str]:
+    """List the columns that hold names."""
+    return [column for column in map(str, table) if column in NAMES or table[column].str.match("[A-Za-z]").any()]
+
+
+def estimate_text(found: Estimate, sign: str = "") -> str:
+    """Write "93.50 [92.26, 94.74]"; without brackets where there is no interval."""
+    if math.isnan(found.mean):
+        return NOTHING
+    interval = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+    return f"{found.mean:{sign}.2f}{interval}".replace("-", "−")
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:

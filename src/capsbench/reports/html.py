@@ -12,6 +12,7 @@ from capsbench.reports.classes import class_tables
 from capsbench.reports.comparison import Comparison, Panel
 from capsbench.reports.curves import training_curves
 from capsbench.reports.drawings import has_curves, setting_figures
+from capsbench.reports.effect_tables import effect_tables
 from capsbench.reports.equivariance import (
     analysed,
     equivariance_figure,
@@ -80,7 +81,6 @@ def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> di
                 "html": to_html(table.frame),
                 "caption": table.caption,
                 "rows": len(table.frame),
-                "with_data": "Data" in table.frame,
             }
             for table in found
         ],
@@ -97,6 +97,7 @@ def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name
     section: dict[str, object] = {
         "title": panel.title,
         "figures": {name: to_svg(figure) for name, figure in setting_figures(panel).items()},
+        "effects": [{"html": to_html(table.frame), "caption": table.caption} for table in effect_tables(panel)],
         "classes": class_tables(panel),
         "pictures": {router: pictures for router, runs in panel.by_label.items() if (pictures := _pictures(runs[0]))},
     }

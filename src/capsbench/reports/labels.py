@@ -1,7 +1,7 @@
 """What sets runs apart from one another, in as few words as tell them all."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ def differences(runs: Sequence[Run]) -> list[Differences]:
     The words of two runs differ wherever a setting does: a run tells a setting that it alone would need to change to
     become its neighbour.
     """
-    settings = [_describe(run.result) for run in runs]
+    settings = [described(run.result) for run in runs]
     changed = [flat(changes(run.result.settings)) for run in runs]
     used = {key for each in changed for key in each} | {key for run in runs for key in run.result.choices}
     keys = [key for key in sorted(used - {"router"}) if len({each.get(key) for each in settings}) > 1]
@@ -127,8 +127,8 @@ def _choice(key: str, settings: Mapping[str, str]) -> str | None:
     return None if part == key else settings.get(part)
 
 
-def _describe(result: Result) -> dict[str, str]:
-    """Every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
+def described(result: Result) -> dict[str, str]:
+    """Return every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
     found: dict[str, Any] = flat(completed(result.settings))
     seed = found.pop("seed", None)
     if found.get("data.seed") == seed:
@@ -137,13 +137,13 @@ def _describe(result: Result) -> dict[str, str]:
     return {key: text(value) for key, value in found.items()} | named
 
 
-def short_names(runs: Sequence[Run]) -> dict[str, str]:
+def short_names(settings: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """Give settings their last name where it is clear, and no other setting has it: "vote_gain", but "loss.scale".
 
     Args:
-        runs: the names are for tables of these.
+        settings: of the runs of a table, as described.
     """
-    keys = {key for run in runs for key in (*flat(completed(run.result.settings)), *run.result.choices)}
+    keys = {key for each in settings for key in each}
     last = Counter(key.rpartition(".")[2] for key in keys)
     short = {key: key.rpartition(".")[2] for key in keys}
     return {key: name if last[name] == 1 and name not in UNCLEAR else key for key, name in short.items()}

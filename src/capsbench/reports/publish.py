@@ -7,6 +7,7 @@ from capsbench.data.files import written_atomically
 from capsbench.reports.cells import numbers, tables
 from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, roots_of
 from capsbench.reports.drawings import write_figures
+from capsbench.reports.effect_tables import write_effects
 from capsbench.reports.equivariance import write_equivariance
 from capsbench.reports.formats import emphasized, to_latex, to_markdown
 from capsbench.reports.html import write_page
@@ -34,6 +35,7 @@ def write_report(comparison: Comparison, root: Path, *, interactive: bool = True
     """
     write_table(comparison, root / REPORT, show_test=show_test)
     write_figures(comparison, root / REPORT)
+    write_effects(comparison.panels, root / REPORT)
     write_equivariance(comparison.panels, root / REPORT)
     write_page(root / PAGE, comparison.title, [comparison], interactive=interactive, show_test=show_test)
 

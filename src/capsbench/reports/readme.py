@@ -8,6 +8,7 @@ import pandas as pd
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import tables
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.effect_tables import EFFECTS, effect_tables
 from capsbench.reports.equivariance import equivariance_table
 from capsbench.reports.formats import emphasized, to_markdown
 from capsbench.reports.protocol import Protocols
@@ -28,8 +29,8 @@ def fill(page: Path, published: Path, protocols: Protocols) -> None:
 def filled(text: str, published: Path, protocols: Protocols) -> str:
     """Replace what stands between the markers of a text by tables of published results.
 
-    A marker is a line `<!-- table: EXPERIMENT -->`, `<!-- table: EXPERIMENT/equivariance -->` or
-    `<!-- table: benchmarks/NAME -->`; its table ends at `<!-- end -->`.
+    A marker is a line `<!-- table: EXPERIMENT -->`, `<!-- table: EXPERIMENT/effects -->`,
+    `<!-- table: EXPERIMENT/equivariance -->` or `<!-- table: benchmarks/NAME -->`; its table ends at `<!-- end -->`.
 
     Args:
         text: of the page.
@@ -51,13 +52,21 @@ def _table(place: Path, protocols: Protocols) -> str:
             command = f"capsbench benchmark {place.name} output_dir={place.parents[1]}"
             raise ValueError(f"{path} does not exist; publish it first: {command}")
         return benchmark_markdown(path)
-    folder = place.parent if place.name == EQUIVARIANCE else place
+    folder = place.parent if place.name in (EFFECTS, EQUIVARIANCE) else place
     if not folder.is_dir():
         command = f"capsbench report experiment={folder.name} publish=true"
         raise ValueError(f"{folder} does not exist; publish it first: {command}")
     comparison = Comparison.of(folder, protocols)
     if place.name != EQUIVARIANCE:
-        return "\n".join(_with_caption(table.frame, table.caption) for table in tables(comparison, all_rows=False))
+        if place.name == EFFECTS:
+            shown = [table for panel in comparison.panels for table in effect_tables(panel)]
+        else:
+            shown = tables(comparison, all_rows=False)
+        if not shown:
+            raise ValueError(
+                f"no two settings vary in {folder}, so that there is no table of effects; use {folder.name}"
+            )
+        return "\n".join(_with_caption(table.frame, table.caption) for table in shown)
     shared = comparison.shared
     measured = [equivariance_table(panel) for panel in comparison.without_shared().panels]
     measured = [table for table in measured if not table.empty]

@@ -1,10 +1,11 @@
 """The rows of a table: conditions of ours, the paper's numbers, or both."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from capsbench.reports.comparison import Comparison, Condition, Panel
+from capsbench.reports.labels import short_names
 from capsbench.reports.paper import Number, Target, router_title
 from capsbench.reports.runs import TEST, accuracies
 from capsbench.reports.statistics import Paired, compare
@@ -15,7 +16,7 @@ class Row:
     """A row.
 
     Attributes:
-        router: the label.
+        router: the label; where settings have columns, the router alone.
         data: title of the data set that the row is about, or of its panel.
         stand_in: title of the set that was used in the place of the paper's, if one was.
         conditions: ours, by the protocol that they are set against; "" where there is none.
@@ -23,6 +24,7 @@ class Row:
         begun: whether at least one run of the row was begun, or failed.
         paper: the paper's number.
         paper_parameters: as the paper prints them, where the row is a method of others.
+        settings: those that have a column, by its name.
     """
 
     router: str
@@ -33,6 +35,7 @@ class Row:
     begun: bool = False
     paper: Number | None = None
     paper_parameters: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def as_the_papers(self) -> "Row":
         """Return the paper's number alone, of which no run of ours is expected."""
@@ -71,14 +74,17 @@ def parts(comparison: Comparison) -> list[Part]:
     """Divide a comparison into tables, and list the rows of each.
 
     The paper's rows come first, in its order, each followed by our other conditions of the same router; then all the
-    rest.
+    rest. An experiment that repeats nothing of the paper has a column for each setting that varies.
     """
     found = []
     kinds = groupby(comparison.panels, key=lambda panel: (panel.version, panel.metric))
     for number, ((_, metric), group) in enumerate(kinds):
         panels = list(group)
         pairs = [(panel, condition) for panel in panels for condition in (*panel.conditions, *panel.lost)]
-        if comparison.target is None or metric != TEST:
+        if comparison.target is None:
+            names = _columns(condition for _, condition in pairs)
+            rows = [_row_of_settings(panel, condition, names) for panel, condition in pairs]
+        elif metric != TEST:
             rows = [_row([pair], None) for pair in pairs]
         else:
             begun = comparison.begun if number == 0 else None
@@ -86,6 +92,18 @@ def parts(comparison: Comparison) -> list[Part]:
             rows = list(_paper_rows(pairs, replace(comparison.target, expected_seeds=seeds), begun))
         found.append(Part(panels, rows, _paired(panels, comparison.baseline)))
     return found
+
+
+def _columns(conditions: Iterable[Condition]) -> dict[str, str]:
+    """Name the columns of settings, by the settings' dotted names."""
+    found = list(conditions)
+    names = short_names(condition.settings for condition in found)
+    return {key: names[key] for key in sorted({key for condition in found for key in condition.varying})}
+
+
+def _row_of_settings(panel: Panel, condition: Condition, names: Mapping[str, str]) -> Row:
+    settings = {name: condition.settings[key] for key, name in names.items() if key in condition.settings}
+    return replace(_row([(panel, condition)], None), router=condition.title, settings=settings)
 
 
 def _paired(panels: Sequence[Panel], baseline: str) -> dict[int, Paired]:
