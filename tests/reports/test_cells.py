@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_missing_seeds_are_told(add_paper_run: AddRun, tmp_path: Path) -> None:
     found = table(tmp_path / "table3")
     assert found["FM"][OURS] == "93.00 (2 of 3 seeds missing)"
     assert found["Dynamic (3)"][OURS] == "92.50 [86.15, 98.85] (1 of 3 seeds missing)"
-    assert (found["Dynamic (3)"][LESS], found["Dynamic (3)"]["Verdict"]) == ("−1.00", "too few seeds")
+    assert (found["Dynamic (3)"][LESS], found["Dynamic (3)"]["Verdict"]) == ("−1.00 (1 of 2 seeds)", "too few seeds")
 
 
 def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
@@ -265,6 +266,17 @@ def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash
     assert [em[name] for name in ("Crashed", "Did not learn", "Learned")] == ["2 of 4", "0 of 4", "2 of 4"]
     assert (em["n"], em["Verdict"]) == ("2", "too few seeds")
     assert [dynamic[name] for name in ("Crashed", "Test accuracy %", "Verdict")] == ["4 of 4", "–", "–"]
+
+
+def test_a_difference_says_on_how_many_of_the_seeds_it_rests(add_run: AddRun, tmp_path: Path) -> None:
+    seeds = {"fm": (1, 2, 3), "em": (3, 4, 5), "dynamic": (1, 2, 3, 4), "mean": (1, 2)}
+    for router, numbers_ in seeds.items():
+        for seed in numbers_:
+            add_run(tmp_path / "demo", router, seed, 0.9 + seed / 100 * (router != "fm"))
+    found = {router: row["Difference from FM"] for router, row in table(tmp_path / "demo").items()}
+    assert found["EM (3)"] == "+3.00 (1 of 3 seeds)"
+    assert re.fullmatch(r"\+2\.00 \[.*\] \(3 of 4 seeds\)", found["Dynamic (3)"])
+    assert "seeds" not in found["mean"], "FM has other seeds, but this row has none but these"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
         cells["Learned %"] = estimate_text(estimate_accuracy(accuracies(learned)))
     paired = part.paired.get(id(condition))
     if paired is not None:
-        cells[difference] = estimate_text(paired.difference, "+")
+        some = f" ({paired.n} of {len(condition.runs)} seeds)" if paired.n < len(condition.runs) else ""
+        cells[difference] = estimate_text(paired.difference, "+") + some
         cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
         cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
         cells["Verdict"] = paired.verdict
