@@ -222,7 +222,7 @@ def test_in_a_sweep_the_baseline_has_the_same_settings(add_run: AddRun, tmp_path
     assert em.loc[("0.25", "margin"), LESS].startswith("−1.01 [")
     assert em.loc[("0.25", "spread"), [LESS, "Verdict"]].tolist() == ["–", "–"], "another row is no baseline"
     assert "Difference from the row of FM with the same settings" in table.caption
-    assert "adjusted by Holm for the 3 of this table" in table.caption
+    assert "adjusted by Holm for the 3 tests of this table" in table.caption
 
 
 def test_a_single_seed_has_no_interval_and_no_test(add_run: AddRun, tmp_path: Path) -> None:
@@ -274,6 +274,9 @@ def test_a_difference_says_on_how_many_of_the_seeds_it_rests(add_run: AddRun, tm
         for seed in numbers_:
             add_run(tmp_path / "demo", router, seed, 0.9 + seed / 100 * (router != "fm"))
     found = {router: row["Difference from FM"] for router, row in table(tmp_path / "demo").items()}
+    (shown,) = tables(Comparison.of(tmp_path / "demo", protocol))
+    assert "adjusted by Holm for the 1 test of this table" in shown.caption
+    assert "a test needs 3 seeds that both finished" in shown.caption, "EM has 3 seeds, and no test"
     assert found["EM (3)"] == "+3.00 (1 of 3 seeds)"
     assert re.fullmatch(r"\+2\.00 \[.*\] \(3 of 4 seeds\)", found["Dynamic (3)"])
     assert "seeds" not in found["mean"], "FM has other seeds, but this row has none but these"

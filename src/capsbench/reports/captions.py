@@ -88,9 +88,12 @@ def _tests(part: Part, comparison: Comparison) -> str:
     name = router_title(comparison.baseline)
     row = "that differs least" if comparison.target else "with the same settings"
     told = f"Difference from the row of {name} {row}, seed by seed"
+    if compared < len(part.paired):
+        told += f"; a test needs {MIN_PAIRS} seeds that both finished"
     if not compared:
-        return f"{told}; a test needs {MIN_PAIRS} seeds that both finished."
+        return f"{told}."
+    tests = "1 test" if compared == 1 else f"{compared} tests"
     return (
-        f"{told}; p of the paired t-test, adjusted by Holm for the {compared} of this table, and the interval widened "
-        f"alike. P(better): of one run against one of {name}."
+        f"{told}; p of the paired t-test, adjusted by Holm for the {tests} of this table, and the interval widened "
+        f"alike. P(better): of one run against one of {name}, ties by half."
     )
