@@ -301,6 +301,18 @@ def test_chance_follows_from_the_number_of_classes(
     assert table(tmp_path / "demo")["FM"]["Learned"] == learned
 
 
+@pytest.mark.parametrize(("accuracy", "learned"), [(0.2, "0 of 1"), (0.24, "1 of 1")])
+def test_a_network_that_only_names_the_most_frequent_class_did_not_learn(
+    add_run: AddRun, tmp_path: Path, accuracy: float, learned: str
+) -> None:
+    """A fifth of SVHN's digits are ones."""
+    counts = [[0] * 10 for _ in range(10)]
+    for digit, images in enumerate((9, 20, 16, 11, 10, 9, 8, 7, 5, 5)):
+        counts[digit][1] = images
+    add_run(tmp_path / "demo", "fm", 1, accuracy, confusion={"test": counts}, class_names=[*"0123456789"])
+    assert table(tmp_path / "demo")["FM"]["Learned"] == learned
+
+
 def test_validation_accuracy_is_named_and_apart_from_test_accuracy(add_run: AddRun, tmp_path: Path) -> None:
     settings = {"data": {"val_fraction": 0.1}}
     for seed in (1, 2, 3):

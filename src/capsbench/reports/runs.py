@@ -80,10 +80,14 @@ class Run:
 
 
 def chance(result: Result) -> float:
-    """Return the accuracy of guessing: 1 / number of classes, or of pairs of classes; 0 where that is not known.
+    """Return the accuracy of naming the most frequent class, from the counts of the confusion matrix.
 
-    Multi-MNIST shows two of ten digits, which makes 45 pairs.
+    Without counts it is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes
+    45 pairs. It is 0 where the number is not known.
     """
+    if counts := result.confusion.get(result.watched_split):
+        images = [sum(row) for row in counts]
+        return max(images) / sum(images)
     data = str(result.settings.get("data", {}).get("_target_")).rpartition(".")[2]
     classes = len(result.class_names) or CLASSES.get(data, 0)
     guesses = math.comb(classes, 2) if data in TWO_OF_THEM else classes
