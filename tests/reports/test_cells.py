@@ -97,6 +97,17 @@ def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
     ]
 
 
+def test_each_of_two_tables_explains_its_own_columns(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        add_paper_run(tmp_path, "table3", "fm", seed, 0.93)
+        for experiment in ("table3", "table3_authors"):
+            add_paper_run(tmp_path, experiment, "dynamic", seed, 0.9 + seed / 100)
+    accuracy, details = tables(Comparison.of(tmp_path / "table3", protocol))
+    for word in ("Holm", "P(better)"):
+        assert word not in accuracy.caption
+        assert word in details.caption
+
+
 def test_what_stands_in_is_named(add_paper_run: AddRun, tmp_path: Path) -> None:
     generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST"}
     for seed in (1, 2, 3):
@@ -326,6 +337,9 @@ def test_validation_accuracy_is_named_and_apart_from_test_accuracy(add_run: AddR
     assert "Test accuracy %" not in validation.frame
     _, shown = tables(Comparison.of(tmp_path / "demo", protocol), show_test=True)
     assert shown.frame["Test accuracy %"].tolist() == ["40.00 [40.00, 40.00]"]
+    (folder / "evaluation-test.json").unlink()
+    _, shown = tables(Comparison.of(tmp_path / "demo", protocol), show_test=True)
+    assert shown.frame["Test accuracy %"].tolist() == ["40.00 [40.00, 40.00] (2 of 3 seeds)"]
 
 
 def test_older_runs_are_in_no_table_with_new_ones(add_run: AddRun, tmp_path: Path) -> None:
@@ -425,6 +439,14 @@ def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Pat
         "No run crashed, and each learned.",
     ):
         assert told in table.caption
+
+
+def test_a_caption_says_that_part_of_the_test_set_counts(add_run: AddRun, tmp_path: Path) -> None:
+    settings = {"seed": 1, "data": {"seed": 1, "test_subset": 1000}}
+    add_run(tmp_path / "part", "fm", 1, 0.9, settings=settings, test_examples=1000)
+    add_run(tmp_path / "whole", "fm", 1, 0.9, test_examples=1000)
+    captions = [tables(Comparison.of(tmp_path / name, protocol))[0].caption for name in ("part", "whole")]
+    assert ["test images 1,000" in caption for caption in captions] == [True, False]
 
 
 def test_what_differs_is_in_no_caption(add_run: AddRun, tmp_path: Path) -> None:
