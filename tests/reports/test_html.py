@@ -11,6 +11,7 @@ import pytest
 
 from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.equivariance import OF_SINGLE_DIGITS, PAIRS, PREDICTORS, UNITS
 from capsbench.reports.html import write_page
 
 AddRun = Callable[..., Path]
@@ -88,6 +89,26 @@ def test_a_sweep_of_a_setting_has_a_figure_instead_of_curves(outputs: Path, add_
     assert html.count("<svg") == 1
     assert "<script" not in html, "nothing in it needs plotly.js"
     assert "vote_gain" in html
+
+
+@pytest.mark.parametrize(
+    ("measured", "names", "told"),
+    [
+        ({"measure": PAIRS}, PREDICTORS, "the difference of the two transformations"),
+        ({}, OF_SINGLE_DIGITS, "predicts each parameter"),
+    ],
+)
+def test_the_page_says_how_equivariance_was_measured(
+    tmp_path: Path, add_run: AddRun, measured: dict[str, str], names: dict[str, str], told: str
+) -> None:
+    r2 = {parameter: {"value": 0.5, "low": 0.4, "high": 0.6, "digits": 250} for parameter in UNITS}
+    curve = {"values": [0, 1], "accuracy": [0.9, 0.8], "activation_change": [0.0, 0.1]}
+    curve |= {"accuracy_area": 0.85, "change_area": 0.05}
+    content = measured | {"equivariance": dict.fromkeys(names, r2), "invariance": dict.fromkeys(UNITS, curve)}
+    (add_run(tmp_path / "demo", "fm", 1, 0.9) / "equivariance.json").write_text(json.dumps(content))
+    notes = " ".join(page(tmp_path, "demo", interactive=False).split())
+    assert told in notes
+    assert notes.count("ridge regression") == 1
 
 
 def test_accuracy_per_class_can_be_unfolded(outputs: Path, add_run: AddRun) -> None:

@@ -63,7 +63,7 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
         What was measured, by label, and how many seeds of a label are left out.
     """
     found = analysed(panel)
-    if not any(_of_pairs(one) for seeds in found.values() for one in seeds):
+    if not has_pairs(panel):
         return found, {}
     chosen = {router: [one for one in seeds if _of_pairs(one)] for router, seeds in found.items()}
     left_out = {router: len(found[router]) - len(seeds) for router, seeds in chosen.items()}
@@ -71,6 +71,11 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
         {router: seeds for router, seeds in chosen.items() if seeds},
         {router: count for router, count in left_out.items() if count},
     )
+
+
+def has_pairs(panel: Panel) -> bool:
+    """Tell whether a run of a panel was measured by pairs of one digit."""
+    return any(_of_pairs(one) for seeds in analysed(panel).values() for one in seeds)
 
 
 def _of_pairs(measured: Mapping[str, Any]) -> bool:

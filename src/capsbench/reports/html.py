@@ -17,6 +17,7 @@ from capsbench.reports.equivariance import (
     analysed,
     equivariance_figure,
     equivariance_table,
+    has_pairs,
     invariance_figure,
     invariance_table,
 )
@@ -109,6 +110,7 @@ def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name
         }
     if analysed(panel):
         section |= {
+            "of_pairs": has_pairs(panel),
             "equivariance": to_html(equivariance_table(panel)),
             "equivariance_figure": to_svg(equivariance_figure(panel, palette)),
             "invariance": to_html(invariance_table(panel)),
