@@ -279,6 +279,20 @@ def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash
     assert [dynamic[name] for name in ("Crashed", "Test accuracy %", "Verdict")] == ["4 of 4", "–", "–"]
 
 
+@pytest.mark.parametrize(
+    ("p", "shown", "verdict"), [(0.0497, "0.0497", "better"), (0.0503, "0.0503", "cannot be told apart")]
+)
+def test_a_p_that_rounds_to_the_border_is_shown_on_its_side(
+    add_run: AddRun, tmp_path: Path, p: float, shown: str, verdict: str
+) -> None:
+    mean = stats.t.isf(p / 2, 2) * 0.01 / 3**0.5
+    for seed in (1, 2, 3):
+        add_run(tmp_path / "demo", "fm", seed, 0.9)
+        add_run(tmp_path / "demo", "em", seed, 0.9 + mean + (seed - 2) / 100)
+    found = table(tmp_path / "demo")["EM (3)"]
+    assert (found["p (Holm)"], found["Verdict"]) == (shown, verdict)
+
+
 def test_a_difference_says_on_how_many_of_the_seeds_it_rests(add_run: AddRun, tmp_path: Path) -> None:
     seeds = {"fm": (1, 2, 3), "em": (3, 4, 5), "dynamic": (1, 2, 3, 4), "mean": (1, 2)}
     for router, numbers_ in seeds.items():

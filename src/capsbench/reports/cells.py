@@ -8,7 +8,7 @@ import pandas as pd
 
 from capsbench.reports.captions import caption, tests_told
 from capsbench.reports.comparison import Comparison, Condition
-from capsbench.reports.formats import NOTHING, estimate_text, narrow
+from capsbench.reports.formats import NOTHING, estimate_text, narrow, p_text
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
 from capsbench.reports.runs import MEASURED, VALIDATION, Run, accuracies
@@ -110,7 +110,7 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
     paired = part.paired.get(id(condition))
     if paired is not None:
         cells[difference] = estimate_text(paired.difference, "+") + _some(paired.n, condition)
-        cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
+        cells["p (Holm)"] = p_text(paired.p)
         cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
         cells["Verdict"] = paired.verdict
     if show_test:

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from capsbench.reports.statistics import Estimate
+from capsbench.reports.statistics import ALPHA, Estimate
 
 NOTHING = "–"
 """The text of an empty cell."""
@@ -115,6 +115,14 @@ def estimate_text(found: Estimate, sign: str = "") -> str:
         return NOTHING
     interval = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
     return f"{found.mean:{sign}.2f}{interval}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Write p with three digits, or with four if it would look like the border."""
+    if math.isnan(p):
+        return NOTHING
+    text = f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.4f}" if text == f"{ALPHA:.3f}" else text
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
