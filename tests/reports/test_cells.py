@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_missing_seeds_are_told(add_paper_run: AddRun, tmp_path: Path) -> None:
     found = table(tmp_path / "table3")
     assert found["FM"][OURS] == "93.00 (2 of 3 seeds missing)"
     assert found["Dynamic (3)"][OURS] == "92.50 [86.15, 98.85] (1 of 3 seeds missing)"
-    assert (found["Dynamic (3)"][LESS], found["Dynamic (3)"]["Verdict"]) == ("−1.00", "too few seeds")
+    assert (found["Dynamic (3)"][LESS], found["Dynamic (3)"]["Verdict"]) == ("−1.00 (1 of 2 seeds)", "too few seeds")
 
 
 def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
@@ -94,6 +95,17 @@ def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
         ["FM", "authors'", "–"],
         ["Dynamic (3)", "authors'", "worse"],
     ]
+
+
+def test_each_of_two_tables_explains_its_own_columns(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        add_paper_run(tmp_path, "table3", "fm", seed, 0.93)
+        for experiment in ("table3", "table3_authors"):
+            add_paper_run(tmp_path, experiment, "dynamic", seed, 0.9 + seed / 100)
+    accuracy, details = tables(Comparison.of(tmp_path / "table3", protocol))
+    for word in ("Holm", "P(better)"):
+        assert word not in accuracy.caption
+        assert word in details.caption
 
 
 def test_what_stands_in_is_named(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -221,7 +233,7 @@ def test_in_a_sweep_the_baseline_has_the_same_settings(add_run: AddRun, tmp_path
     assert em.loc[("0.25", "margin"), LESS].startswith("−1.01 [")
     assert em.loc[("0.25", "spread"), [LESS, "Verdict"]].tolist() == ["–", "–"], "another row is no baseline"
     assert "Difference from the row of FM with the same settings" in table.caption
-    assert "adjusted by Holm for the 3 of this table" in table.caption
+    assert "adjusted by Holm for the 3 tests of this table" in table.caption
 
 
 def test_a_single_seed_has_no_interval_and_no_test(add_run: AddRun, tmp_path: Path) -> None:
@@ -268,6 +280,34 @@ def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash
 
 
 @pytest.mark.parametrize(
+    ("p", "shown", "verdict"), [(0.0497, "0.0497", "better"), (0.0503, "0.0503", "cannot be told apart")]
+)
+def test_a_p_that_rounds_to_the_border_is_shown_on_its_side(
+    add_run: AddRun, tmp_path: Path, p: float, shown: str, verdict: str
+) -> None:
+    mean = stats.t.isf(p / 2, 2) * 0.01 / 3**0.5
+    for seed in (1, 2, 3):
+        add_run(tmp_path / "demo", "fm", seed, 0.9)
+        add_run(tmp_path / "demo", "em", seed, 0.9 + mean + (seed - 2) / 100)
+    found = table(tmp_path / "demo")["EM (3)"]
+    assert (found["p (Holm)"], found["Verdict"]) == (shown, verdict)
+
+
+def test_a_difference_says_on_how_many_of_the_seeds_it_rests(add_run: AddRun, tmp_path: Path) -> None:
+    seeds = {"fm": (1, 2, 3), "em": (3, 4, 5), "dynamic": (1, 2, 3, 4), "mean": (1, 2)}
+    for router, numbers_ in seeds.items():
+        for seed in numbers_:
+            add_run(tmp_path / "demo", router, seed, 0.9 + seed / 100 * (router != "fm"))
+    found = {router: row["Difference from FM"] for router, row in table(tmp_path / "demo").items()}
+    (shown,) = tables(Comparison.of(tmp_path / "demo", protocol))
+    assert "adjusted by Holm for the 1 test of this table" in shown.caption
+    assert "a test needs 3 seeds that both finished" in shown.caption, "EM has 3 seeds, and no test"
+    assert found["EM (3)"] == "+3.00 (1 of 3 seeds)"
+    assert re.fullmatch(r"\+2\.00 \[.*\] \(3 of 4 seeds\)", found["Dynamic (3)"])
+    assert "seeds" not in found["mean"], "FM has other seeds, but this row has none but these"
+
+
+@pytest.mark.parametrize(
     ("data", "classes", "accuracy", "learned"),
     [
         ("Digits", 10, 0.131, "1 of 1"),
@@ -286,6 +326,18 @@ def test_chance_follows_from_the_number_of_classes(
     assert table(tmp_path / "demo")["FM"]["Learned"] == learned
 
 
+@pytest.mark.parametrize(("accuracy", "learned"), [(0.2, "0 of 1"), (0.24, "1 of 1")])
+def test_a_network_that_only_names_the_most_frequent_class_did_not_learn(
+    add_run: AddRun, tmp_path: Path, accuracy: float, learned: str
+) -> None:
+    """A fifth of SVHN's digits are ones."""
+    counts = [[0] * 10 for _ in range(10)]
+    for digit, images in enumerate((9, 20, 16, 11, 10, 9, 8, 7, 5, 5)):
+        counts[digit][1] = images
+    add_run(tmp_path / "demo", "fm", 1, accuracy, confusion={"test": counts}, class_names=[*"0123456789"])
+    assert table(tmp_path / "demo")["FM"]["Learned"] == learned
+
+
 def test_validation_accuracy_is_named_and_apart_from_test_accuracy(add_run: AddRun, tmp_path: Path) -> None:
     settings = {"data": {"val_fraction": 0.1}}
     for seed in (1, 2, 3):
@@ -299,6 +351,9 @@ def test_validation_accuracy_is_named_and_apart_from_test_accuracy(add_run: AddR
     assert "Test accuracy %" not in validation.frame
     _, shown = tables(Comparison.of(tmp_path / "demo", protocol), show_test=True)
     assert shown.frame["Test accuracy %"].tolist() == ["40.00 [40.00, 40.00]"]
+    (folder / "evaluation-test.json").unlink()
+    _, shown = tables(Comparison.of(tmp_path / "demo", protocol), show_test=True)
+    assert shown.frame["Test accuracy %"].tolist() == ["40.00 [40.00, 40.00] (2 of 3 seeds)"]
 
 
 def test_older_runs_are_in_no_table_with_new_ones(add_run: AddRun, tmp_path: Path) -> None:
@@ -398,6 +453,14 @@ def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Pat
         "No run crashed, and each learned.",
     ):
         assert told in table.caption
+
+
+def test_a_caption_says_that_part_of_the_test_set_counts(add_run: AddRun, tmp_path: Path) -> None:
+    settings = {"seed": 1, "data": {"seed": 1, "test_subset": 1000}}
+    add_run(tmp_path / "part", "fm", 1, 0.9, settings=settings, test_examples=1000)
+    add_run(tmp_path / "whole", "fm", 1, 0.9, test_examples=1000)
+    captions = [tables(Comparison.of(tmp_path / name, protocol))[0].caption for name in ("part", "whole")]
+    assert ["test images 1,000" in caption for caption in captions] == [True, False]
 
 
 def test_what_differs_is_in_no_caption(add_run: AddRun, tmp_path: Path) -> None:

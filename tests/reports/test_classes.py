@@ -1,5 +1,6 @@
 """Accuracy per class and confusions, from the counts in results."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,28 @@ def test_a_class_without_images_has_no_accuracy(add_run: AddRun, tmp_path: Path)
     found = tables(tmp_path)
     assert found is not None
     assert "<td>–</td>" in found.accuracy
+
+
+def test_sets_with_other_classes_stand_side_by_side(add_run: AddRun, tmp_path: Path) -> None:
+    """A folder of images may have got a class between two runs."""
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": [[3, 1], [0, 4]]}, class_names=["b", "c"])
+    counts = {"test": [[1, 0, 1], [0, 1, 3], [0, 0, 5]]}
+    add_run(tmp_path, "em", 1, 0.9, confusion=counts, class_names=["a", "b", "c"])
+    found = tables(tmp_path)
+    assert found is not None
+    cells = re.findall("<t[hd]>(.*)</t[hd]>", found.accuracy)
+    fm, em = ["FM (n = 1)", "75.0", "100.0", "–"], ["EM (3) (n = 1)", "25.0", "100.0", "50.0"]
+    assert cells == ["Router", "b", "c", "a", *fm, *em]
+
+
+def test_a_class_that_only_one_seed_has_is_counted(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": [[3, 1], [0, 4]]}, class_names=["b", "c"])
+    counts = {"test": [[1, 0, 1], [0, 1, 3], [0, 0, 5]]}
+    add_run(tmp_path, "fm", 2, 0.9, confusion=counts, class_names=["a", "b", "c"])
+    (panel,) = Comparison.of(tmp_path, protocol).panels
+    summed = confusion(panel.conditions[0].runs)
+    assert summed is not None
+    assert summed.loc[["a", "b", "c"], ["a", "b", "c"]].to_numpy().tolist() == [[1, 0, 1], [0, 4, 4], [0, 0, 9]]
 
 
 def test_names_of_classes_are_text(add_run: AddRun, tmp_path: Path) -> None:

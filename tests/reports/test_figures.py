@@ -181,6 +181,14 @@ def test_an_experiment_keeps_no_figure_that_it_no_longer_has(add_run: AddRun, fa
     }
 
 
+def test_dollars_in_a_name_are_no_formula(add_run: AddRun, tmp_path: Path) -> None:
+    for router, loss in (("$_$", "margin"), ("$_$", "$^$"), ("fm", "margin")):
+        add_run(tmp_path / "demo", router, 1, 0.9, loss=loss, data_title="$x_$")
+    write_figures(Comparison.of(tmp_path / "demo", protocol), tmp_path)
+    written = (tmp_path / "settings.svg").read_text()
+    assert all(name in written for name in ("$_$", "$^$", "$x_$"))
+
+
 def test_an_svg_follows_the_dark_mode_of_its_reader(tmp_path: Path) -> None:
     write_figure(Figure(figsize=(1, 1)), tmp_path, "empty")
     text = (tmp_path / "empty.svg").read_text()

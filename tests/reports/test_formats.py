@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from capsbench.reports.formats import latex, to_html, to_latex, to_markdown
+from capsbench.reports.formats import emphasized, latex, to_html, to_latex, to_markdown
 
 TABLE = pd.DataFrame(
     {
@@ -23,7 +23,16 @@ def test_markdown() -> None:
     assert set(rule) == {"|", "-"}
     assert len(rows) == 3
     assert [cell.strip() for cell in rows[0].strip("|").split("|")] == TABLE.loc[0].tolist()
-    assert r"a\|b & <c>" in rows[2]
+    assert r"a\|b & \<c>" in rows[2]
+
+
+def test_in_markdown_names_are_no_markup() -> None:
+    table = pd.DataFrame({"Router": ["<img src=x>", "*a*", "`b`", "c_d [e=1]"], "p|q": ["< 0.001", "–", "1 < 2", "2"]})
+    header, _, *rows = to_markdown(table).splitlines()
+    assert r"p\|q" in header
+    assert [row.split("|")[1].strip() for row in rows] == [r"\<img src=x>", r"\*a\*", r"\`b\`", "c_d [e=1]"]
+    assert [row.split("|")[2].strip() for row in rows] == ["< 0.001", "–", "1 < 2", "2"]
+    assert emphasized("a*b <c>") == "*a\\*b \\<c>*\n"
 
 
 def test_latex_has_booktabs_rules_and_balanced_groups() -> None:
@@ -45,6 +54,7 @@ def test_html_is_escaped_and_sets_brackets_apart() -> None:
     assert "<td>90.00 <span>(1 of 3 seeds missing)</span></td>" in html
     assert "<td>a|b &amp; &lt;c&gt;</td>" in html
     assert "<td>Dynamic (3) [arch.vote_gain=0.25]</td>" in html
+    assert "<th>a &amp; &lt;b&gt;</th>" in to_html(pd.DataFrame({"a & <b>": ["1"]}))
 
 
 @pytest.mark.parametrize("character", [chr(code) for code in range(32, 127)] + list("±−–×÷→²°αβγδελμσ"))

@@ -11,6 +11,7 @@ import pytest
 
 from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.equivariance import OF_SINGLE_DIGITS, PAIRS, PREDICTORS, UNITS
 from capsbench.reports.html import write_page
 
 AddRun = Callable[..., Path]
@@ -90,6 +91,26 @@ def test_a_sweep_of_a_setting_has_a_figure_instead_of_curves(outputs: Path, add_
     assert "vote_gain" in html
 
 
+@pytest.mark.parametrize(
+    ("measured", "names", "told"),
+    [
+        ({"measure": PAIRS}, PREDICTORS, "the difference of the two transformations"),
+        ({}, OF_SINGLE_DIGITS, "predicts each parameter"),
+    ],
+)
+def test_the_page_says_how_equivariance_was_measured(
+    tmp_path: Path, add_run: AddRun, measured: dict[str, str], names: dict[str, str], told: str
+) -> None:
+    r2 = {parameter: {"value": 0.5, "low": 0.4, "high": 0.6, "digits": 250} for parameter in UNITS}
+    curve = {"values": [0, 1], "accuracy": [0.9, 0.8], "activation_change": [0.0, 0.1]}
+    curve |= {"accuracy_area": 0.85, "change_area": 0.05}
+    content = measured | {"equivariance": dict.fromkeys(names, r2), "invariance": dict.fromkeys(UNITS, curve)}
+    (add_run(tmp_path / "demo", "fm", 1, 0.9) / "equivariance.json").write_text(json.dumps(content))
+    notes = " ".join(page(tmp_path, "demo", interactive=False).split())
+    assert told in notes
+    assert notes.count("ridge regression") == 1
+
+
 def test_accuracy_per_class_can_be_unfolded(outputs: Path, add_run: AddRun) -> None:
     counts = {"test": [[3, 1], [0, 4]]}
     add_run(outputs / "counted", "fm", 1, 0.9, confusion=counts, class_names=["cat", "<dog>"])
@@ -139,3 +160,16 @@ def test_in_a_browser_curves_are_drawn_and_routers_can_be_hidden(outputs: Path, 
     assert tags.attributes("data-blocked") == ["[]"], "plotly does nothing that the page's policy forbids"
     assert tags.attributes("data-fetched") == ["refused"]
     assert tags.attributes("data-fits") == ["true"], "nothing is wider than a narrow window"
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_nothing_in_a_runs_folder_becomes_an_element(tmp_path: Path, add_run: AddRun, interactive: bool) -> None:
+    """Names of folders, routers, data, classes and machines are text."""
+    element = "<img title=injected>"
+    root = tmp_path / f'demo">{element}'
+    told = {"data_title": element, "device": element, "git_commit": element, "class_names": [element, "b"]}
+    for router in ("fm", element):
+        add_run(root, router, 1, 0.9, confusion={"test": [[3, 1], [0, 4]]}, epochs=2, **told)
+    found = Tags(page(tmp_path, root.name, interactive=interactive)).found
+    assert found
+    assert not [tag for tag, attributes in found if attributes.get("title") == "injected"]

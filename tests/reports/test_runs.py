@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.reports.runs import load_runs
+from capsbench.reports.runs import crashed_runs, folders_in, load_runs
 
 AddRun = Callable[..., Path]
 
@@ -17,6 +17,17 @@ def test_smoke_runs_count_only_by_themselves(add_run: AddRun, tmp_path: Path) ->
     assert [run.result.seed for run in load_runs(tmp_path)] == [1]
     add_run(tmp_path, "fm", 2, 0.5)
     assert [run.result.seed for run in load_runs(tmp_path)] == [2]
+
+
+def test_a_smoke_run_that_crashed_counts_only_among_smoke_runs(
+    add_run: AddRun, crash: Callable[..., None], tmp_path: Path
+) -> None:
+    settings = {"seed": 1, "data": {"seed": 1}, "trainer": {"limit_train_batches": 2}}
+    for root in (tmp_path / "smoke", tmp_path / "real"):
+        crash(add_run(root, "em", 1, 0.5, settings=settings, smoke=True))
+        add_run(root, "fm", 1, 0.9, smoke=root.name == "smoke")
+        counted = len(crashed_runs(folders_in(root), load_runs(root)))
+        assert counted == (root.name == "smoke")
 
 
 def test_an_epoch_cut_short_has_the_test_accuracy_of_the_end(add_run: AddRun, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.paper import router_title
 from capsbench.reports.protocol import flat
 from capsbench.reports.rows import Part, Row
-from capsbench.reports.runs import Run
+from capsbench.reports.runs import TEST, Run
 from capsbench.reports.statistics import MIN_PAIRS
 from capsbench.runs.identity import VERSION
 
@@ -17,7 +17,7 @@ SINGLE = "One seed a row: there are no intervals."
 
 
 def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Sequence[str]) -> str:
-    """Write the caption of a table.
+    """Write the caption of a table, without `tests_told`.
 
     Args:
         part: of the comparison.
@@ -37,8 +37,6 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
     told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
-    if part.paired:
-        told.append(_tests(part, comparison))
     return " ".join(line for line in told if line)
 
 
@@ -54,6 +52,10 @@ def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
     shared: dict[str, list[Any]] = {
         "network": [result.arch for result in results] if with_data else [],
         "training images": [f"{result.train_examples:,}" for result in results] if with_data else [],
+        "test images": [
+            f"{run.result.test_examples:,}" if each.get("data.test_subset") and run.metric == TEST else None
+            for run, each in zip(runs, settings, strict=True)
+        ],
         "epochs": [f"{result.epochs:,}" for result in results],
         "steps": [f"{result.steps:,}" for result in results],
         "batch": [each.get("data.batch_size") for each in settings],
@@ -83,14 +85,20 @@ def _brackets(conditions: Sequence[Condition], shared: Sequence[str]) -> list[st
     return [f"In brackets: what {'else ' if shared else ''}differs from the paper's protocol{unsaid}."]
 
 
-def _tests(part: Part, comparison: Comparison) -> str:
+def tests_told(part: Part, comparison: Comparison) -> str:
+    """Say after a caption how differences and their tests were made; nothing where a table has none."""
+    if not part.paired:
+        return ""
     compared = sum(paired.n >= MIN_PAIRS for paired in part.paired.values())
     name = router_title(comparison.baseline)
     row = "that differs least" if comparison.target else "with the same settings"
-    told = f"Difference from the row of {name} {row}, seed by seed"
+    told = f" Difference from the row of {name} {row}, seed by seed"
+    if compared < len(part.paired):
+        told += f"; a test needs {MIN_PAIRS} seeds that both finished"
     if not compared:
-        return f"{told}; a test needs {MIN_PAIRS} seeds that both finished."
+        return f"{told}."
+    tests = "1 test" if compared == 1 else f"{compared} tests"
     return (
-        f"{told}; p of the paired t-test, adjusted by Holm for the {compared} of this table, and the interval widened "
-        f"alike. P(better): of one run against one of {name}."
+        f"{told}; p of the paired t-test, adjusted by Holm for the {tests} of this table, and the interval widened "
+        f"alike. P(better): of one run against one of {name}, ties by half."
     )

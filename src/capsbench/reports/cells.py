@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from capsbench.reports.captions import caption
+from capsbench.reports.captions import caption, tests_told
 from capsbench.reports.comparison import Comparison, Condition
-from capsbench.reports.formats import NOTHING, estimate_text, narrow
+from capsbench.reports.formats import NOTHING, estimate_text, narrow, p_text
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
 from capsbench.reports.runs import MEASURED, PERCENT, VALIDATION, Run, accuracies
@@ -70,18 +70,18 @@ def _tables(
             details.append(_details(one, part, comparison.baseline, show_test))
         named["Parameters"] = _parameters(row)
         accuracy.append(named)
-    told = caption(part, rows, comparison, shared)
+    told, of_tests = caption(part, rows, comparison, shared), tests_told(part, comparison)
     if len(protocols) == 1:
         frame = pd.DataFrame(accuracy).join(pd.DataFrame(details).fillna(NOTHING))
         order = [name for name in frame if name != "Parameters" and name not in TIMES]
-        yield Table(_tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told)
+        yield Table(_tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told + of_tests)
         return
     yield Table(_tidy(pd.DataFrame(accuracy)), told)
     for row in rows:
         for protocol, condition in row.conditions.items():
             named = {"Router": _label(row, shared), "Data": _data(row), "Protocol": _protocol(protocol)}
             details.append(named | _details(condition, part, comparison.baseline, show_test))
-    yield Table(_tidy(pd.DataFrame(details).fillna(NOTHING)), "The same runs, each protocol by itself.")
+    yield Table(_tidy(pd.DataFrame(details).fillna(NOTHING)), f"The same runs, each protocol by itself.{of_tests}")
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,13 +111,15 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
         cells["Learned %"] = estimate_text(estimate_accuracy(accuracies(learned)))
     paired = part.paired.get(id(condition))
     if paired is not None:
-        cells[difference] = estimate_text(paired.difference, "+")
-        cells["p (Holm)"] = NOTHING if math.isnan(paired.p) else "< 0.001" if paired.p < 0.001 else f"{paired.p:.3f}"
+        cells[difference] = estimate_text(paired.difference, "+") + _some(paired.n, condition)
+        cells["p (Holm)"] = p_text(paired.p)
         cells["P(better)"] = NOTHING if math.isnan(paired.improvement) else f"{paired.improvement:.2f}"
         cells["Verdict"] = paired.verdict
     if show_test:
         tested = [run.tested for run in condition.runs if run.tested is not None]
-        cells["Test accuracy %"] = estimate_text(estimate_accuracy(pd.Series(tested))) if tested else NOTHING
+        if tested:
+            measured = estimate_text(estimate_accuracy(pd.Series(tested)))
+            cells["Test accuracy %"] = measured + _some(len(tested), condition)
     if condition.runs and all(run.is_timed for run in condition.runs):
         seconds, speed, latency = (_mean(condition.runs, name) for name in TIMES.values())
         cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
@@ -134,6 +136,11 @@ def _of_parts(runs: Sequence[Run]) -> dict[str, pd.Series]:
         for name, part in found.items()
         if part != name
     }
+
+
+def _some(seeds: int, condition: Condition) -> str:
+    """Say on how many seeds a cell rests where these are not all that finished."""
+    return f" ({seeds} of {len(condition.runs)} seeds)" if seeds < len(condition.runs) else ""
 
 
 def outcomes_of(condition: Condition) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Accuracy per class, and what classes are confused with, from the counts that runs keep."""
 
+import functools
 import html
 from typing import NamedTuple
 
@@ -34,8 +35,11 @@ def class_tables(panel: Panel) -> ClassTables | None:
     counts = {label_of(label, runs): found for label, runs in in_order(panel) if (found := confusion(runs)) is not None}
     if not counts:
         return None
-    accuracy = pd.DataFrame({label: PERCENT * _shares(found).to_numpy().diagonal() for label, found in counts.items()})
-    accuracy.index = next(iter(counts.values())).index
+    columns = [
+        pd.Series(PERCENT * _shares(found).to_numpy().diagonal(), found.index, name=label)
+        for label, found in counts.items()
+    ]
+    accuracy = pd.concat(columns, axis=1)
     shown = accuracy.T.rename_axis("Router").reset_index()
     return ClassTables(
         shown.to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="–"),
@@ -55,9 +59,12 @@ def confusion(runs: list[Run]) -> pd.DataFrame | None:
     known = [run.result for run in runs if split in run.result.confusion]
     if not known:
         return None
-    total = np.sum([result.confusion[split] for result in known], axis=0)
-    names = known[0].class_names or [str(number) for number in range(len(total))]
-    return pd.DataFrame(total, index=pd.Index(names), columns=pd.Index(names))
+    frames = []
+    for result in known:
+        counts = result.confusion[split]
+        names = pd.Index(result.class_names or [str(number) for number in range(len(counts))])
+        frames.append(pd.DataFrame(counts, names, names))
+    return functools.reduce(lambda total, counts: total.add(counts, fill_value=0), frames).fillna(0).astype(int)
 
 
 def _shares(counts: pd.DataFrame) -> pd.DataFrame:

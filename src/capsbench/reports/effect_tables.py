@@ -8,7 +8,7 @@ import pandas as pd
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import Table
 from capsbench.reports.comparison import Panel
-from capsbench.reports.formats import NOTHING, estimate_text, to_latex, to_markdown
+from capsbench.reports.formats import NOTHING, emphasized, estimate_text, to_latex, to_markdown
 from capsbench.reports.runs import MEASURED
 from capsbench.reports.statistics import Estimate, estimate_accuracy
 from capsbench.reports.sweeps import ROUTER, Sweep
@@ -101,7 +101,7 @@ def write_effects(panels: list[Panel], folder: Path) -> None:
             path.unlink()
         return
     texts = {
-        "md": "\n".join(f"{to_markdown(table.frame)}\n*{table.caption}*\n" for table in tables),
+        "md": "\n".join(f"{to_markdown(table.frame)}\n{emphasized(table.caption)}" for table in tables),
         "tex": "\n".join(to_latex(table.frame, table.caption) for table in tables),
         "csv": pd.concat([effects(panel) for panel in panels]).to_csv(index=False),
     }

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import Panel
-from capsbench.reports.figures import colors, in_order, legend_below
+from capsbench.reports.figures import colors, in_order, legend_below, literal
 from capsbench.reports.formats import NOTHING
 from capsbench.reports.runs import PERCENT, Run
 from capsbench.reports.statistics import Estimate, estimate
@@ -63,7 +63,7 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
         What was measured, by label, and how many seeds of a label are left out.
     """
     found = analysed(panel)
-    if not any(_of_pairs(one) for seeds in found.values() for one in seeds):
+    if not has_pairs(panel):
         return found, {}
     chosen = {router: [one for one in seeds if _of_pairs(one)] for router, seeds in found.items()}
     left_out = {router: len(found[router]) - len(seeds) for router, seeds in chosen.items()}
@@ -71,6 +71,11 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
         {router: seeds for router, seeds in chosen.items() if seeds},
         {router: count for router, count in left_out.items() if count},
     )
+
+
+def has_pairs(panel: Panel) -> bool:
+    """Tell whether a run of a panel was measured by pairs of one digit."""
+    return any(_of_pairs(one) for seeds in analysed(panel).values() for one in seeds)
 
 
 def _of_pairs(measured: Mapping[str, Any]) -> bool:
@@ -202,7 +207,7 @@ def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
         for kind, draw in (("equivariance", equivariance_figure), ("invariance", invariance_figure)):
             path = folder / (f"{kind}-{number + 1}.png" if number else f"{kind}.png")
             with written_atomically(path) as temporary:
-                draw(panel, colors([panel])).savefig(temporary, format="png", dpi=120)
+                literal(draw(panel, colors([panel]))).savefig(temporary, format="png", dpi=120)
             paths.append(path)
     return paths
 

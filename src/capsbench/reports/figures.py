@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import COMPARED_WITH, Condition, Panel
@@ -62,6 +63,13 @@ def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
     figure.legend(handles.values(), names, loc="outside lower center", ncols=columns)
 
 
+def literal(figure: Figure) -> Figure:
+    """Take dollars in a figure's texts for dollars, not for formulas; return the figure."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    return figure
+
+
 def to_svg(figure: Figure) -> str:
     """Write a figure as an <svg> element with a transparent background."""
     buffer = io.StringIO()
@@ -78,10 +86,10 @@ def write_figure(figure: Figure, folder: Path, name: str) -> None:
             path.read_text(encoding="utf-8").replace("<metadata>", f"{DARK}\n <metadata>", 1), encoding="utf-8"
         )
     with written_atomically(folder / f"{name}.png") as path:
-        figure.savefig(path, format="png", dpi=150)
+        literal(figure).savefig(path, format="png", dpi=150)
 
 
 def _save_svg(figure: Figure, target: Path | io.StringIO, *, transparent: bool = False) -> None:
     """Save without date and random ids, so that a published file changes only with its numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "capsbench"}):
-        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=transparent)
+        literal(figure).savefig(target, format="svg", metadata={"Date": None}, transparent=transparent)

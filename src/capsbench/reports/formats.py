@@ -3,13 +3,14 @@
 import html
 import io
 import math
+import re
 
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from capsbench.reports.statistics import Estimate
+from capsbench.reports.statistics import ALPHA, Estimate
 
 NOTHING = "–"
 """The text of an empty cell."""
@@ -18,6 +19,8 @@ NAMES = ("Data", "Layer", "Network", "Protocol", "Router", "Threads", "Verdict")
 """Columns of names; so are others with a cell that begins with a letter. All the rest are of numbers."""
 ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
 """A number, and what stands in brackets after it."""
+MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])")
+"""What Markdown would take for something else in a name."""
 
 GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "lambda", "mu", "sigma")
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -42,11 +45,21 @@ def to_rich(table: pd.DataFrame, **options: object) -> Table:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """Write a table in GitHub's Markdown."""
-    escaped = table.map(lambda text: text.replace("|", r"\|"))
+    escaped = table.rename(columns=markdown).map(markdown)
     console = Console(file=io.StringIO(), width=WIDER_THAN_ANY_TABLE, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(to_rich(escaped, box=box.MARKDOWN))
     return captured.get().strip() + "\n"
+
+
+def markdown(text: str) -> str:
+    """Write a text so that Markdown shows it as it is, also in a table."""
+    return MARKUP.sub(r"\\\g<0>", text)
+
+
+def emphasized(text: str) -> str:
+    """Write a text in italics in Markdown, as a paragraph."""
+    return f"*{markdown(text)}*\n"
 
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
@@ -102,6 +115,14 @@ def estimate_text(found: Estimate, sign: str = "") -> str:
         return NOTHING
     interval = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
     return f"{found.mean:{sign}.2f}{interval}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Write p with three digits, or with four if it would look like the border."""
+    if math.isnan(p):
+        return NOTHING
+    text = f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.4f}" if text == f"{ALPHA:.3f}" else text
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from capsbench.reports.equivariance import (
     analysed,
     equivariance_figure,
     equivariance_table,
+    has_pairs,
     invariance_figure,
     invariance_table,
 )
@@ -49,7 +50,10 @@ def write_page(
     for run in runs:
         for name, version in run.result.versions.items():
             versions.setdefault(name, set()).add(version)
-    experiments = [_experiment(comparison, interactive, show_test) for comparison in comparisons]
+    experiments = [
+        _experiment(comparison, f"plot-{number}" if interactive else None, show_test)
+        for number, comparison in enumerate(comparisons)
+    ]
     sections = [section for experiment in experiments for section in experiment["sections"]]
     page = template.render(
         title=title,
@@ -64,7 +68,8 @@ def write_page(
         temporary.write_text(page, encoding="utf-8")
 
 
-def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> dict[str, Any]:
+def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> dict[str, Any]:
+    """What the page shows of a comparison; a name, unique in the page, makes its curves interactive."""
     palette = colors(comparison.panels)
     found = tables(comparison, show_test=show_test)
     return {
@@ -82,7 +87,7 @@ def _experiment(comparison: Comparison, interactive: bool, show_test: bool) -> d
         ],
         "with_times": any("ms/batch" in table.frame for table in found),
         "sections": [
-            _section(comparison, panel, palette, f"{comparison.name}-{number}" if interactive else None)
+            _section(comparison, panel, palette, name and f"{name}-{number}")
             for number, panel in enumerate(comparison.panels)
         ],
     }
@@ -105,6 +110,7 @@ def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name
         }
     if analysed(panel):
         section |= {
+            "of_pairs": has_pairs(panel),
             "equivariance": to_html(equivariance_table(panel)),
             "equivariance_figure": to_svg(equivariance_figure(panel, palette)),
             "invariance": to_html(invariance_table(panel)),

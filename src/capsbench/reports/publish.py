@@ -9,7 +9,7 @@ from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, root
 from capsbench.reports.drawings import write_figures
 from capsbench.reports.effect_tables import write_effects
 from capsbench.reports.equivariance import write_equivariance
-from capsbench.reports.formats import to_latex, to_markdown
+from capsbench.reports.formats import emphasized, to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.runs import unfinished
@@ -45,7 +45,7 @@ def write_table(comparison: Comparison, folder: Path, *, show_test: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     shown = tables(comparison, show_test=show_test)
     texts = {
-        "md": "\n".join(f"{to_markdown(table.frame)}\n*{table.caption}*\n" for table in shown),
+        "md": "\n".join(f"{to_markdown(table.frame)}\n{emphasized(table.caption)}" for table in shown),
         "tex": "\n".join(to_latex(table.frame, f"{comparison.title}. {table.caption}") for table in shown),
         "csv": numbers(comparison).to_csv(index=False),
     }

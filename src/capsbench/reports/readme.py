@@ -10,7 +10,7 @@ from capsbench.reports.cells import tables
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.effect_tables import EFFECTS, effect_tables
 from capsbench.reports.equivariance import equivariance_table
-from capsbench.reports.formats import to_markdown
+from capsbench.reports.formats import emphasized, to_markdown
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.speed import benchmark_markdown
 
@@ -77,4 +77,4 @@ def _table(place: Path, protocols: Protocols) -> str:
 
 
 def _with_caption(table: pd.DataFrame, caption: str) -> str:
-    return to_markdown(table) + (f"\n*{caption}*\n" if caption else "")
+    return to_markdown(table) + (f"\n{emphasized(caption)}" if caption else "")

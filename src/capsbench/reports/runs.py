@@ -80,10 +80,14 @@ class Run:
 
 
 def chance(result: Result) -> float:
-    """Return the accuracy of guessing: 1 / number of classes, or of pairs of classes; 0 where that is not known.
+    """Return the accuracy of naming the most frequent class, from the counts of the confusion matrix.
 
-    Multi-MNIST shows two of ten digits, which makes 45 pairs.
+    Without counts it is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes
+    45 pairs. It is 0 where the number is not known.
     """
+    if counts := result.confusion.get(result.watched_split):
+        images = [sum(row) for row in counts]
+        return max(images) / sum(images)
     data = str(result.settings.get("data", {}).get("_target_")).rpartition(".")[2]
     classes = len(result.class_names) or CLASSES.get(data, 0)
     guesses = math.comb(classes, 2) if data in TWO_OF_THEM else classes
@@ -112,7 +116,7 @@ def crashed_runs(folders: Iterable[RunFolder], finished: list[Run]) -> list[Run]
     """List the runs that failed, each with the result that it would have had, but without metrics.
 
     What only a finished run tells, such as the title of its data, is taken from a run with the same data, and of the
-    same length if there is one. A failed run that is like none of them is left out.
+    same length if there is one. A failed run that is like none of them is left out, and a smoke run among others.
 
     Args:
         folders: of all runs.
@@ -122,7 +126,8 @@ def crashed_runs(folders: Iterable[RunFolder], finished: list[Run]) -> list[Run]
     for folder in folders:
         if not folder.is_finished and folder.cause_of_failure is not None and folder.identity.is_file():
             identity = Identity.load(folder.identity)
-            found += [Run(result, folder.path) for result in _as_crashed(identity, finished)]
+            if finished[0].result.smoke or not identity.is_smoke:
+                found += [Run(result, folder.path) for result in _as_crashed(identity, finished)]
     return found
 
 

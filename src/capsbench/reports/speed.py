@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.formats import NOTHING, to_latex, to_markdown
+from capsbench.reports.formats import NOTHING, emphasized, to_latex, to_markdown
 from capsbench.reports.paper import inference_ms, router_title
 
 Measurements = Sequence[Mapping[str, Any]]
@@ -250,4 +250,4 @@ def benchmark_markdown(path: Path) -> str:
     ]
     if load is not None:
         how.append(f"load of the machine {load['before']} before and {load['after']} after, {load['cores']} cores")
-    return f"{to_markdown(make(record['measurements']))}\n*{'; '.join([*record['devices'], *how])}.*\n"
+    return f"{to_markdown(make(record['measurements']))}\n{emphasized('; '.join([*record['devices'], *how]) + '.')}"

@@ -33,6 +33,16 @@ NO_EFFECT_ON_NUMBERS = (
 )
 """Settings that may change without making it another run."""
 
+LIMITS = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "overfit_batches",
+    "fast_dev_run",
+    "max_time",
+)
+"""Settings of the trainer that leave batches out."""
+
 VERSION = 2
 """Of what settings mean: raised where the same settings give other numbers, so that older runs are other runs.
 
@@ -103,9 +113,19 @@ class Identity:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no identity of a run ({error}); delete its folder to run it again") from error
 
+    @property
+    def is_smoke(self) -> bool:
+        """Whether the trainer is told to leave batches out; 1.0 is all of them, 1 is one."""
+        trainer = self.settings.get("trainer", {})
+        return not all(_cuts_nothing(trainer.get(limit)) for limit in LIMITS)
+
     def folder(self, root: str | Path) -> Path:
         """The run's folder: root/experiment/data/arch/router/seed-digest."""
         return Path(root, self.experiment, self.data, self.arch, self.router, f"seed{self.seed}-{self.digest}")
+
+
+def _cuts_nothing(limit: Any) -> bool:
+    return limit is None or limit is False or (isinstance(limit, float) and limit == 1.0)
 
 
 def changes(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -38,14 +37,6 @@ from capsbench.training import (
 log = logging.getLogger(__name__)
 
 INFERENCE_BATCH = 128
-LIMITS = (
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-    "overfit_batches",
-    "fast_dev_run",
-    "max_time",
-)
 
 TrainerFactory = Callable[..., lightning.Trainer]
 
@@ -120,7 +111,7 @@ def train_and_test(
     unmeasured = [name for name, value in metrics.items() if not math.isfinite(value)]
     if unmeasured:
         raise NonFiniteError(f"{', '.join(unmeasured)} came out as NaN or infinite after {trainer.global_step} steps")
-    smoke = is_smoke(identity) or data.is_stand_in
+    smoke = identity.is_smoke or data.is_stand_in
     result = Result(
         experiment=identity.experiment,
         data=identity.data,
@@ -193,13 +184,3 @@ def log_summary(loggers: list[Logger], result: Result) -> None:
                     "smoke": result.smoke,
                 }
             )
-
-
-def is_smoke(identity: Identity) -> bool:
-    """Whether the trainer was told to leave batches out; 1.0 is all of them, 1 is one."""
-    trainer = identity.settings.get("trainer", {})
-    return not all(_cuts_nothing(trainer.get(limit)) for limit in LIMITS)
-
-
-def _cuts_nothing(limit: Any) -> bool:
-    return limit is None or limit is False or (isinstance(limit, float) and limit == 1.0)
