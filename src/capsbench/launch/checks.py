@@ -25,6 +25,30 @@ OURS = ("trainer.callbacks", "trainer.logger")
 """Arguments of the trainer that a run sets itself."""
 
 
+def check_experiment(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
+    """Check that an experiment sets nothing that the chosen data, network, router, decoder or loss does not have.
+
+    Args:
+        config: of the run.
+        defaults: the same without the overrides of single settings.
+        own: the same choices without the experiment.
+        experiment: its name.
+
+    Raises:
+        ValueError: it does.
+    """
+    for part in ("data", "arch", "router", "decoder.network", "loss"):
+        node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
+        kind = str(known.get("_target_"))
+        foreign = sorted(set(node) & set(set_by_files) - set(known)) if kind.startswith("capsbench.") else []
+        if foreign:
+            setting = f"{part}.{foreign[0]}"
+            raise ValueError(
+                f"{kind.rpartition('.')[2]} does not accept {setting}, which experiment={experiment} sets; leave it "
+                f"out with ~{setting}, or choose another {part.partition('.')[0]} or experiment"
+            )
+
+
 def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override]) -> None:
     """Check that every setting of a run is valid and has an effect.
 
@@ -85,6 +109,13 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
 def _check_effects(config: DictConfig) -> None:
     """Refuse settings that change nothing: runs that differ in them would be the same run twice."""
     arch, decoder, loss, optim, router = config.arch, config.decoder, config.loss, config.optim, config.router
+    for part in ("decoder.network", "optim.scheduler"):
+        node, (group, _, what) = OmegaConf.select(config, part), part.partition(".")
+        if node is not None and "_target_" not in node:  # an experiment's settings of what is not there
+            raise ValueError(
+                f"the chosen {group} has no {what} whose {next(iter(node), 'settings')} could be set; "
+                f"set {part}=null, or choose another {group}"
+            )
     if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
         raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
     if decoder.network is None and decoder.loss_weight:

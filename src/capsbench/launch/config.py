@@ -20,10 +20,13 @@ from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from capsbench.launch.checks import check
+from capsbench.launch.checks import check, check_experiment
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
 """Of the configuration: in the wheel inside the package, in a checkout at its root."""
+
+NO_EXPERIMENT = "adhoc"
+"""The experiment that sets nothing."""
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
 
@@ -88,11 +91,16 @@ class Composer:
             HydraException, OmegaConfBaseException: no such choice or setting.
         """
         whole, defaults, values = self._compose(overrides)
-        config = _without_hydra(whole)
+        config, choices = _without_hydra(whole), dict(whole.hydra.runtime.choices)
         with _seen_by_hydra(whole):
+            if (experiment := str(choices["experiment"])) != NO_EXPERIMENT:
+                own = self._read(
+                    tuple(f"{group}={choices[group]}" for group in ("data", "arch", "router", "decoder", "loss"))
+                )
+                check_experiment(config, defaults, own, experiment)
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        return RunConfig(config, resolved, dict(whole.hydra.runtime.choices))
+        return RunConfig(config, resolved, choices)
 
     def compose_unchecked(self, overrides: Sequence[str]) -> DictConfig:
         """Compose a configuration that need not be complete: some of its settings may be missing."""
