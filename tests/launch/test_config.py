@@ -57,6 +57,7 @@ from capsbench.launch.sweep import plan
         ),
         ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
         ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
+        ("+trainer.overfit_batches=2", "trainer.overfit_batches cannot be set: "),
         ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
         ("channels_last=maybe", "channels_last must be true or false, got maybe"),
         ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
@@ -140,6 +141,9 @@ def test_one_run_has_one_folder() -> None:
     assert folders("router=dynamic1") == folders("router=dynamic", "router.iterations=1")
     assert folders("arch=capsnet_light") == folders("arch=capsnet", "arch.filters=64", "arch.groups=8")
     assert folders("arch.vote_gain=1") == folders("arch.vote_gain=1.0")
+    assert folders("trainer.precision=32") == folders("trainer.precision=32-true")
+    generated = ("data=affnist", "data.test_source=generated")
+    assert folders(*generated, "data.placement='6'") == folders(*generated, "data.placement=6")
 
 
 def test_a_sweep_asks_for_each_run_once() -> None:

@@ -12,6 +12,11 @@ NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain"
 """Settings that are null by default, and otherwise numbers."""
 OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
+SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
+    "trainer.precision": {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"},
+    "data.placement": {"6": 6, "5": 5},
+}
+"""What else a value may be called: a run that is asked for in two ways is one run."""
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
@@ -53,7 +58,7 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     """Check that every setting of a run is valid and has an effect.
 
     Args:
-        config: of the run.
+        config: of the run; where a value has several names it gets the usual one.
         defaults: the same without the overrides of single settings.
         overrides: of single settings.
 
@@ -64,10 +69,13 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     for override in overrides:
         if not override.is_hydra_override():
             _check_type(override.key_or_group, config, defaults)
+    for key, names in SPELLINGS.items():
+        if (value := str(OmegaConf.select(config, key))) in names:
+            OmegaConf.update(config, key, names[value])
     check_words(config)
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
-    _check_lengths(config)
+    _check_trainer(config)
     num_devices(config)
 
 
@@ -149,7 +157,7 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
                 raise ValueError(f"data.{key}={data[key]} has no effect with data.test_source=official; leave it out")
 
 
-def _check_lengths(config: DictConfig) -> None:
+def _check_trainer(config: DictConfig) -> None:
     if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
     for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
@@ -160,6 +168,11 @@ def _check_lengths(config: DictConfig) -> None:
         raise ValueError(
             "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
             "lists; leave it out, or set trainer.check_val_every_n_epoch"
+        )
+    if config.trainer.get("overfit_batches"):
+        raise ValueError(
+            "trainer.overfit_batches cannot be set: Lightning would replace the order of examples; set "
+            "trainer.limit_train_batches or data.subset"
         )
     for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
         number = config.trainer.get(key, 1)
