@@ -30,8 +30,10 @@ OURS = ("trainer.callbacks", "trainer.logger")
 """Arguments of the trainer that a run sets itself."""
 
 
-def check_experiment(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
-    """Check that an experiment sets nothing that the chosen data, network, router, decoder or loss does not have.
+def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
+    """Check that the parts of a run have the settings that their choices have: all of them, and no other's.
+
+    A setting that is left out would get its class's default, which may be another than that of conf/.
 
     Args:
         config: of the run.
@@ -40,12 +42,16 @@ def check_experiment(config: DictConfig, defaults: DictConfig, own: DictConfig, 
         experiment: its name.
 
     Raises:
-        ValueError: it does.
+        ValueError: a setting is left out, or the experiment sets one that the choice does not have.
     """
-    for part in ("data", "arch", "router", "decoder.network", "loss"):
+    for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "trainer"):
         node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
+        missing = [key for key in known if node and key not in node]
+        if missing:
+            raise ValueError(f"{part}.{missing[0]} cannot be left out; set a value")
         kind = str(known.get("_target_"))
-        foreign = sorted(set(node) & set(set_by_files) - set(known)) if kind.startswith("capsbench.") else []
+        takes_others = part in ("optim.optimizer", "trainer") or not kind.startswith("capsbench.")
+        foreign = [] if takes_others else sorted(set(node) & set(set_by_files) - set(known))
         if foreign:
             setting = f"{part}.{foreign[0]}"
             raise ValueError(

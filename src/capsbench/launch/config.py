@@ -20,11 +20,13 @@ from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from capsbench.launch.checks import check, check_experiment
+from capsbench.launch.checks import check, check_keys
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
 """Of the configuration: in the wheel inside the package, in a checkout at its root."""
 
+PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer")
+"""What a choice is made of, beside the experiment."""
 NO_EXPERIMENT = "adhoc"
 """The experiment that sets nothing."""
 
@@ -93,11 +95,9 @@ class Composer:
         whole, defaults, values = self._compose(overrides)
         config, choices = _without_hydra(whole), dict(whole.hydra.runtime.choices)
         with _seen_by_hydra(whole):
-            if (experiment := str(choices["experiment"])) != NO_EXPERIMENT:
-                own = self._read(
-                    tuple(f"{group}={choices[group]}" for group in ("data", "arch", "router", "decoder", "loss"))
-                )
-                check_experiment(config, defaults, own, experiment)
+            experiment = str(choices["experiment"])
+            own = tuple(f"{group}={choices[group]}" for group in PARTS)
+            check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         return RunConfig(config, resolved, choices)
