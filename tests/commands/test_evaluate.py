@@ -53,6 +53,7 @@ def test_the_test_set_is_read_when_it_is_asked_for(
     assert again["examples"] == 288
     capsbench("evaluate", f"run={first}", "split=train")
     assert json.loads(first.evaluation("train").read_text())["examples"] == 64
+    capsbench("analyze", "reconstructions", f"run={first}")
 
     hidden_test_set.undo()
     capsbench("evaluate", "run=outputs", "split=test")

@@ -48,6 +48,12 @@ def test_another_epoch_has_another_order() -> None:
     assert batches(epoch=0) != batches(epoch=1)
 
 
+def test_examples_in_order_are_those_of_the_first_epoch() -> None:
+    sampler = EpochSampler(103, 10, seed=1, shuffle=False, device=torch.device("cpu"))
+    sampler.set_epoch(7)  # as Lightning does after training
+    assert {key.epoch for key in sampler} == {0}
+
+
 def test_a_buffered_epoch_goes_on_where_it_stopped() -> None:
     def batches(done: int) -> list[list[int]]:
         sampler = EpochSampler(500, 10, seed=1, shuffle=True, buffer=60, device=torch.device("cpu"), done=lambda: done)

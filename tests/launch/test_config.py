@@ -28,6 +28,20 @@ from capsbench.launch.sweep import plan
         ("router=dynamic1 router.detach=true", "router.detach has no effect with router.iterations=1"),
         ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
         ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),
+        (
+            "experiment=table3 data=mnist",
+            "MNIST does not accept data.places, which experiment=table3 sets; leave it out with ~data.places",
+        ),
+        ("experiment=table2 arch=capsnet", "CapsNet does not accept arch.shortcut, which experiment=table2 sets"),
+        ("experiment=fig4_authors loss=spread", "SpreadLoss does not accept loss.reduction"),
+        (
+            "experiment=table3 decoder=none",
+            "the chosen decoder has no network whose init could be set; set decoder.network=null, or choose another",
+        ),
+        (
+            "experiment=table2_authors optim=adam",
+            "the chosen optim has no scheduler whose milestones could be set; set optim.scheduler=null",
+        ),
         ("data=affnist data.per_digit=4", "data.per_digit=4 has no effect with data.test_source=official"),
         (
             "data=mnist data.standardize_before_crop=true data.augmentation.crop_padding=4",
@@ -43,6 +57,10 @@ from capsbench.launch.sweep import plan
         ),
         ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
         ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
+        ("+trainer.overfit_batches=2", "trainer.overfit_batches cannot be set: "),
+        ("~data.batch_size", "data.batch_size cannot be left out; set a value"),
+        ("~optim.optimizer.lr", "optim.optimizer.lr cannot be left out; set a value"),
+        ("experiment=table2 ~trainer.precision", "trainer.precision cannot be left out; set a value"),
         ("data.test_subset=all", "data.test_subset must be a whole number or null, got all"),
         ("channels_last=maybe", "channels_last must be true or false, got maybe"),
         ("arch.blocks=3", "arch.blocks must be a list such as [1, 1, 1], got 3"),
@@ -67,6 +85,21 @@ def test_an_experiment_may_standardise_before_it_crops() -> None:
         for name in ("svhn", "fashion_mnist", "cifar10", "cifar10_jpeg"):
             run = composer.compose(["experiment=fig5", f"data={name}", "data.standardize_before_crop=true"])
             assert run.resolved["data"]["standardize_before_crop"] is True
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "experiment=table3 data=mnist ~data.places",
+        "experiment=table3 decoder=none decoder.network=null decoder.loss_weight=0",
+        "experiment=table2_authors optim=adam optim.scheduler=null optim.scheduler_interval=epoch",
+        "experiment=fig5 data=affnist ~data.augmentation ~data.standardize_before_crop",
+        "experiment=fig4_authors loss=spread ~loss.reduction",
+    ],
+)
+def test_an_experiments_setting_can_be_left_out(settings: str) -> None:
+    with open_configuration() as loader:
+        Composer(loader).compose(settings.split())
 
 
 def test_settings_of_a_class_may_be_added() -> None:
@@ -111,6 +144,9 @@ def test_one_run_has_one_folder() -> None:
     assert folders("router=dynamic1") == folders("router=dynamic", "router.iterations=1")
     assert folders("arch=capsnet_light") == folders("arch=capsnet", "arch.filters=64", "arch.groups=8")
     assert folders("arch.vote_gain=1") == folders("arch.vote_gain=1.0")
+    assert folders("trainer.precision=32") == folders("trainer.precision=32-true")
+    generated = ("data=affnist", "data.test_source=generated")
+    assert folders(*generated, "data.placement='6'") == folders(*generated, "data.placement=6")
 
 
 def test_a_sweep_asks_for_each_run_once() -> None:

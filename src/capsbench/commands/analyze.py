@@ -101,7 +101,7 @@ def reconstructions(folder: RunFolder, settings: Analyze) -> Run:
     place = folder.pictures
     if classes is not None:
         place = place.with_name(f"{place.name}-{'-'.join(map(str, classes))}")
-    result, data, module = _restore(folder, settings)
+    result, data, module = _restore(folder, settings, "validate")
     for path in write_pictures(module, data, place, classes):
         say(str(path))
     return Run(result, folder.path)
@@ -109,7 +109,7 @@ def reconstructions(folder: RunFolder, settings: Analyze) -> Run:
 
 def equivariance(folder: RunFolder, settings: Analyze) -> Run:
     """Measure a run, write equivariance.json into its folder."""
-    result, data, module = _restore(folder, settings)
+    result, data, module = _restore(folder, settings, "test")
     curves = measure_invariance(module, data, settings.curve_examples, settings.curve_steps)
     measured = {
         "measure": PAIRS,
@@ -144,7 +144,7 @@ ANALYSES: dict[str, tuple[Callable[[RunFolder, Analyze], Run], Callable[[list[Ru
 """What is done of each run, and then of all."""
 
 
-def _restore(folder: RunFolder, settings: Analyze) -> TrainedRun:
-    run = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"))
+def _restore(folder: RunFolder, settings: Analyze, stage: str) -> TrainedRun:
+    run = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"), stage)
     run.module.to("cuda" if torch.cuda.is_available() else "cpu")
     return run

@@ -23,7 +23,7 @@ class EpochSampler(Sampler[BatchKey]):
         num_examples: in the split.
         batch_size: examples per batch, over all ranks.
         seed: of the run.
-        shuffle: a new order each epoch; otherwise the order of the split.
+        shuffle: a new order each epoch; otherwise the order of the split, and always the first epoch.
         buffer: shuffle with a buffer of so many examples, through which the split passes in its order; None: shuffle
             the whole split.
         device: where the indices are created.
@@ -67,7 +67,7 @@ class EpochSampler(Sampler[BatchKey]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration gives; Lightning calls this at the start of each epoch."""
-        self.epoch = epoch
+        self.epoch = epoch if self.shuffle else 0
 
     def __len__(self) -> int:
         return len(self.sizes)

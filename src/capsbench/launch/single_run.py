@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.config import num_devices
+from capsbench.launch.checks import num_devices
 from capsbench.launch.errors import ExitCode, describe, exit_code
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.routing import NonFiniteError

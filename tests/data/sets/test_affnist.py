@@ -234,6 +234,7 @@ def test_without_the_official_file_the_way_out_is_named(tmp_path: Path) -> None:
     kind = type("Missing", (AffNIST,), {"source": missing, "digits": FileSet("mnist", ()), "__module__": __name__})
     with pytest.raises(DataError, match=r"Or test on generated images: data\.test_source=generated"):
         kind(data_dir=tmp_path).prepare_data()
+    kind(data_dir=tmp_path, val_fraction=0.1).prepare_data()  # it is not tested
 
 
 def test_title_says_which_test_set() -> None:

@@ -97,9 +97,9 @@ class AffNIST(FileDataModule):
             self.title, self.stands_in_for = "affNIST (generated)", self.title
 
     def fetch(self) -> None:
-        """Download MNIST, and the official test file if it is used."""
+        """Download MNIST, and the official test file; not where digits are held out, which are tested when asked."""
         self.digits.fetch(self.data_dir)
-        if self.test_source == "official":
+        if self.test_source == "official" and not self.val_fraction:
             self._fetch_official()
 
     def load(self, split: StoredSplit) -> LabelledImages:

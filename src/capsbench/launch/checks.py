@@ -1,0 +1,204 @@
+"""What is refused of a run's configuration before anything is trained."""
+
+from collections.abc import Mapping, Sequence
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from capsbench.launch.errors import choice_of
+from capsbench.launch.words import check_words
+
+NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
+"""Settings that are null by default, and otherwise numbers."""
+OR_WORD = {"loss.scale": "learned"}
+"""Settings that are numbers by default, and may also be a word."""
+SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
+    "trainer.precision": {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"},
+    "data.placement": {"6": 6, "5": 5},
+}
+"""What else a value may be called: a run that is asked for in two ways is one run."""
+KEYS: Mapping[str, frozenset[str]] = {
+    "": frozenset(
+        {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
+        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
+    ),
+    "decoder": frozenset({"network", "loss_weight"}),
+    "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),
+}
+"""The settings of those parts of a configuration that are no objects, whose arguments would be checked."""
+OURS = ("trainer.callbacks", "trainer.logger")
+"""Arguments of the trainer that a run sets itself."""
+
+
+def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
+    """Check that the parts of a run have the settings that their choices have: all of them, and no other's.
+
+    A setting that is left out would get its class's default, which may be another than that of conf/.
+
+    Args:
+        config: of the run.
+        defaults: the same without the overrides of single settings.
+        own: the same choices without the experiment.
+        experiment: its name.
+
+    Raises:
+        ValueError: a setting is left out, or the experiment sets one that the choice does not have.
+    """
+    for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "trainer"):
+        node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
+        missing = [key for key in known if node and key not in node]
+        if missing:
+            raise ValueError(f"{part}.{missing[0]} cannot be left out; set a value")
+        kind = str(known.get("_target_"))
+        takes_others = part in ("optim.optimizer", "trainer") or not kind.startswith("capsbench.")
+        foreign = [] if takes_others else sorted(set(node) & set(set_by_files) - set(known))
+        if foreign:
+            setting = f"{part}.{foreign[0]}"
+            raise ValueError(
+                f"{kind.rpartition('.')[2]} does not accept {setting}, which experiment={experiment} sets; leave it "
+                f"out with ~{setting}, or choose another {part.partition('.')[0]} or experiment"
+            )
+
+
+def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Check that every setting of a run is valid and has an effect.
+
+    Args:
+        config: of the run; where a value has several names it gets the usual one.
+        defaults: the same without the overrides of single settings.
+        overrides: of single settings.
+
+    Raises:
+        ValueError: one is not.
+    """
+    _check_keys(config)
+    for override in overrides:
+        if not override.is_hydra_override():
+            _check_type(override.key_or_group, config, defaults)
+    for key, names in SPELLINGS.items():
+        if (value := str(OmegaConf.select(config, key))) in names:
+            OmegaConf.update(config, key, names[value])
+    check_words(config)
+    _check_effects(config)
+    _check_data_effects(config.data, defaults.data)
+    _check_trainer(config)
+    num_devices(config)
+
+
+def _check_keys(config: DictConfig) -> None:
+    for part, allowed in KEYS.items():
+        for key in map(str, config[part] if part else config):
+            if key not in allowed:
+                raise ValueError(f"there is no setting {part}{'.' if part else ''}{key}; {choice_of(key, allowed)}")
+    for key in OURS:
+        if OmegaConf.select(config, key) is not None:
+            raise ValueError(f"{key} cannot be set: a run makes its own; leave it out")
+
+
+def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
+    """Compare what was set with the type of the default that it replaces."""
+    default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
+    if value is None or key == "seed" or value == OR_WORD.get(key):  # an identity checks its seed
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if key in NUMBERS_OR_NULL:
+        if not is_number or (NUMBERS_OR_NULL[key] is int and not isinstance(value, int)):
+            kind = "whole number" if NUMBERS_OR_NULL[key] is int else "number"
+            raise ValueError(f"{key} must be a {kind} or null, got {value}")
+        OmegaConf.update(config, key, NUMBERS_OR_NULL[key](value))
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} must be true or false, got {value}")
+    elif isinstance(default, int | float) and not is_number:
+        word = f", or {OR_WORD[key]}" if key in OR_WORD else ""
+        raise ValueError(f"{key} must be a number such as {default}{word}, got {value}")
+    elif isinstance(default, float):
+        OmegaConf.update(config, key, float(value))
+    elif isinstance(default, int) and not isinstance(value, int):
+        raise ValueError(f"{key} must be a whole number such as {default}, got {value}")
+    elif isinstance(default, ListConfig) and not isinstance(value, ListConfig):
+        raise ValueError(f"{key} must be a list such as {default}, got {value}")
+
+
+def _check_effects(config: DictConfig) -> None:
+    """Refuse settings that change nothing: runs that differ in them would be the same run twice."""
+    arch, decoder, loss, optim, router = config.arch, config.decoder, config.loss, config.optim, config.router
+    for part in ("decoder.network", "optim.scheduler"):
+        node, (group, _, what) = OmegaConf.select(config, part), part.partition(".")
+        if node is not None and "_target_" not in node:  # an experiment's settings of what is not there
+            raise ValueError(
+                f"the chosen {group} has no {what} whose {next(iter(node), 'settings')} could be set; "
+                f"set {part}=null, or choose another {group}"
+            )
+    if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
+        raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
+    if decoder.network is None and decoder.loss_weight:
+        raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
+    if loss.get("normalize") and loss.get("scale", 1) != 1:
+        raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
+    if optim.get("decay") == "kernels" and optim.optimizer.get("weight_decay") == 0:
+        raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
+    if optim.scheduler is None and optim.scheduler_interval != "epoch":
+        raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
+    if router.get("detach") and router.get("iterations") == 1:
+        raise ValueError("router.detach has no effect with router.iterations=1; leave it out")
+
+
+def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
+    """Refuse here what a data set would refuse itself, so that no folder is made for such a run."""
+    if "augmentation" in data and data.augmentation is None:
+        raise ValueError("data.augmentation must not be null; crop_padding=0 and flip=false turn it off")
+    if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
+        kind = str(data.get("_target_")).rpartition(".")[2]
+        raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
+    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
+        raise ValueError(
+            "data.standardize_before_crop has no effect without data.standardized=true and "
+            "data.augmentation.crop_padding; leave it out"
+        )
+    if data.get("test_source") == "official":
+        for key in ("per_digit", "placement"):
+            if data[key] != defaults[key]:
+                raise ValueError(f"data.{key}={data[key]} has no effect with data.test_source=official; leave it out")
+
+
+def _check_trainer(config: DictConfig) -> None:
+    if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
+        raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
+    for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
+        limit = config.trainer.get(key, -1)
+        if limit not in allowed and (limit is None or limit < 1):
+            raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+    if config.trainer.get("val_check_interval") is not None:
+        raise ValueError(
+            "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
+            "lists; leave it out, or set trainer.check_val_every_n_epoch"
+        )
+    if config.trainer.get("overfit_batches"):
+        raise ValueError(
+            "trainer.overfit_batches cannot be set: Lightning would replace the order of examples; set "
+            "trainer.limit_train_batches or data.subset"
+        )
+    for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
+        number = config.trainer.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
+
+
+def num_devices(config: DictConfig) -> int:
+    """How many devices, and so processes, a run uses.
+
+    Raises:
+        ValueError: trainer.devices is neither a positive number nor auto.
+    """
+    devices = config.trainer.devices
+    if devices in ("auto", -1):
+        import torch  # late: planning a sweep takes milliseconds without it
+
+        return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+        raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")
+    if devices > 1 and config.trainer.get("strategy") is None:
+        raise ValueError(f"trainer.devices={devices} needs trainer=ddp, which divides a run over several devices")
+    return devices
