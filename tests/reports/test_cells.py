@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from capsbench.launch.protocols import protocol
-from capsbench.reports.cells import numbers, tables
+from capsbench.reports.cells import tables
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.records import numbers
 
 AddRun = Callable[..., Path]
 Crash = Callable[..., None]

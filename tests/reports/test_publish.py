@@ -9,10 +9,10 @@ import pytest
 
 from capsbench.launch.protocols import protocol
 from capsbench.reports import publish as publishing
-from capsbench.reports.cells import numbers
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.effect_tables import write_effects
 from capsbench.reports.publish import experiments, publish, write_report, write_table
+from capsbench.reports.records import numbers
 
 AddRun = Callable[..., Path]
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from capsbench.reports.formats import NOTHING, estimate_text, narrow, p_text
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
 from capsbench.reports.runs import MEASURED, PERCENT, VALIDATION, Run, accuracies
-from capsbench.reports.statistics import Paired, estimate_accuracy
+from capsbench.reports.statistics import estimate_accuracy
 
 TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
 """Columns of what was measured in training; they are shown where the machine's load was low."""
@@ -96,7 +96,7 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
 def _details(condition: Condition | None, part: Part, baseline: str, show_test: bool) -> dict[str, str]:
     """What is told of the runs of one condition."""
     difference = f"Difference from {router_title(baseline)}"
-    of_parts = _of_parts(condition.runs) if condition else {}
+    of_parts = accuracies_of_parts(condition.runs) if condition else {}
     columns = ["n", "Crashed", "Did not learn", "Learned", "Learned %", *of_parts, difference, "p (Holm)"]
     columns += ["P(better)", "Verdict", *(["Test accuracy %"] if show_test else []), *TIMES]
     cells = dict.fromkeys(columns, NOTHING)
@@ -121,12 +121,12 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
             measured = estimate_text(estimate_accuracy(pd.Series(tested)))
             cells["Test accuracy %"] = measured + _some(len(tested), condition)
     if condition.runs and all(run.is_timed for run in condition.runs):
-        seconds, speed, latency = (_mean(condition.runs, name) for name in TIMES.values())
+        seconds, speed, latency = (mean_of(condition.runs, name) for name in TIMES.values())
         cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
     return cells
 
 
-def _of_parts(runs: Sequence[Run]) -> dict[str, pd.Series]:
+def accuracies_of_parts(runs: Sequence[Run]) -> dict[str, pd.Series]:
     """Accuracies in percent, by column, on parts of the test set and on further sets, where every run has them."""
     metrics = [{**run.result.metrics} for run in runs]
     shared = [name for name in metrics[0] if all(name in other for other in metrics)] if metrics else []
@@ -153,68 +153,8 @@ def outcomes_of(condition: Condition) -> dict[str, int]:
     }
 
 
-def numbers(comparison: Comparison) -> pd.DataFrame:
-    """Make the table for machines: a row per condition; accuracies in percent, times in seconds and ms."""
-    records = []
-    for part in parts(comparison):
-        for row in part.rows:
-            for protocol, condition in row.conditions.items() or [("", None)]:
-                paired = part.paired.get(id(condition))
-                records.append(_record(row, protocol, condition, paired, comparison.baseline))
-    return pd.DataFrame(records).convert_dtypes()
-
-
-def _record(
-    row: Row, protocol: str, condition: Condition | None, paired: Paired | None, baseline: str
-) -> dict[str, object]:
-    runs = condition.runs if condition else []
-    mean, learned = (
-        estimate_accuracy(accuracies(runs)),
-        estimate_accuracy(accuracies(run for run in runs if run.learned)),
-    )
-    timed = bool(runs) and all(run.is_timed for run in runs)
-    outcomes = outcomes_of(condition) if condition else {}
-    return {
-        "router": row.router,
-        **row.settings,
-        "protocol": protocol,
-        "data": row.data,
-        "stand_in": row.stand_in,
-        "metric": runs[0].metric if runs else None,
-        "identity_version": runs[0].result.identity_version if runs else None,
-        "n": len(runs),
-        **{name.lower().replace(" ", "_"): outcomes.get(name, 0) for name in ("Crashed", "Did not learn", "Learned")},
-        "seeds_missing": row.missing(protocol),
-        "mean": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
-        "std": accuracies(runs).std(),
-        "learned_mean": learned.mean,
-        "learned_low": learned.low,
-        "learned_high": learned.high,
-        **{name.removesuffix(" %").lower().replace(" ", "_"): found.mean() for name, found in _of_parts(runs).items()},
-        "paper_mean": row.paper.mean if row.paper else None,
-        "paper_std": row.paper.std if row.paper else None,
-        "baseline": baseline if paired else None,
-        "pairs": paired.n if paired else None,
-        "difference": paired.difference.mean if paired else None,
-        "difference_low": paired.difference.low if paired else None,
-        "difference_high": paired.difference.high if paired else None,
-        "p_holm": paired.p if paired else None,
-        "probability_of_improvement": paired.improvement if paired else None,
-        "verdict": paired.verdict if paired else None,
-        "parameters": runs[0].result.parameters if runs else None,
-        **{
-            name: _mean(runs, metric) if timed else None
-            for name, metric in zip(TIME_NAMES, TIMES.values(), strict=True)
-        },
-    }
-
-
-TIME_NAMES = ("training_s", "training_images_per_s", "inference_ms_per_batch")
-
-
-def _mean(runs: Sequence[Run], metric: str) -> float:
+def mean_of(runs: Sequence[Run], metric: str) -> float:
+    """The mean over runs of a time; NaN where one lacks it."""
     values = [{"wall_time_s": run.result.wall_time_s, **run.result.metrics}.get(metric) for run in runs]
     return float(pd.Series(values, dtype=float).mean(skipna=False))
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.cells import numbers, tables
+from capsbench.reports.cells import tables
 from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, roots_of
 from capsbench.reports.drawings import write_figures
 from capsbench.reports.effect_tables import write_effects
@@ -12,6 +12,7 @@ from capsbench.reports.equivariance import write_equivariance
 from capsbench.reports.formats import emphasized, to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
+from capsbench.reports.records import numbers
 from capsbench.reports.runs import unfinished
 from capsbench.runs import RunFolder, finished_runs
 
