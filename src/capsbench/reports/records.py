@@ -54,10 +54,7 @@ def _record(
         "learned_mean": learned.mean,
         "learned_low": learned.low,
         "learned_high": learned.high,
-        **{
-            name.removesuffix(" %").lower().replace(" ", "_"): found.mean()
-            for name, found in accuracies_of_parts(runs).items()
-        },
+        **of_parts,
         "paper_mean": row.paper.mean if row.paper else None,
         "paper_std": row.paper.std if row.paper else None,
         "baseline": baseline if paired else None,
