@@ -14,6 +14,7 @@ from capsbench.reports.speed import (
     contention_table,
     draw_layer,
     draw_scaling,
+    hours_table,
     layer_table,
     table1,
     train_table,
@@ -181,6 +182,23 @@ def test_contention_alone_and_in_company() -> None:
     ]
 
 
+def test_hours_of_each_experiment_and_of_all() -> None:
+    hours = {"quantity": "all runs", "unit": "h"}
+    measurements = [
+        measured(20.0, "table2, svhn", "training step", "ms", router="fm"),
+        measured(30.0, "table2, svhn", **hours, router="fm", size=3),
+        measured(10.0, "table3, affnist", **hours, router="fm", size=3),
+        measured(12.0, "table3, affnist", **hours, router="em", size=3),
+        measured(30.0, "table2", **hours),
+        measured(22.0, "table3", **hours),
+        measured(52.0, "all experiments", **hours),
+    ]
+    table = hours_table(measurements)
+    assert table.columns.tolist() == ["Experiment", "Runs", "Hours"]
+    expected = [["table2", "3", "30"], ["table3", "6", "22"], ["all experiments", "9", "52"]]
+    assert table.to_numpy().tolist() == expected
+
+
 def test_pictures(tmp_path: Path) -> None:
     sizes = [measured(5.0, "children", "forward and backward", "ms", router="fm", size=size) for size in (2, 4)]
     draw_scaling(sizes, tmp_path)
@@ -196,7 +214,7 @@ def test_a_table_says_where_it_was_measured(tmp_path: Path) -> None:
     path.write_text(json.dumps(RECORD | {"load": {"before": 0.1, "after": 1.9, "cores": 4}}))
     assert benchmark_markdown(path).endswith(f"{where}; load of the machine 0.1 before and 1.9 after, 4 cores.*\n")
     path.write_text(json.dumps(RECORD | {"benchmark": "data"}))
-    with pytest.raises(ValueError, match=r"of the benchmark data; there are tables for contention, layer, table1"):
+    with pytest.raises(ValueError, match=r"of the benchmark data; there are tables for contention, layer, paper, table1"):
         benchmark_markdown(path)
     path.write_text(json.dumps({"benchmark": "table1", "measured": {}}))
     with pytest.raises(ValueError, match=r"older version; run capsbench benchmark table1 again"):

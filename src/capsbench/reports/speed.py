@@ -154,9 +154,22 @@ def contention_table(measurements: Measurements) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def hours_table(measurements: Measurements) -> pd.DataFrame:
+    """Tabulate the hours of each experiment's runs, one after the other, and of all."""
+    hours = [one for one in measurements if one["unit"] == "h"]
+    rows = []
+    for whole in (one for one in hours if one["router"] is None):
+        name = whole["subject"]
+        parts = [one for one in hours if one["router"] and one["subject"].startswith(f"{name}, ")]
+        runs = sum(one["size"] for one in parts or hours if one["router"])
+        rows.append({"Experiment": name, "Runs": f"{runs:,}", "Hours": f"{whole['median']:,.0f}"})
+    return pd.DataFrame(rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
     "contention": ("Milliseconds of a training step, alone and beside other work", contention_table),
     "layer": ("Capsule layers in training", layer_table),
+    "paper": ("Hours of each experiment of the paper", hours_table),
     "table1": ("Table 1: milliseconds per batch", table1),
     "train": ("Images per second of training", train_table),
 }
