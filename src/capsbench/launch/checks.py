@@ -140,6 +140,8 @@ def _check_effects(config: DictConfig) -> None:
         raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
     if optim.scheduler is None and optim.scheduler_interval != "epoch":
         raise ValueError("optim.scheduler_interval has no effect without optim.scheduler; leave it out")
+    if router.get("output") == "squash" and router.get("normalize_pose"):
+        raise ValueError("router.normalize_pose has no effect with router.output=squash; set it to false")
     if router.get("detach") and router.get("iterations") == 1:
         raise ValueError("router.detach has no effect with router.iterations=1; leave it out")
 

@@ -120,4 +120,4 @@ def _means(runs: pd.DataFrame) -> str:
 
 def broken(level: str, letters: int) -> str:
     """Break a long name at its underscores and commas."""
-    return textwrap.fill(level.replace("_", "_ "), letters).replace("_ ", "_").replace("_\n", "_\n")
+    return textwrap.fill(level.replace("_", "_ "), letters).replace("_ ", "_")
