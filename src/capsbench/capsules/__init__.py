@@ -1,7 +1,7 @@
 """Capsule layers in plain PyTorch: primary capsules, transforms, the layer that routes, decoders."""
 
 from capsbench.capsules.decoders import DeconvDecoder, DenseDecoder
-from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding, check_choice, initialise
+from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding, initialise
 from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 from capsbench.capsules.primary import PrimaryCapsules
@@ -26,7 +26,6 @@ __all__ = [
     "WeightInit",
     "batch_norm_1d",
     "batch_norm_2d",
-    "check_choice",
     "initialise",
     "squash",
 ]

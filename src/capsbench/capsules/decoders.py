@@ -9,8 +9,9 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from capsbench.capsules.initial import ConvTranspose2d, LayerInit, Linear, check_choice
+from capsbench.capsules.initial import ConvTranspose2d, LayerInit, Linear
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d, batch_norm_2d
+from capsbench.routing import check_choice
 
 STRIDES = (1, 2, 2)
 LEAK = 0.3

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capsbench.routing import check_choice
+
 LayerInit = Literal["torch", "keras"]
 StridePadding = Literal["symmetric", "tensorflow"]
 
@@ -46,12 +48,6 @@ def initialise(network: nn.Module, seed: int) -> None:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(int.from_bytes(digest[:8]))
                 module.reset_parameters()
-
-
-def check_choice(setting: str, value: str, *allowed: str) -> None:
-    """Raise ValueError unless a setting has one of its values."""
-    if value not in allowed:
-        raise ValueError(f"{setting} must be {' or '.join(allowed)}, got {value!r}")
 
 
 class Linear(nn.Linear):

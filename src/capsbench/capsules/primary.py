@@ -6,9 +6,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding, check_choice
+from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d
-from capsbench.routing import Capsules, squash, squashed_norm
+from capsbench.routing import Capsules, check_choice, squash, squashed_norm
 
 PrimaryNormKind = Literal["shared", "per_capsule", "none"]
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.capsules.initial import check_choice
+from capsbench.routing import check_choice
 
 WeightInit = Literal["pair", "kernel"]
 

@@ -25,8 +25,8 @@ from capsbench.capsules import (
     VoteNormKind,
     WeightInit,
     batch_norm_2d,
-    check_choice,
 )
+from capsbench.routing import check_choice
 
 STAGE_FILTERS = (16, 32, 64)
 TOTAL_STRIDE = 8

@@ -1,6 +1,6 @@
 """Routing: votes of child capsules to parent capsules. One router per file; needs torch and jaxtyping only."""
 
-from capsbench.routing.base import Capsules, NonFiniteError, Router, RouterFactory, make_router
+from capsbench.routing.base import Capsules, NonFiniteError, Router, RouterFactory, check_choice, make_router
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
 from capsbench.routing.fm import FMAgreement
@@ -17,6 +17,7 @@ __all__ = [
     "NonFiniteError",
     "Router",
     "RouterFactory",
+    "check_choice",
     "l2_normalize",
     "make_router",
     "squash",

@@ -56,8 +56,7 @@ class Router(nn.Module, ABC):
 
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
-        if implementation not in IMPLEMENTATIONS:
-            raise ValueError(f"router.implementation must be {' or '.join(IMPLEMENTATIONS)}, got {implementation!r}")
+        check_choice("router.implementation", implementation, *IMPLEMENTATIONS)
         if implementation == "fused" and not self.takes_lazy_votes:
             raise ValueError(f"{type(self).__name__} has no fused implementation; take router.implementation=plain")
         self.implementation = implementation
@@ -143,6 +142,12 @@ def make_router(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(torch.randint(2**62, ())))  # else the next layer draws the same numbers
         return factory(**given)
+
+
+def check_choice(setting: str, value: str, *allowed: str) -> None:
+    """Raise ValueError unless a setting has one of its values."""
+    if value not in allowed:
+        raise ValueError(f"{setting} must be {' or '.join(allowed)}, got {value!r}")
 
 
 def check_iterations(iterations: int) -> int:

@@ -5,7 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.base import Capsules, Router
+from capsbench.routing.base import Capsules, Router, check_choice
 from capsbench.routing.functional import l2_normalize, squash, squashed_norm
 from capsbench.routing.kernels import vote_sums
 from capsbench.routing.votes import Votes
@@ -55,8 +55,7 @@ class FMAgreement(Router):
         super().__init__(implementation)
         if not scale > 0:
             raise ValueError(f"router.scale must be positive, got {scale}")
-        if output not in ("sum", "squash"):
-            raise ValueError(f"router.output must be sum or squash, got {output!r}")
+        check_choice("router.output", output, "sum", "squash")
         if output == "squash" and normalize_pose:
             raise ValueError("router.output=squash squashes poses instead; set router.normalize_pose=false")
         self.scale = scale

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from capsbench.routing import check_choice
+
 
 def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int64[Tensor, "batch class"]:
     """Encode labels as 1 for each class of an example and 0 for every other class.
@@ -56,8 +58,7 @@ class MarginLoss(nn.Module):
         self, present: float = 0.9, absent: float = 0.1, down_weight: float = 0.5, reduction: str = "sum"
     ) -> None:
         super().__init__()
-        if reduction not in ("sum", "mean"):
-            raise ValueError(f"loss.reduction must be sum or mean, got {reduction!r}")
+        check_choice("loss.reduction", reduction, "sum", "mean")
         self.present = present
         self.absent = absent
         self.down_weight = down_weight

@@ -13,11 +13,11 @@ from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
 from capsbench.data.batch import SplitName
-from capsbench.routing import Capsules, NonFiniteError
+from capsbench.routing import Capsules, NonFiniteError, check_choice
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
-from capsbench.training.optimizers import check_decay, parameter_groups
+from capsbench.training.optimizers import parameter_groups
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -82,7 +82,7 @@ class ClassificationModule(lightning.LightningModule):
         super().__init__()
         if reconstruction_weight < 0:
             raise ValueError(f"decoder.loss_weight must be at least 0, got {reconstruction_weight}")
-        check_decay(decay)
+        check_choice("optim.decay", decay, "all", "kernels")
         self.model = model
         self.decoder = decoder
         self.num_classes = num_classes

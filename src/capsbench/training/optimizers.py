@@ -10,12 +10,6 @@ from torch import Tensor, nn
 from capsbench.capsules import CapsuleLayer
 
 
-def check_decay(decay: str) -> None:
-    """Raise ValueError unless `decay` is all or kernels."""
-    if decay not in ("all", "kernels"):
-        raise ValueError(f"optim.decay must be all or kernels, got {decay!r}")
-
-
 def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dict[str, Any]]:
     """Divide parameters into those that the optimizer's weight decay is for and those that never decay.
 
