@@ -41,24 +41,25 @@ def stopped_together(folders: Sequence[RunFolder]) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         if signals.received() is None:
-            _stop(folders, signal.SIGTERM)
+            _stop(folders)
 
     os.environ[SWEEP] = uuid.uuid4().hex
     before = signal.signal(STOP, stop)
     try:
-        with signals.told(lambda number: _stop(folders, number)):
+        with signals.told(lambda _: _stop(folders)):
             yield
     finally:
         signal.signal(STOP, before)
         del os.environ[SWEEP]
 
 
-def _stop(folders: Sequence[RunFolder], number: int) -> None:
+def _stop(folders: Sequence[RunFolder]) -> None:
+    """Send SIGTERM, since Ray keeps other signals from its workers."""
     told: set[int] = set()
     while workers := _workers(folders):
         for worker in workers - told:
             with suppress(ProcessLookupError):
-                os.kill(worker, number)
+                os.kill(worker, signal.SIGTERM)
         told |= workers
         time.sleep(LOOK_EVERY_S)
 
