@@ -90,7 +90,8 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     write_report(comparison, root, show_test=settings.show_test)
     shown_tables = tables(comparison, all_rows=False, show_test=settings.show_test)
     if comparison.target is None and max(len(table.frame) for table in shown_tables) > LONGEST:
-        shown_tables = [table for panel in comparison.panels for table in effect_tables(panel)] or shown_tables
+        of_effects = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
+        shown_tables = of_effects or shown_tables
     for number, table in enumerate(shown_tables):
         shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
         title = comparison.title if number == 0 else None

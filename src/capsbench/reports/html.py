@@ -95,10 +95,11 @@ def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> di
 
 def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name: str | None) -> dict[str, object]:
     """What the page shows of a panel: pieces of HTML, and pictures as data. Curves are interactive if it has a name."""
+    of_effects = effect_tables(panel, comparison.baseline)
     section: dict[str, object] = {
         "title": panel.title,
         "figures": {name: to_svg(figure) for name, figure in setting_figures(panel).items()},
-        "effects": [{"html": to_html(table.frame), "caption": table.caption} for table in effect_tables(panel)],
+        "effects": [{"html": to_html(table.frame), "caption": table.caption} for table in of_effects],
         "classes": class_tables(panel),
         "pictures": {router: pictures for router, runs in panel.by_label.items() if (pictures := _pictures(runs[0]))},
     }

@@ -36,7 +36,7 @@ def write_report(comparison: Comparison, root: Path, *, interactive: bool = True
     """
     write_table(comparison, root / REPORT, show_test=show_test)
     write_figures(comparison, root / REPORT)
-    write_effects(comparison.panels, root / REPORT)
+    write_effects(comparison.panels, root / REPORT, comparison.baseline)
     write_equivariance(comparison.panels, root / REPORT)
     write_page(root / PAGE, comparison.title, [comparison], interactive=interactive, show_test=show_test)
 

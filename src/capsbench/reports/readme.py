@@ -59,7 +59,7 @@ def _table(place: Path, protocols: Protocols) -> str:
     comparison = Comparison.of(folder, protocols)
     if place.name != EQUIVARIANCE:
         if place.name == EFFECTS:
-            shown = [table for panel in comparison.panels for table in effect_tables(panel)]
+            shown = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
         else:
             shown = tables(comparison, all_rows=False)
         if not shown:
