@@ -58,7 +58,7 @@ def what_counts(root: Path | str) -> tuple[Any, ...]:
     result = only_result(root)
     metrics = {name: value for name, value in result.metrics.items() if "per_" not in name}
     (checkpoint,) = Path(root).rglob("last.ckpt")
-    state = torch.load(checkpoint, weights_only=False)
+    state = torch.load(checkpoint, weights_only=True)
     weights = state["state_dict"]
     moments = [value for entry in state["optimizer_states"][0]["state"].values() for value in entry.values()]
     return metrics, list(result.history), result.epochs, result.steps, weights, moments
@@ -119,7 +119,7 @@ def test_resumed_is_as_if_never_interrupted(
     capsbench(*RUN)
     assert "resumed" in capsys.readouterr().out
     assert_same(what_counts("outputs"), uninterrupted)
-    assert not list(Path("outputs").rglob("resume.ckpt"))
+    assert not list(Path("outputs").rglob("resume*.ckpt"))
 
 
 def test_a_run_with_everything_that_an_optimizer_remembers_is_resumed(
@@ -510,7 +510,7 @@ def test_a_retry_after_nan_begins_anew(capsbench: Command, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage"])
-def test_a_checkpoint_that_cannot_be_read_counts_as_none(
+def test_a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before_it(
     capsbench: Command,
     uninterrupted: tuple[Any, ...],
     monkeypatch: pytest.MonkeyPatch,
@@ -522,11 +522,13 @@ def test_a_checkpoint_that_cannot_be_read_counts_as_none(
         with pytest.raises(SystemExit):
             capsbench(*RUN)
     (checkpoint,) = Path("outputs").rglob("resume.ckpt")
+    previous = torch.load(checkpoint.with_name("resume-previous.ckpt"), weights_only=True)["global_step"]
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "garbage": b"garbage"}[damage])
     capsys.readouterr()
     capsbench(*RUN)
     printed = capsys.readouterr().out
-    assert f"{checkpoint} cannot be read" in printed
-    assert f"{checkpoint.parent.parent}: training\n" in printed
+    assert f"{checkpoint} is damaged" in printed
+    assert f"{checkpoint.parent.parent}: resumed\n" in printed
+    assert only_result().sessions[-1]["from_step"] == previous > 0
     assert_same(what_counts("outputs"), uninterrupted)

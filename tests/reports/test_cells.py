@@ -456,6 +456,14 @@ def test_a_caption_says_what_all_runs_share(add_paper_run: AddRun, tmp_path: Pat
         assert told in table.caption
 
 
+def test_a_caption_says_which_runs_went_on_elsewhere(add_run: AddRun, tmp_path: Path) -> None:
+    first, second = ({"git_commit": commit, "device": "cpu", "from_step": 0, "to_step": 5} for commit in ("a", "b"))
+    for seed, sessions in enumerate(([first, second], [first, first], [])):
+        add_run(tmp_path / "moved", "fm", seed, 0.9, sessions=sessions)
+    (table,) = tables(Comparison.of(tmp_path / "moved", protocol))
+    assert "1 of 3 runs went on with another commit." in table.caption
+
+
 def test_a_caption_says_that_part_of_the_test_set_counts(add_run: AddRun, tmp_path: Path) -> None:
     settings = {"seed": 1, "data": {"seed": 1, "test_subset": 1000}}
     add_run(tmp_path / "part", "fm", 1, 0.9, settings=settings, test_examples=1000)

@@ -1,17 +1,25 @@
 """From a configuration to the objects it describes: data, network, and a finished run as it was."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import lightning
 import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
-from capsbench.data import ImageDataModule
+from capsbench.data import Batch, ImageDataModule
 from capsbench.runs import Result, RunFolder, finished_runs
-from capsbench.training import ClassificationModule, compile_networks, use_channels_last
+from capsbench.training import (
+    CheckpointError,
+    ClassificationModule,
+    compile_networks,
+    read_checkpoint,
+    use_channels_last,
+)
+from capsbench.training.module import Outcome
 
 PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
 """Of a configuration: what a run is built from."""
@@ -77,12 +85,12 @@ def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = 
     config = _read_config(folder)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
-    if not folder.weights.is_file():
+    if not os.path.lexists(folder.weights):
         raise ValueError(f"{folder} has lost its weights, {folder.weights}; delete the folder and train again")
     try:
-        saved = torch.load(folder.weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever its reader stumbles over
-        raise ValueError(f"{folder.weights} is damaged; delete {folder} and train again") from error
+        saved = read_checkpoint(folder.weights)
+    except CheckpointError as error:
+        raise ValueError(f"{error}; delete {folder} and train again") from error
     data = build_data(config)
     config.compile = None  # for a few batches it is not worth it
     module = build_module(config, data)
@@ -97,6 +105,37 @@ def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = 
     data.prepare_data()
     data.setup(stage)
     return TrainedRun(result, data, module.eval())
+
+
+def replay(folder: RunFolder) -> Outcome:
+    """Compute once more what gave NaN or infinity in training: the kept batch with the kept weights.
+
+    Args:
+        folder: of a run that failed so.
+
+    Raises:
+        NonFiniteError: a layer's output is not finite; else the loss of what is returned is not.
+        FileNotFoundError: the run has kept no such batch.
+        ValueError: what it has kept is damaged.
+    """
+    kept = read_checkpoint(folder.nonfinite)
+    config = _read_config(folder)
+    config.compile = None
+    module = build_module(config, build_data(config))
+    module.load_state_dict(kept["state_dict"])
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=config.trainer.precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    plugin, device = trainer.precision_plugin, trainer.strategy.root_device
+    module = plugin.convert_module(module).to(device).train(kept["training"])
+    batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
+    with plugin.forward_context():
+        return module.outcome(batch, progress=kept["progress"], training=kept["training"])
 
 
 def _read_config(folder: RunFolder) -> DictConfig:

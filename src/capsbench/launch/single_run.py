@@ -72,8 +72,8 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
     except NonFiniteError:
-        for checkpoint in (folder.weights, folder.resume):
-            checkpoint.unlink(missing_ok=True)  # it may lead there again
+        for checkpoint in (folder.weights, folder.resume, folder.previous):
+            folder.set_aside(checkpoint)  # it may lead there again
         raise
     finally:
         for logger in loggers:

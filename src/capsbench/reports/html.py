@@ -62,7 +62,7 @@ def write_page(
         smoke=any(comparison.smoke for comparison in comparisons),
         devices=sorted({run.result.device for run in runs}),
         versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
-        commits=sorted({run.result.git_commit or "unknown" for run in runs}),
+        commits=sorted({commit or "unknown" for run in runs for commit in run.result.commits}),
     )
     with written_atomically(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,16 @@ class RunFolder:
         return self.path / "checkpoints" / "resume.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before that one, in case that one is damaged."""
+        return self.path / "checkpoints" / "resume-previous.ckpt"
+
+    @property
+    def nonfinite(self) -> Path:
+        """The batch that gave NaN or infinity and the weights before it, for replay."""
+        return self.path / "checkpoints" / "nonfinite.ckpt"
+
+    @property
     def pictures(self) -> Path:
         """Reconstructions and pose tours."""
         return self.path / "pictures"
@@ -115,9 +125,17 @@ class RunFolder:
         with written_atomically(self.failure) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Rename a checkpoint that no session is to go on from, if it is there; return its new path."""
+        aside = checkpoint.with_name(f"{checkpoint.name}.aside")
+        with suppress(FileNotFoundError):
+            checkpoint.replace(aside)
+        return aside
+
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
-        for path in (self.resume, *self.path.glob("checkpoints/*.tmp"), self.progress):
+        others = (path for ending in ("tmp", "aside") for path in self.path.glob(f"checkpoints/*.{ending}"))
+        for path in (self.resume, self.previous, self.nonfinite, *others, self.progress):
             path.unlink(missing_ok=True)
 
     @contextmanager

@@ -43,7 +43,10 @@ class Result:
         versions: of Python and of the packages that compute.
         device: what it ran on, in words.
         date: on which the run ended (UTC, such as 2026-11-26); empty where an older version did not note it.
-        git_commit: of the code, with "+" where the tree was changed; None outside a repository.
+        git_commit: of the code, with "+" where the tree was changed; None outside a repository. The last session's.
+        sessions: one row per session of training that the result stems from, in order: its first and last step
+            ("from_step", "to_step"), when it began ("date", UTC), "git_commit", "device" in words, the number of
+            "devices" and of "threads", "platform", and the version of "torch". Empty where an older version noted none.
         smoke: cut short on purpose; no table of the paper shows it.
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
@@ -70,6 +73,7 @@ class Result:
     device: str = "unknown"
     date: str = ""
     git_commit: str | None = None
+    sessions: Sequence[Mapping[str, Any]] = ()
     smoke: bool = False
     data_title: str = ""
     stands_in_for: str | None = None
@@ -86,6 +90,17 @@ class Result:
     def watched_split(self) -> str:
         """The split that a run is judged by: "val" where part of the training set was held out, else "test"."""
         return watched_split(self.metrics)
+
+    @property
+    def commits(self) -> set[str | None]:
+        """Those of all sessions."""
+        return {self.git_commit, *(session.get("git_commit") for session in self.sessions)}
+
+    @property
+    def changed_between_sessions(self) -> list[str]:
+        """What was not the same in all sessions, of what may change numbers."""
+        names = ("git_commit", "device", "devices", "platform", "torch")
+        return [name for name in names if len({session.get(name) for session in self.sessions}) > 1]
 
     def save(self, folder: Path) -> None:
         """Write result.json atomically into a run's folder."""

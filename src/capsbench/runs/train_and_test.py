@@ -16,21 +16,25 @@ from lightning.pytorch.utilities import rank_zero_only
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
 from capsbench.routing import NonFiniteError
-from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
 from capsbench.runs.progress import ReportProgress
+from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
 from capsbench.training import (
+    CheckpointError,
     ClassificationModule,
     History,
     NaNGuard,
     ResumeCheckpoint,
     StopOnSignal,
     Throughput,
+    VerifiedIO,
     evaluate,
     inference_ms,
     load_average,
+    read_checkpoint,
     write_checkpoint,
 )
 
@@ -59,6 +63,7 @@ def train_and_test(
 
     Raises:
         NonFiniteError: NaN in training, or in what was measured at its end.
+        DataError: the data has changed since the run began.
         Interrupted: a signal said to stop.
 
     Args:
@@ -70,21 +75,23 @@ def train_and_test(
         progress_bar: show one on the terminal.
         checkpoint_every: the time between two checkpoints.
     """
-    throughput, history = Throughput(), History()
+    throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
     stop = StopOnSignal()
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
-            NaNGuard(),
+            NaNGuard(folder.nonfinite),
             throughput,
             history,
             ReportProgress(folder),
+            provenance,
             stop,
-            ResumeCheckpoint(folder.resume, checkpoint_every, stop),
+            ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
             *([RichProgressBar()] if progress_bar else []),
         ],
         enable_progress_bar=progress_bar,
     )
+    trainer.strategy.checkpoint_io = VerifiedIO()
     trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
     wall_time = throughput.seconds
     write_checkpoint(trainer, folder.weights)
@@ -130,7 +137,8 @@ def train_and_test(
         versions=versions(),
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         date=datetime.now(UTC).date().isoformat(),
-        git_commit=git_commit(),
+        git_commit=provenance.sessions[-1]["git_commit"],
+        sessions=provenance.sessions,
         smoke=smoke,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
@@ -150,16 +158,19 @@ def train_and_test(
 
 
 def find_checkpoint(folder: RunFolder) -> Path | None:
-    """The checkpoint from which an unfinished run goes on; one that cannot be read is deleted, and the log says so."""
-    for path in (folder.weights, folder.resume):
-        if path.is_file():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # there are many kinds of damage
-                log.warning("%s cannot be read, so the run does not go on from it: %s", path, error)
-                path.unlink()
-            else:
-                return path
+    """The newest checkpoint from which an unfinished run can go on.
+
+    One that is damaged is set aside, and the log says so.
+    """
+    for path in (folder.weights, folder.resume, folder.previous):
+        try:
+            read_checkpoint(path)
+        except FileNotFoundError:
+            continue
+        except CheckpointError as error:
+            log.warning("%s; it is kept as %s, and not gone on from", error, folder.set_aside(path).name)
+        else:
+            return path
     return None
 
 

@@ -1,5 +1,6 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
+from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
 from capsbench.training.evaluation import Evaluated, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
@@ -11,6 +12,7 @@ from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSigna
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
+    "CheckpointError",
     "ClassificationModule",
     "CrossEntropyLoss",
     "Evaluated",
@@ -23,12 +25,14 @@ __all__ = [
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "VerifiedIO",
     "compile_networks",
     "evaluate",
     "inference_ms",
     "keep_freed_memory",
     "load_average",
     "parameter_groups",
+    "read_checkpoint",
     "use_channels_last",
     "write_checkpoint",
 ]
