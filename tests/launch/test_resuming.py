@@ -19,11 +19,12 @@ import pytest
 import torch
 from PIL import Image
 
+from capsbench import signals
 from capsbench.commands import cli
 from capsbench.data import Digits
 from capsbench.launch.build import restore
 from capsbench.runs import Result, RunFolder, State
-from capsbench.training import ClassificationModule, StopOnSignal
+from capsbench.training import ClassificationModule
 
 RUN = (
     *(
@@ -157,7 +158,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(
 def test_a_second_signal_exits_at_once(
     capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(StopOnSignal, "ECHO_S", -1.0)
+    monkeypatch.setattr(signals, "ECHO_S", -1.0)
     monkeypatch.setattr(os, "_exit", sys.exit)
     count_batches(monkeypatch, {3: terminate_twice})
     with pytest.raises(SystemExit) as stopped:

@@ -9,6 +9,7 @@ from capsbench.commands.arguments import read
 from capsbench.commands.settings import COMMANDS
 from capsbench.launch.errors import ExitCode, choice_of, fail, one_line
 from capsbench.launch.threads import let_threads_sleep
+from capsbench.signals import heeded
 
 USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 
@@ -19,14 +20,15 @@ Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage or settings, 128 +
 """
 
 
+@heeded()
 def main(arguments: list[str] | None = None) -> None:
-    """Run a subcommand.
+    """Run a subcommand; a signal ends it with a line.
 
     Args:
         arguments: without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: the command failed, with an `ExitCode`.
+        SystemExit: the command failed, with an `ExitCode`, or a signal ended it, with 128 + its number.
     """
     let_threads_sleep()
     words = sys.argv[1:] if arguments is None else list(arguments)

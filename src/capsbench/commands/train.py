@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from functools import partial
 
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -17,6 +16,7 @@ from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
+from capsbench.signals import Interrupted, heeded
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,14 @@ def main(arguments: list[str]) -> None:
     _run_hydra(parser.parse_intermixed_args(arguments), parser, job, str(CONF), "train")
 
 
+@heeded()  # in a worker; otherwise the command does already
 def job(config: DictConfig) -> float:
     """Train the run of a Hydra job; return its accuracy on the watched split, the objective of a sweep.
 
     In a sweep an error is a line in the log and NaN, so that Hydra goes on; the sweep lists what failed at its end.
+
+    Raises:
+        Interrupted: a signal came.
     """
     overrides = list(HydraConfig.get().overrides.task)
     try:
@@ -67,7 +71,6 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
 def _train(config: DictConfig, run: PlannedRun) -> Result:
     from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
     from capsbench.runs.train_and_test import find_checkpoint
-    from capsbench.training import Interrupted
 
     folder = run.folder
     if folder.cause_of_failure is not None and not config.retry_failed:
@@ -79,8 +82,10 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
     try:
         return train_run(config, run.identity, folder)
     except Interrupted as error:
-        print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
-        sys.exit(128 + error.signal_number)
+        told = f"{folder} was {error}; the same command continues it"
+        if folder.is_finished:
+            told = f"{error}; {folder} is finished"
+        raise Interrupted(error.signal_number, told) from error
 
 
 def _report(result: Result, folder: RunFolder) -> float:

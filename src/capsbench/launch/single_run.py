@@ -1,6 +1,7 @@
 """One run from its configuration, in this process or over several devices."""
 
 import logging
+import signal
 import sys
 import traceback
 from datetime import timedelta
@@ -14,16 +15,22 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from capsbench import signals
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.checks import num_devices
 from capsbench.launch.errors import ExitCode, describe, exit_code
 from capsbench.launch.noise import hide_harmless_messages
+from capsbench.launch.workers import follow_parent
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
 from capsbench.runs.train_and_test import train_and_test
-from capsbench.training import Interrupted, keep_freed_memory
+from capsbench.signals import Interrupted
+from capsbench.training import keep_freed_memory
 
 log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+"""The processes of a run meet here: the name of a machine need not resolve."""
 
 
 def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
@@ -45,8 +52,6 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
         return _run_here(resolved, identity, folder)
-    except Interrupted:
-        raise
     except Exception as error:
         if folder.cause_of_failure is None:  # else a rank has told more
             folder.record_failure(describe(error), traceback.format_exc())
@@ -108,27 +113,32 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, d
         nproc_per_node=devices,
         run_id=identity.digest,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"{LOOPBACK}:0",
+        local_addr=LOOPBACK,
         max_restarts=0,
         start_method="spawn",
+        signals_to_handle=",".join(signal.Signals(number).name for number in signals.install()),
     )
     try:
         elastic_launch(launch, _rank)(config, identity, folder)
     except SignalException as error:
-        raise Interrupted(int(error.sigval)) from error
+        signals.record(error.sigval)
+        raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         kind = ValueError if first.exitcode == ExitCode.USAGE else RuntimeError
         raise kind(folder.cause_of_failure or str(error)) from error
+    finally:
+        signals.install()  # the launcher leaves its own
     return Result.load(folder.path)
 
 
 def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
     """What each process does."""
+    follow_parent()
     try:
-        _run_here(config, identity, folder)
-    except Interrupted as error:
-        sys.exit(128 + error.signal_number)
+        with signals.heeded():
+            _run_here(config, identity, folder)
     except Exception as error:
         folder.record_failure(describe(error), traceback.format_exc())
         sys.exit(exit_code(error))

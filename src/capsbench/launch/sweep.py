@@ -14,7 +14,9 @@ from hydra.types import RunMode
 
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.errors import fail
+from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
+from capsbench.signals import Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -110,20 +112,26 @@ class Sweep:
             batch_size: how many runs the launcher gets at a time; None: all.
 
         Raises:
-            SystemExit: a run failed or was stopped.
+            SystemExit: a run failed.
+            Interrupted: a signal came, and the runs that were being trained have saved.
         """
         keep_names(self.runs)
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
+        if isinstance(getattr(launcher, "joblib", None), dict):
+            launcher.joblib["initializer"] = join_sweep
         jobs = [list(run.overrides) for run in self.runs if not run.folder.is_finished]
         results = []
         try:
-            for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
-                batch = jobs[start : start + batch_size] if batch_size else jobs
-                results += launcher.launch(batch, initial_job_idx=start)
+            with stopped_together([run.folder for run in self.runs]):
+                for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
+                    batch = jobs[start : start + batch_size] if batch_size else jobs
+                    results += launcher.launch(batch, initial_job_idx=start)
         except BrokenExecutor:
             self._report_killed()
+        except Interrupted as error:
+            raise Interrupted(error.signal_number, f"{error.cause}: {self._left()}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
         self._report_failed()
@@ -144,14 +152,20 @@ class Sweep:
             why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
             fail(f"{len(failed)} of {len(states)} runs failed{why}; retry_failed=true tries them again")
 
+    def _left(self) -> str:
+        """What is left to do, in one line."""
+        unfinished = sum(not run.folder.is_finished for run in self.runs)
+        if not unfinished:
+            return f"all {len(self.runs)} runs are finished"
+        return f"{unfinished} of {len(self.runs)} runs are not finished; the same command continues them"
+
     def _report_killed(self) -> None:
         """List unfinished runs after a worker was killed."""
         states = self._states()
         unfinished = [(run, state) for run, state in states if state.name != "done"]
         _list(unfinished)
         fail(
-            "a worker process was killed (often out of memory); the launcher stopped the others; "
-            f"{len(unfinished)} of {len(states)} runs are not finished; the same command continues them, "
+            f"a worker process was killed (often out of memory); the launcher stopped the others; {self._left()}, "
             "hydra.launcher.n_jobs=1 one at a time"
         )
 

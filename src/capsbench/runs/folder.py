@@ -3,21 +3,43 @@
 import json
 import os
 import platform
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
 
 
+SWEEP = "CAPSBENCH_SWEEP"
+"""Environment variable: the sweep that this process trains runs for."""
+
+
 class LockedError(Exception):
     """Another process trains the run."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A process that trains a run.
+
+    Attributes:
+        pid, host: of the process, on its machine; None: there is none.
+        sweep: what it trains the run for; None: for itself.
+        signal: name of the signal that told it to stop.
+    """
+
+    pid: int | None = None
+    host: str | None = None
+    sweep: str | None = None
+    signal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,13 +173,18 @@ class RunFolder:
             lock.acquire(timeout=LOCK_PATIENCE)
         except filelock.Timeout:
             raise LockedError(f"{self} is being trained by another process") from None
-        with written_atomically(self.session) as path:
-            path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        session = Session(os.getpid(), platform.node(), os.environ.get(SWEEP))
+        self._write_session(session)
         try:
-            yield
+            with told(lambda number: self._write_session(replace(session, signal=signal.Signals(number).name))):
+                yield
         finally:
             self.session.unlink(missing_ok=True)
             lock.release()
+
+    def _write_session(self, session: Session) -> None:
+        with suppress(OSError), written_atomically(self.session) as path:
+            path.write_text(json.dumps(asdict(session)))
 
     @property
     def is_locked(self) -> bool:
@@ -170,14 +197,12 @@ class RunFolder:
         except OSError:  # not ours to lock: the folder is somebody else's
             return False
 
-    @property
-    def killed_process(self) -> str | None:
-        """The process that was killed while it trained the run, as "PID on HOST"; None if none was."""
+    def read_session(self) -> Session:
+        """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            session = json.loads(self.session.read_text())
-            return f"{session['pid']} on {session['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return Session(**json.loads(self.session.read_text()))
+        except (OSError, ValueError, TypeError):
+            return Session()
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from capsbench.runs.folder import RunFolder
+from capsbench.runs.folder import RunFolder, Session
 from capsbench.runs.result import Result
 
 StateName = Literal["done", "running", "interrupted", "failed", "missing"]
@@ -59,9 +59,17 @@ class State:
                 return cls("failed", cause=str(error))
         if (cause := folder.cause_of_failure) is not None:
             return cls("failed", cause=cause)
-        killed = folder.killed_process
-        cause = killed and f"its process ({killed}) was killed, perhaps out of memory"
-        return cls("interrupted", progress=_read_progress(folder), cause=cause)
+        return cls("interrupted", progress=_read_progress(folder), cause=_how_it_ended(folder.read_session()))
+
+
+def _how_it_ended(session: Session) -> str | None:
+    """What became of the process that left a session behind."""
+    if session.pid is None:
+        return None
+    process = f"its process ({session.pid} on {session.host})"
+    if session.signal is not None:
+        return f"{process} was told to stop by {session.signal} and ended before it had saved"
+    return f"{process} was killed, perhaps out of memory"
 
 
 def _read_progress(folder: RunFolder) -> Progress | None:

@@ -22,6 +22,7 @@ from capsbench.runs.identity import Identity
 from capsbench.runs.progress import ReportProgress
 from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
+from capsbench.signals import uninterrupted
 from capsbench.training import (
     CheckpointError,
     ClassificationModule,
@@ -92,9 +93,10 @@ def train_and_test(
         enable_progress_bar=progress_bar,
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
-    trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
-    wall_time = throughput.seconds
-    write_checkpoint(trainer, folder.weights)
+    with stop.held:
+        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
+        wall_time = throughput.seconds
+        write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
     watched = data.watched_split
     final = evaluate(trainer, module, data, watched)
@@ -152,8 +154,9 @@ def train_and_test(
     )
     log_summary(loggers, result)
     if trainer.is_global_zero:
-        result.save(folder.path)
-        folder.remove_leftovers()
+        with uninterrupted():
+            result.save(folder.path)
+            folder.remove_leftovers()
     return result
 
 

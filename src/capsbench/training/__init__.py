@@ -8,7 +8,7 @@ from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
-from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
+from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "CrossEntropyLoss",
     "Evaluated",
     "History",
-    "Interrupted",
     "KerasAdam",
     "MarginLoss",
     "NaNGuard",
