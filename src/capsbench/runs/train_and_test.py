@@ -19,8 +19,9 @@ from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, git_commit, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
-from capsbench.runs.progress import ReportProgress
+from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.result import Result
+from capsbench.runs.state import Shown
 from capsbench.training import (
     ClassificationModule,
     History,
@@ -49,7 +50,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    progress_bar: bool = True,
+    shown: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -67,7 +68,7 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        progress_bar: show one on the terminal.
+        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history = Throughput(), History()
@@ -81,9 +82,9 @@ def train_and_test(
             ReportProgress(folder),
             stop,
             ResumeCheckpoint(folder.resume, checkpoint_every, stop),
-            *([RichProgressBar()] if progress_bar else []),
+            *({"bar": [RichProgressBar()], "lines": [PrintEpochs(history)]}.get(shown, [])),
         ],
-        enable_progress_bar=progress_bar,
+        enable_progress_bar=shown == "bar",
     )
     trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
     wall_time = throughput.seconds
