@@ -5,9 +5,10 @@ import os
 import sys
 
 from capsbench import __version__
-from capsbench.commands.arguments import read
+from capsbench.commands.arguments import import_beside, read
 from capsbench.commands.settings import COMMANDS
 from capsbench.launch.errors import ExitCode, choice_of, fail, one_line
+from capsbench.launch.output import lost_output, unbreakable_output
 from capsbench.launch.threads import let_threads_sleep
 from capsbench.signals import heeded
 
@@ -31,7 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: the command failed, with an `ExitCode`, or a signal ended it, with 128 + its number.
     """
     let_threads_sleep()
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    with unbreakable_output():
+        _main(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _main(words: list[str]) -> None:
     command, *rest = words or ["--help"]
     if command in ("-h", "--help"):
         print(USAGE, end="")
@@ -48,8 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(name: str, words: list[str]) -> None:
     with one_line():
         arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
+        import_beside(arguments and arguments.config_dir)
         command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
         command.main(words if arguments is None else arguments)
+        if name != "train" and (cause := lost_output()):  # of train, files hold what counts
+            fail(f"not all could be printed: {cause}")
 
 
 def _complete(arguments: list[str]) -> None:

@@ -83,6 +83,9 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     _check_data_effects(config.data, defaults.data)
     _check_trainer(config)
     num_devices(config)
+    for key in ("output_dir", "data_dir"):
+        if not isinstance(config[key], str) or not config[key]:
+            raise ValueError(f"{key} must be a folder, got {config[key]!r}; leave it out to have {defaults[key]}")
 
 
 def _check_keys(config: DictConfig) -> None:

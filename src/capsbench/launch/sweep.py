@@ -2,9 +2,10 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from capsbench.signals import Interrupted
 
 log = logging.getLogger(__name__)
 
+SHOWN = 2
+"""Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
 
 
@@ -116,6 +119,7 @@ class Sweep:
             Interrupted: a signal came, and the runs that were being trained have saved.
         """
         keep_names(self.runs)
+        failed_before = {run.folder: run.folder.failed_at for run in self.runs}
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
@@ -134,23 +138,30 @@ class Sweep:
             raise Interrupted(error.signal_number, f"{error.cause}: {self._left()}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
-        self._report_failed()
+        self._report(failed_before)
         return results
 
     def _states(self) -> list[tuple[PlannedRun, State]]:
         return [(run, State.of(run.folder)) for run in self.runs]
 
-    def _report_failed(self) -> None:
+    def _report(self, failed_before: Mapping[RunFolder, datetime | None]) -> None:
         states = self._states()
         elsewhere = sum(state.name == "running" for _, state in states)
         if elsewhere:
             print(f"{elsewhere} of {len(states)} runs are being trained by another process")
         failed = [(run, state) for run, state in states if state.name not in ("done", "running")]
-        if failed:
-            _list(failed)
-            causes = {_cause(state) for _, state in failed}
-            why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
-            fail(f"{len(failed)} of {len(states)} runs failed{why}; retry_failed=true tries them again")
+        if not failed:
+            print(f"{len(states) - elsewhere} of {len(states)} runs are finished")
+            return
+        _list(failed)
+        causes = {_cause(state) for _, state in failed}
+        why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
+        old = [at for run, _ in failed if (at := run.folder.failed_at) and at == failed_before[run.folder]]
+        if old:
+            why += f"; {len(old)} of them before (last on {max(old):%Y-%m-%d}), which were not tried again"
+        sticks = any(state.name == "failed" for _, state in failed)
+        again = "retry_failed=true tries them again" if sticks else "mend the cause, then give the command again"
+        fail(f"{len(failed)} of {len(states)} runs failed{why}; {again}")
 
     def _left(self) -> str:
         """What is left to do, in one line."""
@@ -171,10 +182,18 @@ class Sweep:
 
 
 def _list(runs: Sequence[tuple[PlannedRun, State]]) -> None:
+    """Name the runs, those with one cause in one line."""
     sys.stdout.flush()
+    alike: dict[str, list[tuple[PlannedRun, State]]] = {}
     for run, state in runs:
-        name = " ".join(run.overrides) if state.name == "missing" else str(run.folder)
-        print(f"{state.name}: {name}: {_cause(state)}", file=sys.stderr)
+        alike.setdefault(_cause(state), []).append((run, state))
+    for cause, ((run, state), *others) in list(alike.items())[:SHOWN]:
+        kind = "failed" if state.name == "missing" and state.cause else state.name
+        name = " ".join(run.overrides) if kind == "missing" else str(run.folder)
+        more = f" and {len(others)} more" if others else ""
+        print(f"{kind}: {name}{more}: {cause}", file=sys.stderr)
+    if len(alike) > SHOWN:
+        print(f"and {len(alike) - SHOWN} other causes; capsbench status shows each run", file=sys.stderr)
 
 
 def _cause(state: State) -> str:

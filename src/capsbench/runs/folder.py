@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import filelock
@@ -76,6 +77,11 @@ class RunFolder:
         return self.path / "error.txt"
 
     @property
+    def stop(self) -> Path:
+        """The cause in the first line, then the traceback, where something else than the run kept it from its end."""
+        return self.path / "stopped.txt"
+
+    @property
     def progress(self) -> Path:
         """How far an unfinished run is."""
         return self.path / "progress.json"
@@ -136,15 +142,28 @@ class RunFolder:
 
     @property
     def cause_of_failure(self) -> str | None:
-        """Why the run failed, in one line; None if it did not."""
-        try:
-            return self.failure.read_text(encoding="utf-8").partition("\n")[0]
-        except FileNotFoundError:
-            return None
+        """Why the run failed, in one line; None if it did not. It is not tried again unasked."""
+        return _first_line(self.failure)
 
-    def record_failure(self, cause: str, traceback: str) -> None:
-        """Keep why the run failed."""
-        with written_atomically(self.failure) as path:
+    @property
+    def failed_at(self) -> datetime | None:
+        """When the run failed; None if it did not."""
+        return datetime.fromtimestamp(self.failure.stat().st_mtime) if self.failure.is_file() else None
+
+    @property
+    def cause_of_stop(self) -> str | None:
+        """What kept the run from its end though the run itself did not fail, in one line; None if nothing did."""
+        return _first_line(self.stop)
+
+    def record(self, cause: str, traceback: str, *, failed: bool) -> None:
+        """Keep why the run came to no end.
+
+        Args:
+            cause: in one line.
+            traceback: of the error.
+            failed: the run itself failed, so that trying again would fail again.
+        """
+        with written_atomically(self.failure if failed else self.stop) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
     def set_aside(self, checkpoint: Path) -> Path:
@@ -153,6 +172,22 @@ class RunFolder:
         with suppress(FileNotFoundError):
             checkpoint.replace(aside)
         return aside
+
+    def forget_errors(self) -> None:
+        """Delete why the run came to no end: it is tried again."""
+        for path in (self.failure, self.stop):
+            path.unlink(missing_ok=True)
+
+    @property
+    def last_report(self) -> int | None:
+        """When training last told how far it is, in nanoseconds since 1970; None if it never did."""
+        return self.progress.stat().st_mtime_ns if self.progress.is_file() else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder holds anything that training left."""
+        left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)
+        return any(path.is_file() for path in left)
 
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
@@ -200,9 +235,16 @@ class RunFolder:
     def read_session(self) -> Session:
         """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            return Session(**json.loads(self.session.read_text()))
+            return Session(**json.loads(self.session.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return Session()
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except FileNotFoundError:
+        return None
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

@@ -9,6 +9,9 @@ from capsbench.runs.result import Result
 
 StateName = Literal["done", "running", "interrupted", "failed", "missing"]
 
+Shown = Literal["bar", "lines", "nothing"]
+"""How a run shows on the terminal how far it is."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -35,7 +38,7 @@ class State:
     Attributes:
         name: "done", "running", "interrupted" (begun, and no process trains it), "failed" or "missing".
         progress: of a run that is running or was interrupted, where known.
-        cause: in one line, why it failed, or which killed process left it interrupted.
+        cause: in one line, why it failed, or what kept it from its end: a killed process, or what its machine lacks.
         metrics: of a run that is done.
     """
 
@@ -49,7 +52,7 @@ class State:
         """The state of the run in a folder."""
         if not folder.is_finished:
             if not folder.config.is_file():
-                return cls("missing")
+                return cls("missing", cause=folder.cause_of_stop)
             if folder.is_locked:
                 return cls("running", progress=_read_progress(folder))
         if folder.is_finished:  # perhaps only by now
@@ -59,7 +62,8 @@ class State:
                 return cls("failed", cause=str(error))
         if (cause := folder.cause_of_failure) is not None:
             return cls("failed", cause=cause)
-        return cls("interrupted", progress=_read_progress(folder), cause=_how_it_ended(folder.read_session()))
+        cause = folder.cause_of_stop or _how_it_ended(folder.read_session())
+        return cls("interrupted", progress=_read_progress(folder), cause=cause)
 
 
 def _how_it_ended(session: Session) -> str | None:
@@ -74,6 +78,6 @@ def _how_it_ended(session: Session) -> str | None:
 
 def _read_progress(folder: RunFolder) -> Progress | None:
     try:
-        return Progress(**json.loads(folder.progress.read_text()))
+        return Progress(**json.loads(folder.progress.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None

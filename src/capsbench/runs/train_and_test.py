@@ -19,9 +19,10 @@ from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
-from capsbench.runs.progress import ReportProgress
+from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
+from capsbench.runs.state import Shown
 from capsbench.signals import uninterrupted
 from capsbench.training import (
     CheckpointError,
@@ -54,7 +55,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    progress_bar: bool = True,
+    shown: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -73,7 +74,7 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        progress_bar: show one on the terminal.
+        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
@@ -88,9 +89,9 @@ def train_and_test(
             provenance,
             stop,
             ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
-            *([RichProgressBar()] if progress_bar else []),
+            *({"bar": [RichProgressBar()], "lines": [PrintEpochs(history)]}.get(shown, [])),
         ],
-        enable_progress_bar=progress_bar,
+        enable_progress_bar=shown == "bar",
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
     with stop.held:
