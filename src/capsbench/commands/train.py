@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from functools import partial
 
 from hydra._internal.utils import _run_hydra, get_args_parser

@@ -132,7 +132,7 @@ def replay(folder: RunFolder) -> Outcome:
         enable_model_summary=False,
     )
     plugin, device = trainer.precision_plugin, trainer.strategy.root_device
-    module = plugin.convert_module(module).to(device).train(kept["training"])
+    plugin.convert_module(module).to(device).train(kept["training"])  # in place
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
         return module.outcome(batch, progress=kept["progress"], training=kept["training"])

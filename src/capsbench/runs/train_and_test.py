@@ -89,7 +89,8 @@ def train_and_test(
             provenance,
             stop,
             ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
-            *({"bar": [RichProgressBar()], "lines": [PrintEpochs(history)]}.get(shown, [])),
+            *([RichProgressBar()] if shown == "bar" else []),
+            *([PrintEpochs(history)] if shown == "lines" else []),
         ],
         enable_progress_bar=shown == "bar",
     )
@@ -107,8 +108,8 @@ def train_and_test(
     for logger in loggers:
         logger.finalize("success")
 
-    shown = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
-    images = data.batch(watched, BatchKey(0, shown)).images.to(device)
+    first = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
+    images = data.batch(watched, BatchKey(0, first)).images.to(device)
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
     metrics = {
