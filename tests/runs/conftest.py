@@ -25,6 +25,7 @@ def result() -> Result:
         versions={"torch": "2"},
         device="cpu",
         git_commit=None,
+        sessions=[{"from_step": 0, "to_step": 2, "git_commit": None, "device": "cpu"}],
         smoke=False,
         data_title="digits",
         stands_in_for=None,
