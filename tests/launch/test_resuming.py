@@ -304,9 +304,10 @@ def test_a_sweep_with_a_wrong_setting_is_refused_before_anything_is_trained(
 
 
 def test_a_cause_that_all_share_is_said_once_more(capsbench: Command) -> None:
-    said = fails(capsbench, "train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0", "seed=1,2")
-    cause = "router.iterations must be an integer of at least 1, got 0"
-    assert said == f"error: 2 of 2 runs failed, each because {cause}; retry_failed=true tries them again"
+    said = fails(capsbench, "train", "-m", "trainer=smoke", "arch.pose_dim=12", "seed=1,2")
+    cause = "pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got 12; "
+    assert said.startswith(f"error: 2 of 2 runs failed, each because {cause}")
+    assert said.endswith("; retry_failed=true tries them again")
 
 
 def test_a_sweep_names_a_damaged_result(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:

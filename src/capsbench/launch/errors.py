@@ -4,9 +4,9 @@ import contextlib
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -20,6 +20,10 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
 """How torch.compile says so, in an error of several types."""
+MISCONFIGURED = "MisconfigurationException"
+"""How Lightning blames its settings."""
+NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "ALLOC_FAILED")
+"""How PyTorch, C++ and CUDA say so, in errors of several types."""
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 
@@ -84,8 +88,9 @@ def exit_code(error: BaseException) -> ExitCode:
     >>> exit_code(ValueError("seed must be …")).name, exit_code(RuntimeError("no network")).name
     ('USAGE', 'FAILED')
     """
-    blames = isinstance(_origin(error), (ValueError, HydraException, OmegaConfBaseException))
-    return ExitCode.USAGE if blames else ExitCode.FAILED
+    error = _origin(error)
+    blames = isinstance(error, (ValueError, HydraException, OmegaConfBaseException))
+    return ExitCode.USAGE if blames or type(error).__name__ == MISCONFIGURED else ExitCode.FAILED
 
 
 def describe(error: BaseException) -> str:
@@ -110,11 +115,44 @@ def describe(error: BaseException) -> str:
         return _describe_key(error) or _joined(error)
     if str(error).startswith(NO_COMPILER):
         return "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
-    if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith("hydra"):
+    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError)) or type(error).__name__ == MISCONFIGURED
+    if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
     return f"{type(error).__name__}: {_joined(error)}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was short: a CPU's or a device's.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    is_one = isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or is_one
+
+
+@contextlib.contextmanager
+def naming_batch_sizes(data: Mapping[str, Any]) -> Iterator[None]:
+    """Where the body is out of memory, say how large batches were and what to lower.
+
+    Args:
+        data: its settings.
+
+    Raises:
+        MemoryError: the body is out of memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batches = " and ".join(f"data.{key}={data[key]}" for key in ("batch_size", "eval_batch_size") if key in data)
+        raise MemoryError(
+            f"out of memory with {batches or 'these batches'}: lower them, or choose a smaller arch or trainer.precision=bf16-mixed "
+            f"({_joined(error)[:160] or type(error).__name__})"
+        ) from error
 
 
 def missing_extra(what: str, extra: str) -> str:

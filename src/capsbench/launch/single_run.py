@@ -16,11 +16,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.checks import num_devices
-from capsbench.launch.errors import ExitCode, describe, exit_code
+from capsbench.launch.errors import ExitCode, describe, exit_code, naming_batch_sizes
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
-from capsbench.runs.train_and_test import train_and_test
+from capsbench.runs.train_and_test import TrainerFactory, train_and_test
 from capsbench.training import Interrupted, keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
             return _run_on_several(resolved, identity, folder, devices)
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
-        return _run_here(resolved, identity, folder)
+        with naming_batch_sizes(resolved.data):
+            return _run_here(resolved, identity, folder)
     except Interrupted:
         raise
     except Exception as error:
@@ -66,7 +67,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
             folder,
             data=data,
             module=module,
-            make_trainer=instantiate(config.trainer, _partial_=True),
+            make_trainer=_trainer(config.trainer),
             loggers=loggers,
             progress_bar=config.trainer.enable_progress_bar,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
@@ -79,6 +80,14 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
                 logger.experiment.finish()
+
+
+def _trainer(settings: DictConfig) -> TrainerFactory:
+    """The trainer of a run. Lightning's own `overfit_batches` would replace the order of examples; ours repeats it."""
+    few = settings.get("overfit_batches")
+    limits = {"overfit_batches": 0, "limit_train_batches": few, "limit_val_batches": few} if few else {}
+    made: TrainerFactory = instantiate(settings, _partial_=True, **limits)
+    return made
 
 
 def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[Logger]:
@@ -126,7 +135,8 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, d
 def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
     """What each process does."""
     try:
-        _run_here(config, identity, folder)
+        with naming_batch_sizes(config.data):
+            _run_here(config, identity, folder)
     except Interrupted as error:
         sys.exit(128 + error.signal_number)
     except Exception as error:

@@ -1,6 +1,6 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
-from capsbench.training.evaluation import Evaluated, evaluate
+from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
@@ -23,6 +23,7 @@ __all__ = [
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "check_share",
     "compile_networks",
     "evaluate",
     "inference_ms",
