@@ -60,7 +60,10 @@ def _cell(state: State) -> Text:
     elif state.cause is not None:
         detail = f": {state.cause}"
     elif state.progress is not None:
-        detail = f", epoch {state.progress.epoch}, {state.progress.step / max(state.progress.steps, 1):.0%}"
+        step, steps = state.progress.step, state.progress.steps
+        detail = f", epoch {state.progress.epoch}, " + (
+            f"step {step}" if steps is None else f"{step / max(steps, 1):.0%}"
+        )
         if state.name == "running" and state.progress.eta_s is not None:
             left = max(0, round(state.progress.eta_s - (time.time() - state.progress.updated)))
             detail += f", {timedelta(seconds=left)} left"

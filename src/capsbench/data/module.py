@@ -54,6 +54,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """The title of the set that these images replace."""
     shuffle_buffer: int | None = None
     """How many training examples the next one is drawn from; None: all that are left of the epoch."""
+    repeats_an_epoch: bool = False
+    """Whether every epoch has the batches of the first, to overfit them."""
     is_stand_in: bool = False
     """Whether these are a few digits in place of a set whose files are missing."""
 
@@ -266,6 +268,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             batch_size,
             seed=self.seed,
             shuffle=shuffle,
+            repeat=self.repeats_an_epoch,
             device=self.device,
             buffer=self.shuffle_buffer,
             rank=self.trainer.global_rank if self.trainer else 0,

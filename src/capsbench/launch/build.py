@@ -28,6 +28,7 @@ PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
 def build_data(config: DictConfig) -> ImageDataModule:
     """The data module of a configuration, not yet set up."""
     data: ImageDataModule = instantiate(config.data)
+    data.repeats_an_epoch = bool(OmegaConf.select(config, "trainer.overfit_batches"))
     return data
 
 

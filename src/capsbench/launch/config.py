@@ -30,7 +30,14 @@ PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer")
 NO_EXPERIMENT = "adhoc"
 """The experiment that sets nothing."""
 
+
+def epochs_alone(max_epochs: int | None, max_steps: int, interval: str) -> int | None:
+    """The length of a schedule where it is known from the settings; None where it takes the data to know it."""
+    return max_epochs if interval == "epoch" and max_steps == -1 and max_epochs != -1 else None
+
+
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
+OmegaConf.register_new_resolver("epochs_alone", epochs_alone, replace=True)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -25,6 +25,8 @@ NO_COMPILER = "InvalidCxxCompiler"
 """How torch.compile says so, in an error of several types."""
 SETUP_REFUSED = "MisconfigurationException"
 """What Lightning's trainer raises where it cannot be set up; its module takes long to import."""
+NO_MEMORY = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "ALLOC_FAILED")
+"""How PyTorch, C++ and CUDA say so, in errors of several types."""
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
@@ -35,14 +37,7 @@ REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
 
 OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
-SHORTAGES: tuple[str, ...] = (
-    "out of memory",
-    "allocate memory",
-    "enough memory",
-    "ALLOC_FAILED",
-    "busy or unavailable",
-)
-SHORTAGES += ("PytorchStreamWriter failed",)
+SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed")
 """How PyTorch says that memory, a GPU or the disk is short, in a RuntimeError."""
 
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
@@ -159,7 +154,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, TypeError) and outer is not error:
         part = str(outer).rpartition("full_key: ")[2]
         return f"{part} cannot be made from its settings: {_joined(error)}; capsbench train --cfg job shows them"
-    if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith("hydra"):
+    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
+    if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
@@ -178,6 +174,38 @@ def _describe_import(error: ImportError) -> str:
         f"there is no module {module}: install its package, put {package}.py beside the directory of --config-dir, "
         "or name its folder in PYTHONPATH"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was short: a CPU's or a device's.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    is_one = isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or is_one
+
+
+@contextlib.contextmanager
+def naming_batch_sizes(data: Mapping[str, Any]) -> Iterator[None]:
+    """Where the body is out of memory, say how large batches were and what to lower.
+
+    Args:
+        data: its settings.
+
+    Raises:
+        MemoryError: the body is out of memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batches = " and ".join(f"data.{key}={data[key]}" for key in ("batch_size", "eval_batch_size") if key in data)
+        raise MemoryError(
+            f"out of memory with {batches or 'these batches'}: lower them, or choose a smaller arch or trainer.precision=bf16-mixed "
+            f"({_joined(error)[:160] or type(error).__name__})"
+        ) from error
 
 
 def missing_extra(what: str, extra: str) -> str:

@@ -19,14 +19,14 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from capsbench import signals
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.checks import num_devices
-from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code
+from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.workers import follow_parent
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
 from capsbench.runs.state import Shown
-from capsbench.runs.train_and_test import train_and_test
+from capsbench.runs.train_and_test import TrainerFactory, train_and_test
 from capsbench.signals import Interrupted
 from capsbench.training import keep_freed_memory
 
@@ -56,7 +56,8 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
             return _run_on_several(resolved, identity, folder, shown, devices)
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
-        return _run_here(resolved, identity, folder, shown)
+        with naming_batch_sizes(resolved.data):
+            return _run_here(resolved, identity, folder, shown)
     except Exception as error:
         if folder.cause_of_failure is None and folder.cause_of_stop is None:  # else a rank has told more
             _record(error, folder, step_before)
@@ -87,7 +88,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
             folder,
             data=data,
             module=module,
-            make_trainer=instantiate(config.trainer, _partial_=True),
+            make_trainer=_trainer(config.trainer),
             loggers=loggers,
             shown=shown,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
@@ -100,6 +101,14 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
                 logger.experiment.finish()
+
+
+def _trainer(settings: DictConfig) -> TrainerFactory:
+    """The trainer of a run. Lightning's own `overfit_batches` would replace the order of examples; ours repeats it."""
+    few = settings.get("overfit_batches")
+    limits = {"overfit_batches": 0, "limit_train_batches": few, "limit_val_batches": few} if few else {}
+    made: TrainerFactory = instantiate(settings, _partial_=True, **limits)
+    return made
 
 
 def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[Logger]:
@@ -159,7 +168,7 @@ def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Show
     step_before = folder.last_report
     with unbreakable_output():
         try:
-            with signals.heeded():
+            with signals.heeded(), naming_batch_sizes(config.data):
                 _run_here(config, identity, folder, shown)
         except Exception as error:
             _record(error, folder, step_before)

@@ -70,7 +70,7 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
         overrides: as on the command line: `experiment=table3 seed=1,2`.
 
     Raises:
-        ValueError: a setting has no effect, the wrong type, or is out of its range.
+        ValueError: a setting has no effect, the wrong type, or is out of its range; or they ask for no run.
         HydraException, OmegaConfBaseException: no such choice or setting.
     """
     composer = Composer(loader)
@@ -84,6 +84,9 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
 def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run."""
     parsed = composer.parser.parse_overrides(list(overrides))
+    for override in parsed:
+        if override.is_discrete_sweep() and not any(True for _ in override.sweep_iterator()):
+            raise ValueError(f"{override.input_line} is no value at all, so the sweep asks for no run")
     single = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     experiment = composer.loader.load_configuration("train", overrides=single, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]

@@ -37,6 +37,7 @@ LIMITS = (
     "limit_train_batches",
     "limit_val_batches",
     "limit_test_batches",
+    "overfit_batches",
     "fast_dev_run",
     "max_time",
 )

@@ -36,13 +36,14 @@ class ReportProgress(lightning.Callback):
         if trainer.is_global_zero and now - self._written >= self.every:
             self._written = now
             start, first = self._started
-            steps = int(trainer.estimated_stepping_batches)
+            expected = trainer.estimated_stepping_batches
+            steps = int(expected) if math.isfinite(expected) else None
             pace = (now - start) / (step - first) if step > first else None
             progress = Progress(
                 epoch=trainer.current_epoch + 1,
                 step=step,
                 steps=steps,
-                eta_s=None if pace is None else pace * (steps - step),
+                eta_s=None if pace is None or steps is None else pace * (steps - step),
                 updated=now,
             )
             with written_atomically(self.folder.progress) as path:

@@ -19,14 +19,14 @@ class Progress:
 
     Attributes:
         epoch: the one being trained, from 1.
-        step, steps: optimizer steps done, and in all.
+        step, steps: optimizer steps done, and in all; None where a limit on time alone ends the run.
         eta_s: seconds until training ends, at this session's pace; None before there is one.
         updated: when this was written, in seconds since 1970.
     """
 
     epoch: int
     step: int
-    steps: int
+    steps: int | None
     eta_s: float | None
     updated: float
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -33,6 +33,7 @@ from capsbench.training import (
     StopOnSignal,
     Throughput,
     VerifiedIO,
+    check_share,
     evaluate,
     inference_ms,
     load_average,
@@ -82,6 +83,7 @@ def train_and_test(
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
+            LambdaCallback(on_fit_start=lambda trainer, _: check_share(trainer, data)),
             NaNGuard(folder.nonfinite),
             throughput,
             history,

@@ -1,7 +1,7 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
-from capsbench.training.evaluation import Evaluated, evaluate
+from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.module import ClassificationModule
@@ -25,6 +25,7 @@ __all__ = [
     "StopOnSignal",
     "Throughput",
     "VerifiedIO",
+    "check_share",
     "compile_networks",
     "evaluate",
     "inference_ms",
