@@ -55,7 +55,7 @@ def write_run(
         arch="capsnet",
         router=router,
         seed=seed,
-        identity="x",
+        identity="",
         settings=settings
         or {"seed": seed, "data": {"seed": seed}, "router": {"iterations": iterations}, "loss": {f"{loss}_m": 1}},
         choices={"loss": loss, "router": router},
@@ -85,7 +85,8 @@ def write_run(
         identity_version=VERSION,
     )
     result = dataclasses.replace(result, **changes)
-    folder = root / result.data / router / f"{seed}-{iterations}-{loss}-{len(list(root.rglob('result.json')))}"
+    result = dataclasses.replace(result, identity=result.run.digest)
+    folder = result.run.folder(root.parent)
     folder.mkdir(parents=True)
     result.save(folder)
     return folder

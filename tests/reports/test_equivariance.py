@@ -37,7 +37,7 @@ def panel(add_run: AddRun, root: Path, *measured: tuple[str, int, dict[str, Any]
     for router, seed, content in measured:
         folder = add_run(root / "try", router, seed, 0.9)
         (folder / "equivariance.json").write_text(json.dumps(content))
-    (found,) = panels(load_runs(root / "try"))
+    (found,) = panels(load_runs(root / "try").finished)
     return found
 
 

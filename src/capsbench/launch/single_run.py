@@ -1,12 +1,12 @@
 """One run from its configuration, in this process or over several devices."""
 
+import contextlib
 import logging
 import sys
 import traceback
 from datetime import timedelta
 
 import lightning
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,6 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.checks import num_devices
 from capsbench.launch.errors import ExitCode, describe, exit_code
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.routing import NonFiniteError
@@ -35,19 +34,22 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
 
     Raises:
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
     """
     try:
         resolved = config.copy()
         OmegaConf.resolve(resolved)
-        resolved.trainer.devices = devices = num_devices(config)
-        if devices > 1:
-            return _run_on_several(resolved, identity, folder, devices)
+        kind, number = (identity.settings["devices"][name] for name in ("kind", "number"))
+        resolved.trainer.accelerator, resolved.trainer.devices = kind, number
+        if number > 1:
+            return _run_on_several(resolved, identity, folder, number)
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
         return _run_here(resolved, identity, folder)
     except Interrupted:
         raise
     except Exception as error:
+        folder.check_whole()  # whatever failed, this is why
         if folder.cause_of_failure is None:  # else a rank has told more
             folder.record_failure(describe(error), traceback.format_exc())
         raise
@@ -99,7 +101,7 @@ def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
-    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    if config.trainer.accelerator == "cpu":
         config.trainer.sync_batchnorm = False
         log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
     launch = LaunchConfig(
@@ -130,5 +132,6 @@ def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
     except Interrupted as error:
         sys.exit(128 + error.signal_number)
     except Exception as error:
-        folder.record_failure(describe(error), traceback.format_exc())
+        with contextlib.suppress(FileNotFoundError):  # the folder was deleted, which the parent tells
+            folder.record_failure(describe(error), traceback.format_exc())
         sys.exit(exit_code(error))

@@ -13,12 +13,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 from capsbench.launch.config import Composer, RunConfig
+from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 
 log = logging.getLogger(__name__)
 
 AXES = ("experiment", "data", "arch", "router", "seed")
+HERE = ("BasicLauncher", "JoblibLauncher")
+"""Launchers that train on the machine where the sweep was planned."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,12 @@ class Sweep:
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
-        jobs = [list(run.overrides) for run in self.runs if not run.folder.is_finished]
+        elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
+        jobs = [
+            [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
+            for run in self.runs
+            if not run.folder.is_finished
+        ]
         results = []
         try:
             for start in range(0, len(jobs), batch_size or max(1, len(jobs))):

@@ -11,13 +11,29 @@ from pathlib import Path
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.runs.reading import LONGEST, read_bytes, read_json
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
 
 
+OWN = ("result.json", "config.yaml", "identity.json", "error.txt", "progress.json", "session.json", "metrics.csv")
+OWN += (
+    "evaluation-*.json",
+    "equivariance.json",
+    "pictures*/*.png",
+    "checkpoints/resume*.ckpt",
+    "checkpoints/last*.ckpt",
+)
+"""Names of files that a run has."""
+
+
 class LockedError(Exception):
     """Another process trains the run."""
+
+
+class LostError(RuntimeError):
+    """The folder was deleted while its run trained."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +115,47 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has a result."""
-        return self.result.is_file()
+        """Whether the run has a result, good or bad: `Result.load` tells."""
+        return os.path.lexists(self.result)
 
     @property
     def cause_of_failure(self) -> str | None:
         """Why the run failed, in one line; None if it did not."""
         try:
-            return self.failure.read_text(encoding="utf-8").partition("\n")[0]
+            return read_bytes(self.failure).decode("utf-8", "replace").partition("\n")[0][:LONGEST]
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            return f"{self.failure} does not tell: {error}"
 
     def record_failure(self, cause: str, traceback: str) -> None:
         """Keep why the run failed."""
         with written_atomically(self.failure) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
+    @property
+    def own_files(self) -> list[Path]:
+        """The files here that have the name of one that a run writes, and temporary ones that were left behind."""
+        return sorted({path for name in OWN for end in ("", "*.tmp") for path in self.path.glob(name + end)})
+
+    @property
+    def leftovers(self) -> list[Path]:
+        """What only an unfinished run needs."""
+        return [self.progress, *self.path.glob("checkpoints/resume*.ckpt"), *self.path.glob("checkpoints/*.tmp")]
+
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
-        for path in (self.resume, *self.path.glob("checkpoints/*.tmp"), self.progress):
+        for path in self.leftovers:
             path.unlink(missing_ok=True)
+
+    def check_whole(self) -> None:
+        """Check that nobody deleted the folder while its run trained.
+
+        Raises:
+            LostError: it is not what it was when the run began.
+        """
+        if not (self.config.is_file() and self.identity.is_file()):
+            raise LostError(f"{self} was deleted while its run trained; give the command again to begin anew")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,7 +193,7 @@ class RunFolder:
     def killed_process(self) -> str | None:
         """The process that was killed while it trained the run, as "PID on HOST"; None if none was."""
         try:
-            session = json.loads(self.session.read_text())
+            session = read_json(self.session)
             return f"{session['pid']} on {session['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -13,7 +13,7 @@ from capsbench.runs.state import Progress
 
 
 class ReportProgress(lightning.Callback):
-    """Keeps progress.json up to date, for `capsbench status`.
+    """Keeps progress.json up to date, for `capsbench status`, and stops a run whose folder was deleted.
 
     Args:
         folder: of the run.
@@ -32,6 +32,7 @@ class ReportProgress(lightning.Callback):
             self._started = (now, step)
         if trainer.is_global_zero and now - self._written >= self.every:
             self._written = now
+            self.folder.check_whole()
             start, first = self._started
             steps = int(trainer.estimated_stepping_batches)
             pace = (now - start) / (step - first) if step > first else None

@@ -60,6 +60,7 @@ def train_and_test(
     Raises:
         NonFiniteError: NaN in training, or in what was measured at its end.
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
 
     Args:
         identity: of the run.
@@ -142,6 +143,8 @@ def train_and_test(
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
     )
+    if trainer.is_global_zero:
+        folder.check_whole()
     log_summary(loggers, result)
     if trainer.is_global_zero:
         result.save(folder.path)
