@@ -93,8 +93,17 @@ def write_run(
 
 
 def write_paper_run(
-    outputs: Path, experiment: str, router: str, seed: int, accuracy: float, *, data: str | None = None, **changes: Any
+    outputs: Path,
+    experiment: str,
+    router: str,
+    seed: int,
+    accuracy: float,
+    *,
+    data: str | None = None,
+    named: str | None = None,
+    **changes: Any,
 ) -> Path:
+    """Write a run with the settings of an experiment, asked for by the name of another if one is named."""
     target = target_of(experiment)
     assert target is not None
     title = data or next(iter(target.data))
@@ -121,7 +130,7 @@ def write_paper_run(
         "steps": trainer["max_steps"] if trainer["max_steps"] > 0 else 1000,
         "train_examples": 60_000,
     }
-    return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)
+    return write_run(outputs / (named or experiment), router, seed, accuracy, settings=settings, **told | changes)
 
 
 def make_crash(folder: Path, cause: str = "loss is NaN") -> None:

@@ -63,7 +63,7 @@ def test_a_run_is_set_against_the_protocol_that_it_is_closest_to(
     add_paper_run: AddRun, tmp_path: Path, folder: str
 ) -> None:
     for experiment, router in (("table3", "fm"), ("table3_authors", "fm_squash")):
-        add_paper_run(tmp_path, experiment, router, 1, 0.9, steps=4000, experiment=folder)
+        add_paper_run(tmp_path, experiment, router, 1, 0.9, steps=4000, named=folder)
     comparison = Comparison.of(tmp_path / folder, protocol)
     found = [(panel.protocol, one.router, one.label) for panel in comparison.panels for one in panel.conditions]
     assert found == [
@@ -89,9 +89,9 @@ def test_no_row_mixes_kinds_or_numbers_of_devices(add_run: AddRun, tmp_path: Pat
         add_run(tmp_path, "fm", seed, seed / 10, settings={"seed": seed, "router": {"scale": 0.5}}, device=words)
     (panel,) = panels(load_runs(tmp_path).finished)
     assert {label: [run.result.seed for run in runs] for label, runs in panel.by_label.items()} == {
+        "FM [devices.kind=gpu, devices.number=1]": [3, 5],
         "FM [devices.kind=gpu, devices.number=2]": [4],
-        "FM [devices.kind=gpu]": [3, 5],
-        "FM": [1, 2, 6],
+        "FM [devices.kind=cpu]": [1, 2, 6],
     }
 
 
@@ -118,6 +118,6 @@ def test_the_papers_number_stands_beside_runs_on_any_kind_of_device(add_paper_ru
         add_paper_run(tmp_path, "table3", "fm", seed, 0.9, settings={"devices.kind": kind})
     found = Comparison.of(tmp_path / "table3", protocol).conditions
     assert [(one.label, one.as_in_paper, len(one.runs)) for one in found] == [
-        ("FM", True, 1),
+        ("FM [devices.kind=cpu]", True, 1),
         ("FM [devices.kind=gpu]", True, 1),
     ]
