@@ -61,7 +61,8 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         ["launcher=local"],
         [
             *("launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
-            *("gpus_per_run=0.5", "+hydra.launcher.ray.init.num_gpus=1"),  # Ray believes what it is told
+            *("gpus_per_run=0.5", "trainer.accelerator=cpu"),
+            "+hydra.launcher.ray.init.num_gpus=1",  # Ray believes what it is told
         ],
         ["hydra/launcher=submitit_local", "hydra.launcher.submitit_folder=slurm/%j"],
     ],
@@ -150,7 +151,7 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     command = [sys.executable, "-m", "capsbench", "train", "-m", "launcher=slurm", "seed=1,2", "gpus_per_run=1"]
-    command += ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
+    command += ["trainer.accelerator=gpu", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.stderr.splitlines()[-1] == "error: no queue here"

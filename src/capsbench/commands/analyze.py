@@ -18,13 +18,14 @@ from capsbench.commands.settings import Analyze
 from capsbench.data import DataError
 from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
-from capsbench.launch.errors import describe
+from capsbench.launch.errors import describe, fail
 from capsbench.reports.comparison import panels
-from capsbench.reports.equivariance import PAIRS, equivariance_table, write_equivariance
+from capsbench.reports.equivariance import equivariance_table, write_equivariance
 from capsbench.reports.formats import say
+from capsbench.reports.measured import PAIRS
 from capsbench.reports.runs import Run
 from capsbench.routing import NonFiniteError
-from capsbench.runs import RunFolder
+from capsbench.runs import ResultError, RunFolder
 
 Made = TypeVar("Made")
 
@@ -51,6 +52,7 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
 
     Raises:
         ValueError: no run could be looked into, or not one that was named itself.
+        CommandError: the result of a run cannot be believed.
     """
     if named is None:
         raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
@@ -58,11 +60,13 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
     folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
     runs: list[Made] = []
     unfit: dict[RunFolder, str] = {}
+    damaged = 0
     for folder in folders:
         try:
             runs.append(look(folder))
         except (ValueError, DataError, NonFiniteError, InstantiationException, OSError) as error:
             cause = describe(error)
+            damaged += isinstance(error, ResultError)
             unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
             if len(folders) > 1:
                 say(f"left out: {unfit[folder]}")
@@ -73,6 +77,8 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
         first = next(iter(asked or unfit))
         others = f" ({len(unfit)} of {len(folders)} runs were left out)" if len(folders) > 1 else ""
         raise ValueError(f"{unfit[first]}{others}")
+    if damaged:
+        fail(f"{damaged} of {len(folders)} runs were left out, because their results cannot be believed")
 
 
 def check_settings(settings: Analyze) -> None:
@@ -104,7 +110,7 @@ def reconstructions(folder: RunFolder, settings: Analyze) -> Run:
     result, data, module = _restore(folder, settings, "validate")
     for path in write_pictures(module, data, place, classes):
         say(str(path))
-    return Run(result, folder.path)
+    return Run.of(result, folder)
 
 
 def equivariance(folder: RunFolder, settings: Analyze) -> Run:
@@ -124,7 +130,7 @@ def equivariance(folder: RunFolder, settings: Analyze) -> Run:
     with written_atomically(folder.equivariance) as path:
         path.write_text(json.dumps(measured, indent=2))
     say(str(folder.equivariance))
-    return Run(result, folder.path)
+    return Run.of(result, folder)
 
 
 def compare_equivariance(runs: list[Run]) -> None:

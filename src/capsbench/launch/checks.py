@@ -91,7 +91,6 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
     _check_trainer(config)
-    num_devices(config)
     for key in ("output_dir", "data_dir"):
         if not isinstance(config[key], str) or not config[key]:
             raise ValueError(f"{key} must be a folder, got {config[key]!r}; leave it out to have {defaults[key]}")
@@ -190,21 +189,3 @@ def _check_trainer(config: DictConfig) -> None:
         number = config.trainer.get(key, 1)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
-
-
-def num_devices(config: DictConfig) -> int:
-    """How many devices, and so processes, a run uses.
-
-    Raises:
-        ValueError: trainer.devices is neither a positive number nor auto.
-    """
-    devices = config.trainer.devices
-    if devices in ("auto", -1):
-        import torch  # late: planning a sweep takes milliseconds without it
-
-        return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
-    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
-        raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")
-    if devices > 1 and config.trainer.get("strategy") is None:
-        raise ValueError(f"trainer.devices={devices} needs trainer=ddp, which divides a run over several devices")
-    return devices

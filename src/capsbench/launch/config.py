@@ -21,6 +21,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsbench.launch.checks import check, check_keys
+from capsbench.launch.devices import devices_of
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
 """Of the configuration: in the wheel inside the package, in a checkout at its root."""
@@ -46,7 +47,7 @@ class RunConfig:
 
     Attributes:
         config: interpolations unresolved, without Hydra's own node.
-        resolved: the same as plain containers.
+        resolved: the same as plain containers, with the `devices` that its trainer means.
         choices: the name chosen in each group.
     """
 
@@ -107,6 +108,7 @@ class Composer:
             check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            resolved["devices"] = devices_of(config)
         return RunConfig(config, resolved, choices)
 
     def compose_unchecked(self, overrides: Sequence[str]) -> DictConfig:

@@ -8,7 +8,6 @@ import traceback
 from datetime import timedelta
 
 import lightning
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +17,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench import signals
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.checks import num_devices
 from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.output import unbreakable_output
@@ -46,19 +44,22 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
 
     Raises:
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
     """
     step_before = folder.last_report
     try:
         resolved = config.copy()
         OmegaConf.resolve(resolved)
-        resolved.trainer.devices = devices = num_devices(config)
-        if devices > 1:
-            return _run_on_several(resolved, identity, folder, shown, devices)
+        kind, number = (identity.settings["devices"][name] for name in ("kind", "number"))
+        resolved.trainer.accelerator, resolved.trainer.devices = kind, number
+        if number > 1:
+            return _run_on_several(resolved, identity, folder, shown, number)
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
         with naming_batch_sizes(resolved.data):
             return _run_here(resolved, identity, folder, shown)
     except Exception as error:
+        folder.check_whole()  # whatever failed, this is why
         if folder.cause_of_failure is None and folder.cause_of_stop is None:  # else a rank has told more
             _record(error, folder, step_before)
         raise
@@ -129,7 +130,7 @@ def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
-    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    if config.trainer.accelerator == "cpu":
         config.trainer.sync_batchnorm = False
         log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
     launch = LaunchConfig(

@@ -14,6 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 from capsbench.launch.config import Composer, RunConfig
+from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 SHOWN = 2
 """Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
+HERE = ("BasicLauncher", "JoblibLauncher")
+"""Launchers that train on the machine where the sweep was planned."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,12 @@ class Sweep:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
         if isinstance(getattr(launcher, "joblib", None), dict):
             launcher.joblib["initializer"] = join_sweep
-        jobs = [list(run.overrides) for run in self.runs if not run.folder.is_finished]
+        elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
+        jobs = [
+            [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
+            for run in self.runs
+            if not run.folder.is_finished
+        ]
         results = []
         try:
             with stopped_together([run.folder for run in self.runs]):

@@ -13,8 +13,8 @@ from capsbench.reports.formats import emphasized, to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.records import numbers
-from capsbench.reports.runs import unfinished
-from capsbench.runs import RunFolder, finished_runs
+from capsbench.reports.runs import identity_of, unfinished
+from capsbench.runs import Result, RunFolder, finished_runs
 
 PUBLISHED = "published"
 SMOKE = "smoke"
@@ -56,9 +56,23 @@ def write_table(comparison: Comparison, folder: Path, *, show_test: bool = False
 
 
 def experiments(outputs: Path) -> list[str]:
-    """List the experiments below `outputs` that have a finished run; both protocols of a table are one."""
-    names = dict.fromkeys(folder.path.relative_to(outputs).parts[0] for folder in finished_runs(outputs))
-    return list(dict.fromkeys(family(name) for name in names if name not in (PUBLISHED, SMOKE)))
+    """List the experiments below `outputs` that have a finished run; both protocols of a table are one.
+
+    In an output folder inside another, such as outputs/a/outputs, there is the experiment a/outputs/b.
+    """
+    names = dict.fromkeys(_experiment(folder, outputs) for folder in finished_runs(outputs))
+    return list(dict.fromkeys(family(name) for name in names if name.partition("/")[0] not in ("", PUBLISHED, SMOKE)))
+
+
+def _experiment(folder: RunFolder, outputs: Path) -> str:
+    """Where the experiment of a run has its folder; of a file that cannot be believed it is the likely place."""
+    parts = folder.path.relative_to(outputs).parts
+    try:
+        run = Result.load(folder.path).run
+        depth = len(Path(run.data, run.arch, run.router, "seed").parts)
+    except ValueError:
+        depth = min(4, len(parts) - 1)
+    return "/".join(parts[: len(parts) - depth])
 
 
 def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path:
@@ -82,15 +96,16 @@ def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path
         raise ValueError(f"{comparison.name} has only smoke runs, whose numbers mean nothing; they are not published")
     for run in comparison.runs:
         folder = RunFolder(run.folder)
-        evaluation = folder.evaluation("test")
-        for source in (folder.result, folder.equivariance, evaluation, folder.pictures / "reconstructions.png"):
+        measured = [folder.equivariance] * (run.equivariance is not None)
+        measured += [folder.evaluation("test")] * (run.tested is not None)
+        for source in (folder.result, *measured, folder.pictures / "reconstructions.png"):
             if source.is_file():
                 _copy(source, outputs)
         RunFolder(_published(run.folder, outputs)).failure.unlink(missing_ok=True)
-    for root in roots_of(outputs / comparison.name):
+    for root in roots_of(outputs / comparison.name, comparison.name):
         for folder in unfinished(root):
             if folder.cause_of_failure is not None:
-                if folder.identity.is_file():
+                if identity_of(folder) is not None:
                     _copy(folder.identity, outputs)
                 failure = RunFolder(_published(folder.path, outputs)).failure
                 failure.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +113,7 @@ def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path
                     path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
     published = outputs / PUBLISHED / comparison.name
     baseline = None if comparison.baseline == COMPARED_WITH else comparison.baseline
-    write_report(Comparison.of(published, protocols, baseline), published, interactive=False)
+    write_report(Comparison.of(published, protocols, baseline, comparison.name), published, interactive=False)
     for path in sorted(published.rglob("*")):
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size / 2**20

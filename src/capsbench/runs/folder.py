@@ -13,6 +13,7 @@ from pathlib import Path
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.runs.reading import LONGEST, read_bytes, read_json
 from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
@@ -21,10 +22,20 @@ LOCK_PATIENCE = 1.0
 
 SWEEP = "CAPSBENCH_SWEEP"
 """Environment variable: the sweep that this process trains runs for."""
+OWN = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "progress.json", "session.json")
+OWN += ("metrics.csv", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
+OWN += tuple(
+    f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")
+)
+"""Names of files that a run has."""
 
 
 class LockedError(Exception):
     """Another process trains the run."""
+
+
+class LostError(RuntimeError):
+    """The folder was deleted while its run trained."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +148,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has a result."""
-        return self.result.is_file()
+        """Whether the run has a result, good or bad: `Result.load` tells."""
+        return os.path.lexists(self.result)
 
     @property
     def cause_of_failure(self) -> str | None:
@@ -189,11 +200,30 @@ class RunFolder:
         left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)
         return any(path.is_file() for path in left)
 
+    @property
+    def own_files(self) -> list[Path]:
+        """The files here that have the name of one that a run writes, and temporary ones that were left behind."""
+        return sorted({path for name in OWN for end in ("", "*.tmp") for path in self.path.glob(name + end)})
+
+    @property
+    def leftovers(self) -> list[Path]:
+        """What only an unfinished run needs."""
+        names = ("resume*.ckpt", "nonfinite.ckpt", "*.aside", "*.tmp")
+        return [self.progress, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
+
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
-        others = (path for ending in ("tmp", "aside") for path in self.path.glob(f"checkpoints/*.{ending}"))
-        for path in (self.resume, self.previous, self.nonfinite, *others, self.progress):
+        for path in self.leftovers:
             path.unlink(missing_ok=True)
+
+    def check_whole(self) -> None:
+        """Check that nobody deleted the folder while its run trained.
+
+        Raises:
+            LostError: it is not what it was when the run began.
+        """
+        if not (self.config.is_file() and self.identity.is_file()):
+            raise LostError(f"{self} was deleted while its run trained; give the command again to begin anew")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -235,16 +265,18 @@ class RunFolder:
     def read_session(self) -> Session:
         """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            return Session(**json.loads(self.session.read_text(encoding="utf-8")))
+            return Session(**read_json(self.session))
         except (OSError, ValueError, TypeError):
             return Session()
 
 
 def _first_line(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8").partition("\n")[0]
+        return read_bytes(path).decode("utf-8", "replace").partition("\n")[0][:LONGEST]
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        return f"{path} does not tell: {error}"
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

@@ -16,7 +16,7 @@ from capsbench.training import History
 
 
 class ReportProgress(lightning.Callback):
-    """Keeps progress.json up to date, for `capsbench status`.
+    """Keeps progress.json up to date, for `capsbench status`, and stops a run whose folder was deleted.
 
     Args:
         folder: of the run.
@@ -35,6 +35,7 @@ class ReportProgress(lightning.Callback):
             self._started = (now, step)
         if trainer.is_global_zero and now - self._written >= self.every:
             self._written = now
+            self.folder.check_whole()
             start, first = self._started
             expected = trainer.estimated_stepping_batches
             steps = int(expected) if math.isfinite(expected) else None

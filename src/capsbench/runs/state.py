@@ -1,11 +1,14 @@
 """What a run's folder tells about the run: done, running, interrupted, failed or missing."""
 
-import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from capsbench.runs.folder import RunFolder, Session
-from capsbench.runs.result import Result
+from capsbench.runs.outcome import has_learned
+from capsbench.runs.reading import STRICT, checked, read_json
+from capsbench.runs.result import Result, ResultError
 
 StateName = Literal["done", "running", "interrupted", "failed", "missing"]
 
@@ -24,10 +27,12 @@ class Progress:
         updated: when this was written, in seconds since 1970.
     """
 
+    __pydantic_config__ = STRICT
+
     epoch: int
     step: int
     steps: int | None
-    eta_s: float | None
+    eta_s: Annotated[float, Field(lt=1e12)] | None
     updated: float
 
 
@@ -40,12 +45,16 @@ class State:
         progress: of a run that is running or was interrupted, where known.
         cause: in one line, why it failed, or what kept it from its end: a killed process, or what its machine lacks.
         metrics: of a run that is done.
+        learned: whether a run that is done came further above chance than `capsbench.runs.outcome.ABOVE_CHANCE`.
+        is_damaged: whether it failed only in that its result cannot be believed.
     """
 
     name: StateName
     progress: Progress | None = None
     cause: str | None = None
     metrics: dict[str, float] | None = None
+    learned: bool | None = None
+    is_damaged: bool = False
 
     @classmethod
     def of(cls, folder: RunFolder) -> "State":
@@ -57,9 +66,10 @@ class State:
                 return cls("running", progress=_read_progress(folder))
         if folder.is_finished:  # perhaps only by now
             try:
-                return cls("done", metrics=dict(Result.load(folder.path).metrics))
-            except ValueError as error:
-                return cls("failed", cause=str(error))
+                result = Result.load(folder.path)
+                return cls("done", metrics=dict(result.metrics), learned=has_learned(result))
+            except ResultError as error:
+                return cls("failed", cause=str(error), is_damaged=True)
         if (cause := folder.cause_of_failure) is not None:
             return cls("failed", cause=cause)
         cause = folder.cause_of_stop or _how_it_ended(folder.read_session())
@@ -78,6 +88,6 @@ def _how_it_ended(session: Session) -> str | None:
 
 def _read_progress(folder: RunFolder) -> Progress | None:
     try:
-        return Progress(**json.loads(folder.progress.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return checked(Progress, read_json(folder.progress))
+    except (FileNotFoundError, ValueError):
         return None

@@ -68,6 +68,7 @@ def train_and_test(
         NonFiniteError: NaN in training, or in what was measured at its end.
         DataError: the data has changed since the run began.
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
 
     Args:
         identity: of the run.
@@ -156,6 +157,8 @@ def train_and_test(
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
     )
+    if trainer.is_global_zero:
+        folder.check_whole()
     log_summary(loggers, result)
     if trainer.is_global_zero:
         with uninterrupted():

@@ -1,0 +1,90 @@
+"""How files of a run's folder are read: as data of bounded size, from regular files alone."""
+
+import functools
+import reprlib
+import stat
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+LARGEST = 16 * 2**20
+"""Bytes of a file of JSON: the counts of a confusion matrix of a thousand classes take 11 MB."""
+LONGEST = 4096
+"""Characters of a text in it: as many as a path may have."""
+
+Kind = TypeVar("Kind")
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""Of dataclasses that are made of what is read."""
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Text = Annotated[str, Field(max_length=1000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Version = Annotated[int, Field(ge=1)]
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON; its depth is bounded, too.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: it is no regular file, cannot be read, is too large, has a text that is too long, or is no JSON.
+    """
+    value = from_json(read_bytes(path))
+    _check_lengths(value)
+    return value
+
+
+def checked(kind: type[Kind], value: Any) -> Kind:
+    """Make a dataclass of JSON's types; its annotations say what is allowed.
+
+    Raises:
+        ValueError: a field is missing, unknown, of another type or out of its range.
+    """
+    return _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+
+
+_adapter = functools.cache(TypeAdapter)
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Read a regular file of bounded size; a link is not followed, a pipe not waited for.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: it is no regular file, cannot be read, or is too large.
+    """
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is a link" if stat.S_ISLNK(mode) else "it is no regular file")
+        with path.open("rb") as stream:
+            content = stream.read(largest + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    if len(content) > largest:
+        raise ValueError(f"it has more than {largest / 2**20:.0f} MiB")
+    return content
+
+
+def in_words(error: Exception) -> str:
+    """Say in one line what is wrong with what was read."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}, got {reprlib.repr(first['input'])}"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _check_lengths(value: Any) -> None:
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise ValueError(
+            f"a text has {len(value):,} characters, at most {LONGEST:,} are allowed: {reprlib.repr(value)}"
+        )
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for each in value:
+            _check_lengths(each)
