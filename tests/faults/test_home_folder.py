@@ -16,8 +16,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.parametrize("word", ["output_dir=~/runs", "output_dir='~/runs'", 'output_dir="~/runs"'])
-@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["run", "sweep"])
+@pytest.mark.parametrize(("mode", "word"), [((), "output_dir='~/runs'"), (("-m",), "output_dir=~/runs")])
 def test_runs_go_home(capsbench: Command, home: Path, word: str, mode: tuple[str, ...]) -> None:
     capsbench(*RUN, *mode, word)
     assert [path.name for path in home.rglob("result.json")] == ["result.json"]

@@ -44,15 +44,13 @@ def configure(run: RunFolder, place: str, value: Any) -> None:
         value = [value] if key.isdigit() else {key: value}
     part = place.split(".")[0]
     config[part] = config.get(part, {}) | value if isinstance(value, dict) else value
-    run.config.write_text(yaml.safe_dump(config))
+    run.config.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def fails(capsbench: Command, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a command ends with, in less than a second."""
-    began = time.monotonic()
+    """The one line that a command ends with."""
     with pytest.raises(SystemExit) as ended:
         capsbench(*words)
-    assert time.monotonic() - began < 1
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -206,11 +204,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_configuration_that_would_fill_memory_or_time(
-    run: RunFolder, capsbench: Command, capsys: pytest.CaptureFixture[str], kind: str
-) -> None:
+def test_a_configuration_that_would_fill_memory_or_time(run: RunFolder, kind: str) -> None:
     run.config.write_text(HOSTILE[kind])
-    assert str(run.config) in fails(capsbench, capsys, "analyze", "reconstructions", f"run={run}")
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"config\.yaml") as refused:
+        read_config(run)
+    assert time.process_time() - began < 1
+    assert "\n" not in str(refused.value)
 
 
 def test_a_configuration_with_an_odd_value_spoils_only_its_run(run: RunFolder) -> None:
@@ -238,11 +238,11 @@ def test_files_of_an_unfinished_run_do_not_stop_its_status(run: RunFolder, make:
     configure(run, "seed", 1)
     make(run.progress)
     make(run.session)
-    began = time.monotonic()
+    began = time.process_time()
     assert State.of(run).name == "interrupted"
     make(run.failure)
     assert State.of(run).name == "failed"
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("make", [pipe, huge, nested])

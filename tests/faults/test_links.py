@@ -10,6 +10,10 @@ import pytest
 
 from capsbench.commands import cli
 from capsbench.data.files import WriteError, written_atomically
+from capsbench.launch.protocols import protocol
+from capsbench.reports.comparison import Comparison
+from capsbench.reports.html import write_page
+from capsbench.reports.publish import publish
 from capsbench.runs import RunFolder, State
 
 Command = Callable[..., Path]
@@ -17,8 +21,9 @@ RUN = ("trainer=smoke", "data.subset=64", "decoder=deconv", "trainer.enable_prog
 SECRET = "sesame, open"
 WRITTEN_IN_TRAINING = [
     "config.yaml", "config.yaml.tmp", "identity.json", "metrics.csv", "metrics.csv.tmp", "progress.json",
-    "session.json", "run.lock", "error.txt", "result.json.tmp", "checkpoints/last.ckpt.tmp", "checkpoints/resume.ckpt.tmp",
-    "pictures/reconstructions.png", "pictures/reconstructions.png.tmp", "checkpoints", "pictures", "wandb",
+    "session.json", "run.lock", "error.txt", "result.json.tmp", "checkpoints/last.ckpt.tmp",
+    "checkpoints/resume.ckpt.tmp", "pictures/reconstructions.png", "pictures/reconstructions.png.tmp",
+    "checkpoints", "pictures", "wandb",
 ]  # fmt: skip
 
 
@@ -74,7 +79,7 @@ def refused(capsbench: Command, capsys: pytest.CaptureFixture[str], link: Path, 
     assert f"{link} is a link, and nothing is written through or copied from one" in line
 
 
-@pytest.mark.parametrize("name", WRITTEN_IN_TRAINING)
+@pytest.mark.parametrize("name", ["config.yaml", "run.lock", "checkpoints/last.ckpt.tmp"])
 def test_nothing_is_trained_through_a_link(
     finished: RunFolder, target: Path, capsbench: Command, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -82,6 +87,16 @@ def test_nothing_is_trained_through_a_link(
     before = at_home(target)
     link = plant(finished, name, target)
     refused(capsbench, capsys, link.relative_to(Path.cwd()), "train", *RUN)
+    assert at_home(target) == before
+
+
+@pytest.mark.parametrize("name", WRITTEN_IN_TRAINING)
+def test_a_folder_with_a_link_is_not_locked_to_train(target: Path, tmp_path: Path, name: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    before = at_home(target)
+    plant(folder, name, target)
+    with pytest.raises(ValueError, match=rf"{name} is a link"), folder.locked():
+        pytest.fail("a run could be trained here")
     assert at_home(target) == before
 
 
@@ -127,35 +142,31 @@ def test_a_run_whose_files_are_elsewhere_is_not_read(
     refused(capsbench, capsys, plant(finished, name, tmp_path / "elsewhere"), "evaluate", f"run={finished}")
 
 
-PUBLISHED = ("equivariance.json", "evaluation-test.json", "pictures/reconstructions.png", "pictures")
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_nothing_is_published_from_a_link(
-    template: Path, capsbench: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
-) -> None:
+@pytest.mark.parametrize("name", ["evaluation-test.json", "pictures/reconstructions.png", "pictures", "error.txt"])
+def test_nothing_is_published_from_a_link(template: Path, tmp_path: Path, name: str) -> None:
     folder = unsmoked(template, tmp_path)
+    outputs = tmp_path / "outputs"
+    if name == "error.txt":  # of another run, which failed
+        failed = RunFolder(folder.path.with_name("seed2-0"))
+        shutil.copytree(folder.path, failed.path)
+        failed.result.unlink()
+        folder = failed
     home = tmp_path / "home"
     home.mkdir()
-    (home / "reconstructions.png").write_text(SECRET)
-    (home / "secret").write_text(SECRET)
-    link = plant(folder, name, home if name == "pictures" else home / "secret")
-    refused(capsbench, capsys, link.relative_to(tmp_path), "report", "experiment=adhoc", "publish=true")
-    assert not any(SECRET in path.read_text(errors="replace") for path in published(tmp_path))
+    for secret in ("secret", "reconstructions.png"):
+        (home / secret).write_text(SECRET)
+    plant(folder, name, home if name == "pictures" else home / "secret")
+    with pytest.raises(ValueError, match=rf"{name} is a link, and nothing is written through or copied from one"):
+        publish(Comparison.of(outputs / "adhoc", protocol), outputs, protocol)
+    assert not (outputs / "published").exists()
+    assert SECRET not in str(State.of(folder).cause)
 
 
-def test_nothing_is_published_from_the_link_of_a_failed_run(
+def test_the_command_says_so(
     template: Path, capsbench: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder = unsmoked(template, tmp_path)
-    failed = RunFolder(folder.path.with_name("seed2-0"))
-    shutil.copytree(folder.path, failed.path)
-    failed.result.unlink()
-    (tmp_path / "secret").write_text(SECRET)
-    link = plant(failed, "error.txt", tmp_path / "secret")
+    link = plant(unsmoked(template, tmp_path), "pictures/reconstructions.png", tmp_path / "secret")
     refused(capsbench, capsys, link.relative_to(tmp_path), "report", "experiment=adhoc", "publish=true")
-    assert not any(SECRET in path.read_text(errors="replace") for path in published(tmp_path))
-    assert SECRET not in str(State.of(failed).cause)
 
 
 def unsmoked(template: Path, root: Path) -> RunFolder:
@@ -166,20 +177,16 @@ def unsmoked(template: Path, root: Path) -> RunFolder:
     return RunFolder(path.parent)
 
 
-def published(root: Path) -> list[Path]:
-    return [path for path in (root / "outputs" / "published").rglob("*") if path.is_file()]
-
-
-def test_a_page_has_no_picture_from_a_link(template: Path, capsbench: Command, tmp_path: Path) -> None:
-    folder = unsmoked(template, tmp_path)
-    whole = capsbench("report", "experiment=adhoc") / "adhoc" / "report.html"
-    assert 'alt="reconstructions of' in whole.read_text()
+def test_a_page_has_no_picture_from_a_link(template: Path, tmp_path: Path) -> None:
+    folder, page = unsmoked(template, tmp_path), tmp_path / "page.html"
     elsewhere = tmp_path / "elsewhere.png"
-    shutil.move(folder.pictures / "reconstructions.png", elsewhere)
-    plant(folder, "pictures/reconstructions.png", elsewhere)
-    capsbench("report", "experiment=adhoc")
-    assert 'alt="reconstructions of' not in whole.read_text()
-    assert "pose tour" in whole.read_text(), "the other pictures are there"
+    for shown in (True, False):
+        write_page(page, "Page", [Comparison.of(tmp_path / "outputs" / "adhoc", protocol)], interactive=False)
+        assert ('alt="reconstructions of' in page.read_text()) is shown
+        assert "pose tour" in page.read_text(), "the other pictures are there"
+        if shown:
+            shutil.move(folder.pictures / "reconstructions.png", elsewhere)
+            plant(folder, "pictures/reconstructions.png", elsewhere)
 
 
 def test_status_opens_no_lock_that_is_a_link(finished: RunFolder, target: Path) -> None:

@@ -88,4 +88,4 @@ def memory_bytes() -> float:
     known = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" not in known:
         return math.inf
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

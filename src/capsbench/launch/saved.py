@@ -42,9 +42,9 @@ def read_config(folder: RunFolder, config_dir: str | None = None) -> DictConfig:
     allowed = known_targets(config_dir)
     for keys, value in _leaves(content):
         name, part = ".".join(map(str, keys)), str(keys[0])
-        if not isinstance(value, str | int | float | None):
+        if not isinstance(value, str | int | float | None) or (isinstance(value, int) and value.bit_length() > 64):
             raise ValueError(damaged)
-        if "${" in str(value):
+        if isinstance(value, str) and "${" in value:
             raise ValueError(f"{path} sets {name} to {value:.100}, but in a saved configuration nothing is resolved")
         if "_target_" in keys and value not in allowed.get(part, ()):
             raise ValueError(

@@ -22,7 +22,7 @@ ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
 """A number, and what stands in brackets after it."""
 MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])|\](?=[(\[:])|&(?=#?\w+;)|\\(?=[!-/:-@[-`{-~]|$)")
 """What Markdown would take for something else in a name: tags, links, entities, backslashes before another sign."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t")
 """How a cell begins that a spreadsheet takes for a formula."""
 
 GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "lambda", "mu", "sigma")
@@ -96,20 +96,24 @@ def latex(text: str) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Write a table as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Write a table as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Source: OWASP, "CSV Injection".
+    """
     texts = table.select_dtypes(exclude=["number", "bool"])
     plain = {str(name): column.map(_no_formula) for name, column in texts.items()}
     return table.assign(**plain).rename(columns=_no_formula).to_csv(index=False)
 
 
 def _no_formula(cell: Any) -> Any:
-    if not isinstance(cell, str) or not cell.startswith(FORMULA):
+    if not isinstance(cell, str):
         return cell
+    text = " ".join(cell.splitlines())
     try:
-        float(cell)
+        float(text)
     except ValueError:
-        return f"'{cell}"
-    return cell
+        return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
+    return text
 
 
 def to_html(table: pd.DataFrame) -> str:
