@@ -149,7 +149,7 @@ CONTENTS: list[tuple[bytes, str]] = [
     (b"[" * 100_000, "recursion"),
     (b'{"settings": ' * 100_000, "recursion"),
     (b"\xff\xfe", "column 1"),
-    (b"{" + b" " * 2**25, "it has more than 16 MiB"),
+    (b"{" + b" " * 2**25, "more than the 16,777,216"),
 ]
 
 
@@ -184,7 +184,7 @@ def test_pipes_folders_and_links_are_not_read(report: Callable[..., str], folder
             path.mkdir()
         else:
             path.symlink_to(Path("there.json" if kind == "link" else "nowhere.json").absolute())
-        told.append((folder, "it is a link" if "link" in kind else "it is no regular file"))
+        told.append((folder, "it is a link" if "link" in kind else "it is not a regular file"))
     printed = report(faults=len(told), means=list(GOOD))
     for folder, words in told:
         assert_named(printed, folder, words)

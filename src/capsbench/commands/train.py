@@ -13,6 +13,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.commands.arguments import import_beside, quoted, usage_error
+from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.output import unbreakable_output
@@ -99,7 +100,8 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
             "retry_failed=true does so"
         )
     folder.forget_errors()
-    OmegaConf.save(config, folder.config, resolve=True)
+    with written_atomically(folder.config) as path:
+        OmegaConf.save(config, path, resolve=True)
     run.identity.save(folder.identity)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:

@@ -18,7 +18,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from capsbench.data.files import DataError
+from capsbench.data.files import DataError, WriteError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
@@ -157,6 +157,8 @@ def describe(error: BaseException) -> str:
     says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
     if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
+    if isinstance(error, WriteError):
+        return f"{error}; output_dir and data_dir say where files go"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
     return f"unexpected {type(error).__name__}: {_joined(error)}; {FULL_ERROR}=1 shows where"

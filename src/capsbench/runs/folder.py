@@ -13,17 +13,16 @@ from pathlib import Path
 import filelock
 
 from capsbench.data.files import written_atomically
-from capsbench.runs.reading import LONGEST, read_bytes, read_json
+from capsbench.data.foreign import read_bytes, refuse_links
+from capsbench.runs.reading import LONGEST, read_json
 from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
-
-
 SWEEP = "CAPSBENCH_SWEEP"
 """Environment variable: the sweep that this process trains runs for."""
-OWN = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "progress.json", "session.json")
-OWN += ("metrics.csv", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
+OWN: tuple[str, ...] = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv")
+OWN += ("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
 OWN += tuple(
     f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")
 )
@@ -177,6 +176,14 @@ class RunFolder:
         with written_atomically(self.failure if failed else self.stop) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
+    def refuse_links(self) -> None:
+        """Require that every file is the run's own, before any is written or copied. Those in `wandb` are wandb's.
+
+        Raises:
+            ValueError: there is a link.
+        """
+        refuse_links(self.path, but=(self.wandb.name,))
+
     def set_aside(self, checkpoint: Path) -> Path:
         """Rename a checkpoint that no session is to go on from, if it is there; return its new path."""
         aside = checkpoint.with_name(f"{checkpoint.name}.aside")
@@ -231,8 +238,10 @@ class RunFolder:
 
         Raises:
             LockedError: another process trains it.
+            ValueError: there is a link in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.refuse_links()
         lock = filelock.FileLock(self.lock)
         try:
             lock.acquire(timeout=LOCK_PATIENCE)
@@ -254,6 +263,8 @@ class RunFolder:
     @property
     def is_locked(self) -> bool:
         """Whether a process trains the run right now."""
+        if self.lock.is_symlink():  # to look would create, or empty, what it points to
+            return False
         try:
             with filelock.FileLock(self.lock).acquire(timeout=0):
                 return False
@@ -276,7 +287,7 @@ def _first_line(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        return f"{path} does not tell: {error}"
+        return str(error)
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

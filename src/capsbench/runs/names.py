@@ -70,6 +70,7 @@ class NamedRuns:
 
 
 def _is_below(folder: object) -> bool:
+    """Whether this is a path that does not lead out of the folder that it is relative to."""
     return isinstance(folder, str) and not PurePath(folder).is_absolute() and ".." not in PurePath(folder).parts
 
 

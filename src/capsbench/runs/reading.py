@@ -2,15 +2,14 @@
 
 import functools
 import reprlib
-import stat
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-LARGEST = 16 * 2**20
-"""Bytes of a file of JSON: the counts of a confusion matrix of a thousand classes take 11 MB."""
+from capsbench.data.foreign import read_bytes
+
 LONGEST = 4096
 """Characters of a text in it: as many as a path may have."""
 
@@ -30,7 +29,14 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: there is no file.
         ValueError: it is no regular file, cannot be read, is too large, has a text that is too long, or is no JSON.
     """
-    value = from_json(read_bytes(path))
+    try:
+        value = from_json(read_bytes(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"{path} ", "it ", 1)) from error
     _check_lengths(value)
     return value
 
@@ -41,32 +47,13 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    return _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    made: Kind = _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    return made
 
 
-_adapter = functools.cache(TypeAdapter)
-
-
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """Read a regular file of bounded size; a link is not followed, a pipe not waited for.
-
-    Raises:
-        FileNotFoundError: there is no file.
-        ValueError: it is no regular file, cannot be read, or is too large.
-    """
-    try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError("it is a link" if stat.S_ISLNK(mode) else "it is no regular file")
-        with path.open("rb") as stream:
-            content = stream.read(largest + 1)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"it cannot be read: {error.strerror}") from error
-    if len(content) > largest:
-        raise ValueError(f"it has more than {largest / 2**20:.0f} MiB")
-    return content
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def in_words(error: Exception) -> str:

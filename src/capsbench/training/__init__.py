@@ -4,6 +4,7 @@ from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_chec
 from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
@@ -19,6 +20,7 @@ __all__ = [
     "History",
     "KerasAdam",
     "MarginLoss",
+    "MetricsFile",
     "NaNGuard",
     "ResumeCheckpoint",
     "SpreadLoss",
