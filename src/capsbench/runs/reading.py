@@ -2,8 +2,9 @@
 
 import functools
 import reprlib
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -47,12 +48,12 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    made: Kind = _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    made: Kind = _adapter(cast(Hashable, kind)).validate_json(to_json(value))  # from JSON also strict types may be made
     return made
 
 
 @functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

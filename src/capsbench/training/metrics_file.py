@@ -25,8 +25,7 @@ class MetricsFile(CSVLogger):
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _WholeFile(log_dir=self.log_dir)
-        made: ExperimentWriter = self._experiment
-        return made
+        return self._experiment  # type: ignore[return-value]
 
 
 class _WholeFile(ExperimentWriter):
