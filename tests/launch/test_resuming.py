@@ -271,7 +271,7 @@ def test_data_that_was_moved_is_the_same_data(
     assert restore(RunFolder(folder), data_dir="there").data.num_classes == 2
 
 
-FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "optim.optimizer.lr=1e30,1e-3")
+FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "optim.optimizer.lr=1e30,2e-3")
 
 
 def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
@@ -284,7 +284,7 @@ def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
     assert "not finite" in cause
     assert "Traceback" in traceback
     assert f"failed: {failed.parent}: {cause}\n" in capsys.readouterr().err
-    assert only_result().settings["optim"]["optimizer"]["lr"] == 1e-3
+    assert only_result().settings["optim"]["optimizer"]["lr"] == 2e-3
     assert State.of(RunFolder(failed.parent)) == State("failed", cause=cause)
 
 
