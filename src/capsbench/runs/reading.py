@@ -54,7 +54,7 @@ def checked(kind: type[Kind], value: Any) -> Kind:
 
 @functools.cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(Any, kind))
 
 
 def in_words(error: Exception) -> str:
