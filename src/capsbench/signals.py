@@ -102,7 +102,7 @@ def install() -> dict[int, Any]:
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, receive)
@@ -129,7 +129,7 @@ def heeded() -> Iterator[None]:
             with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
                 print(f"error: {error}", file=sys.stderr, flush=True)
             if _process.parent is not None:
-                os._exit(error.code)  # nobody waits for this worker
+                os._exit(128 + error.signal_number)  # nobody waits for this worker
         raise
     finally:
         for number, handler in before.items():

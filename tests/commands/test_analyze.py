@@ -137,7 +137,8 @@ def test_a_damaged_checkpoint_is_named(here: Path, capsbench: Command, content: 
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2] if content is None else content)
     said = says(capsbench, "reconstructions", f"run={only_run('fm')}")
-    assert f"{checkpoint} is damaged; delete {only_run('fm')} and train again" in said
+    assert f"{checkpoint} is damaged" in said
+    assert f"delete {only_run('fm')} and train again" in said
 
 
 @pytest.mark.parametrize("content", ["", "garbage", "a: 1", "[1", "data: 1\narch: 2", "\0"])

@@ -226,7 +226,7 @@ def test_a_run_that_diverges_is_no_wrong_setting(capsbench: Run) -> None:
 def test_memory_order_is_what_was_asked_for(capsbench: Run, chosen: bool) -> None:
     capsbench("train", "trainer=smoke", "data.subset=64", f"channels_last={chosen}")
     (checkpoint,) = Path("outputs").rglob("last.ckpt")
-    weights = torch.load(checkpoint, weights_only=False)["state_dict"]
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     kernels = [weight for name, weight in weights.items() if "backbone" in name and weight.ndim == 4]
     wide = [weight for weight in kernels if weight.shape[1] > 1 and weight.shape[2] > 1]  # others have both orders
     assert wide

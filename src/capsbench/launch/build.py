@@ -1,25 +1,31 @@
 """From a configuration to the objects it describes: data, network, and a finished run as it was."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-import yaml
+import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
-from capsbench.data import ImageDataModule
+from capsbench.data import Batch, ImageDataModule
+from capsbench.launch.saved import read_config
 from capsbench.runs import Result, RunFolder, finished_runs
-from capsbench.training import ClassificationModule, compile_networks, use_channels_last
-
-PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
-"""Of a configuration: what a run is built from."""
+from capsbench.training import (
+    CheckpointError,
+    ClassificationModule,
+    compile_networks,
+    read_checkpoint,
+    use_channels_last,
+)
+from capsbench.training.module import Outcome
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
     """The data module of a configuration, not yet set up."""
     data: ImageDataModule = instantiate(config.data)
+    data.repeats_an_epoch = bool(OmegaConf.select(config, "trainer.overfit_batches"))
     return data
 
 
@@ -57,32 +63,37 @@ class TrainedRun(NamedTuple):
     module: ClassificationModule
 
 
-def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = None) -> TrainedRun:
+def restore(
+    folder: RunFolder, data_dir: str | None = None, stage: str | None = None, config_dir: str | None = None
+) -> TrainedRun:
     """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
 
     Args:
         folder: of the run.
         data_dir: where data sets are now; None: where they were.
         stage: what the data is set up for, see `ImageDataModule.setup`.
+        config_dir: a user's own directory of choices, which the run may be made of.
 
     Raises:
-        ValueError: the folder is not a run's, the run is not finished, or its weights do not fit its configuration.
+        ValueError: the folder is not a run's, the run is not finished, its configuration names what is no choice, its
+            weights do not fit it, or a file is a link.
         DataError: the data cannot be had.
     """
     if not folder.config.is_file():
         raise ValueError(f"{folder} is not a run's folder, it has no {folder.config.name}; name one of capsbench train")
     if not folder.is_finished:
         raise ValueError(f"{folder} is not finished, it has no {folder.result.name}; train it to the end first")
+    folder.refuse_links()
     result = Result.load(folder.path)
-    config = _read_config(folder)
+    config = read_config(folder, config_dir)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
-    if not folder.weights.is_file():
+    if not os.path.lexists(folder.weights):
         raise ValueError(f"{folder} has lost its weights, {folder.weights}; delete the folder and train again")
     try:
-        saved = torch.load(folder.weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever its reader stumbles over
-        raise ValueError(f"{folder.weights} is damaged; delete {folder} and train again") from error
+        saved = read_checkpoint(folder.weights)
+    except CheckpointError as error:
+        raise ValueError(f"{error}; delete {folder} and train again") from error
     data = build_data(config)
     config.compile = None  # for a few batches it is not worth it
     module = build_module(config, data)
@@ -99,19 +110,36 @@ def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = 
     return TrainedRun(result, data, module.eval())
 
 
-def _read_config(folder: RunFolder) -> DictConfig:
-    """The configuration that a run was trained with.
+def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
+    """Compute once more what gave NaN or infinity in training: the kept batch with the kept weights.
+
+    Args:
+        folder: of a run that failed so.
+        config_dir: a user's own directory of choices that the run was trained with.
 
     Raises:
-        ValueError: the file holds something else.
+        NonFiniteError: a layer's output is not finite; else the loss of what is returned is not.
+        FileNotFoundError: the run has kept no such batch.
+        ValueError: what it has kept is damaged.
     """
-    try:
-        config = OmegaConf.load(folder.config)
-    except (yaml.YAMLError, OSError, ValueError):
-        config = None
-    if not isinstance(config, DictConfig) or not all(OmegaConf.is_dict(config.get(part)) for part in PARTS):
-        raise ValueError(f"{folder.config} is damaged, it is no run's configuration; delete {folder} and train again")
-    return config
+    kept = read_checkpoint(folder.nonfinite)
+    config = read_config(folder, config_dir)
+    config.compile = None
+    module = build_module(config, build_data(config))
+    module.load_state_dict(kept["state_dict"])
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=config.trainer.precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    plugin, device = trainer.precision_plugin, trainer.strategy.root_device
+    plugin.convert_module(module).to(device).train(kept["training"])  # in place
+    batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
+    with plugin.forward_context():
+        return module.outcome(batch, progress=kept["progress"], training=kept["training"])
 
 
 def find_runs(place: Path) -> list[RunFolder]:

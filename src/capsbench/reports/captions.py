@@ -13,6 +13,15 @@ from capsbench.runs.identity import VERSION
 
 SMOKE = "Smoke runs: they were cut short to try the code, and their numbers mean nothing."
 
+SESSIONS = {
+    "git_commit": "commit",
+    "device": "processor or number of threads",
+    "devices": "number of devices",
+    "platform": "system",
+    "torch": "version of PyTorch",
+}
+"""What may change between the sessions of a run."""
+
 SINGLE = "One seed a row: there are no intervals."
 
 
@@ -34,10 +43,18 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
     told += _brackets(conditions, shared) if comparison.target else []
+    told.append(_changed(runs))
     if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
     told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
     return " ".join(line for line in told if line)
+
+
+def _changed(runs: Sequence[Run]) -> str:
+    """Say how many runs were interrupted and went on in another place."""
+    changed = [found for run in runs if (found := run.result.changed_between_sessions)]
+    names = [word for name, word in SESSIONS.items() if any(name in found for found in changed)]
+    return f"{len(changed)} of {len(runs)} runs went on with another {', '.join(names)}." if changed else ""
 
 
 def _data(rows: Sequence[Row]) -> str:

@@ -6,7 +6,7 @@ Training is in `capsbench.runs.train_and_test`, which imports PyTorch and Lightn
 from capsbench.runs.folder import SWEEP, LockedError, RunFolder, begun_runs, finished_runs
 from capsbench.runs.identity import Identity
 from capsbench.runs.names import NamedRuns, named_folders
-from capsbench.runs.result import Result
+from capsbench.runs.result import Result, ResultError
 from capsbench.runs.state import State
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "LockedError",
     "NamedRuns",
     "Result",
+    "ResultError",
     "RunFolder",
     "State",
     "begun_runs",

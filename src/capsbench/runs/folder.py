@@ -7,23 +7,34 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_bytes, refuse_links
+from capsbench.runs.reading import LONGEST, read_json
 from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
-
-
 SWEEP = "CAPSBENCH_SWEEP"
 """Environment variable: the sweep that this process trains runs for."""
+OWN: tuple[str, ...] = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv")
+OWN += ("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
+OWN += tuple(
+    f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")
+)
+"""Names of files that a run has."""
 
 
 class LockedError(Exception):
     """Another process trains the run."""
+
+
+class LostError(RuntimeError):
+    """The folder was deleted while its run trained."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,11 @@ class RunFolder:
         return self.path / "error.txt"
 
     @property
+    def stop(self) -> Path:
+        """The cause in the first line, then the traceback, where something else than the run kept it from its end."""
+        return self.path / "stopped.txt"
+
+    @property
     def progress(self) -> Path:
         """How far an unfinished run is."""
         return self.path / "progress.json"
@@ -101,6 +117,16 @@ class RunFolder:
         return self.path / "checkpoints" / "resume.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before that one, in case that one is damaged."""
+        return self.path / "checkpoints" / "resume-previous.ckpt"
+
+    @property
+    def nonfinite(self) -> Path:
+        """The batch that gave NaN or infinity and the weights before it, for replay."""
+        return self.path / "checkpoints" / "nonfinite.ckpt"
+
+    @property
     def pictures(self) -> Path:
         """Reconstructions and pose tours."""
         return self.path / "pictures"
@@ -121,26 +147,90 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has a result."""
-        return self.result.is_file()
+        """Whether the run has a result, good or bad: `Result.load` tells."""
+        return os.path.lexists(self.result)
 
     @property
     def cause_of_failure(self) -> str | None:
-        """Why the run failed, in one line; None if it did not."""
-        try:
-            return self.failure.read_text(encoding="utf-8").partition("\n")[0]
-        except FileNotFoundError:
-            return None
+        """Why the run failed, in one line; None if it did not. It is not tried again unasked."""
+        return _first_line(self.failure)
 
-    def record_failure(self, cause: str, traceback: str) -> None:
-        """Keep why the run failed."""
-        with written_atomically(self.failure) as path:
+    @property
+    def failed_at(self) -> datetime | None:
+        """When the run failed; None if it did not."""
+        return datetime.fromtimestamp(self.failure.stat().st_mtime) if self.failure.is_file() else None
+
+    @property
+    def cause_of_stop(self) -> str | None:
+        """What kept the run from its end though the run itself did not fail, in one line; None if nothing did."""
+        return _first_line(self.stop)
+
+    def record(self, cause: str, traceback: str, *, failed: bool) -> None:
+        """Keep why the run came to no end.
+
+        Args:
+            cause: in one line.
+            traceback: of the error.
+            failed: the run itself failed, so that trying again would fail again.
+        """
+        with written_atomically(self.failure if failed else self.stop) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
+
+    def refuse_links(self) -> None:
+        """Require that every file is the run's own, before any is written or copied. Those in `wandb` are wandb's.
+
+        Raises:
+            ValueError: there is a link.
+        """
+        refuse_links(self.path, but=(self.wandb.name,))
+
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Rename a checkpoint that no session is to go on from, if it is there; return its new path."""
+        aside = checkpoint.with_name(f"{checkpoint.name}.aside")
+        with suppress(FileNotFoundError):
+            checkpoint.replace(aside)
+        return aside
+
+    def forget_errors(self) -> None:
+        """Delete why the run came to no end: it is tried again."""
+        for path in (self.failure, self.stop):
+            path.unlink(missing_ok=True)
+
+    @property
+    def last_report(self) -> int | None:
+        """When training last told how far it is, in nanoseconds since 1970; None if it never did."""
+        return self.progress.stat().st_mtime_ns if self.progress.is_file() else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder holds anything that training left."""
+        left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)
+        return any(path.is_file() for path in left)
+
+    @property
+    def own_files(self) -> list[Path]:
+        """The files here that have the name of one that a run writes, and temporary ones that were left behind."""
+        return sorted({path for name in OWN for end in ("", "*.tmp") for path in self.path.glob(name + end)})
+
+    @property
+    def leftovers(self) -> list[Path]:
+        """What only an unfinished run needs."""
+        names = ("resume*.ckpt", "nonfinite.ckpt", "*.aside", "*.tmp")
+        return [self.progress, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
 
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
-        for path in (self.resume, *self.path.glob("checkpoints/*.tmp"), self.progress):
+        for path in self.leftovers:
             path.unlink(missing_ok=True)
+
+    def check_whole(self) -> None:
+        """Check that nobody deleted the folder while its run trained.
+
+        Raises:
+            LostError: it is not what it was when the run began.
+        """
+        if not (self.config.is_file() and self.identity.is_file()):
+            raise LostError(f"{self} was deleted while its run trained; give the command again to begin anew")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -148,8 +238,10 @@ class RunFolder:
 
         Raises:
             LockedError: another process trains it.
+            ValueError: there is a link in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.refuse_links()
         lock = filelock.FileLock(self.lock)
         try:
             lock.acquire(timeout=LOCK_PATIENCE)
@@ -171,6 +263,8 @@ class RunFolder:
     @property
     def is_locked(self) -> bool:
         """Whether a process trains the run right now."""
+        if self.lock.is_symlink():  # to look would create, or empty, what it points to
+            return False
         try:
             with filelock.FileLock(self.lock).acquire(timeout=0):
                 return False
@@ -182,9 +276,18 @@ class RunFolder:
     def read_session(self) -> Session:
         """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            return Session(**json.loads(self.session.read_text()))
+            return Session(**read_json(self.session))
         except (OSError, ValueError, TypeError):
             return Session()
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return read_bytes(path).decode("utf-8", "replace").partition("\n")[0][:LONGEST]
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return str(error)
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

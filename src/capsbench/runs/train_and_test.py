@@ -9,29 +9,35 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
 from capsbench.routing import NonFiniteError
-from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
-from capsbench.runs.progress import ReportProgress
+from capsbench.runs.progress import PrintEpochs, ReportProgress
+from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
+from capsbench.runs.state import Shown
 from capsbench.signals import uninterrupted
 from capsbench.training import (
+    CheckpointError,
     ClassificationModule,
     History,
     NaNGuard,
     ResumeCheckpoint,
     StopOnSignal,
     Throughput,
+    VerifiedIO,
+    check_share,
     evaluate,
     inference_ms,
     load_average,
+    read_checkpoint,
     write_checkpoint,
 )
 
@@ -50,7 +56,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    progress_bar: bool = True,
+    shown: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -60,7 +66,9 @@ def train_and_test(
 
     Raises:
         NonFiniteError: NaN in training, or in what was measured at its end.
+        DataError: the data has changed since the run began.
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
 
     Args:
         identity: of the run.
@@ -68,24 +76,28 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        progress_bar: show one on the terminal.
+        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
-    throughput, history = Throughput(), History()
+    throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
     stop = StopOnSignal()
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
-            NaNGuard(),
+            LambdaCallback(on_fit_start=lambda trainer, _: check_share(trainer, data)),
+            NaNGuard(folder.nonfinite),
             throughput,
             history,
             ReportProgress(folder),
+            provenance,
             stop,
-            ResumeCheckpoint(folder.resume, checkpoint_every, stop),
-            *([RichProgressBar()] if progress_bar else []),
+            ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
+            *([RichProgressBar()] if shown == "bar" else []),
+            *([PrintEpochs(history)] if shown == "lines" else []),
         ],
-        enable_progress_bar=progress_bar,
+        enable_progress_bar=shown == "bar",
     )
+    trainer.strategy.checkpoint_io = VerifiedIO()
     with stop.held:
         trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
         wall_time = throughput.seconds
@@ -99,8 +111,8 @@ def train_and_test(
     for logger in loggers:
         logger.finalize("success")
 
-    shown = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
-    images = data.batch(watched, BatchKey(0, shown)).images.to(device)
+    first = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
+    images = data.batch(watched, BatchKey(0, first)).images.to(device)
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
     metrics = {
@@ -132,7 +144,8 @@ def train_and_test(
         versions=versions(),
         device=describe_device(device) + (f" × {trainer.world_size}" if trainer.world_size > 1 else ""),
         date=datetime.now(UTC).date().isoformat(),
-        git_commit=git_commit(),
+        git_commit=provenance.sessions[-1]["git_commit"],
+        sessions=provenance.sessions,
         smoke=smoke,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
@@ -144,6 +157,8 @@ def train_and_test(
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
     )
+    if trainer.is_global_zero:
+        folder.check_whole()
     log_summary(loggers, result)
     if trainer.is_global_zero:
         with uninterrupted():
@@ -153,16 +168,19 @@ def train_and_test(
 
 
 def find_checkpoint(folder: RunFolder) -> Path | None:
-    """The checkpoint from which an unfinished run goes on; one that cannot be read is deleted, and the log says so."""
-    for path in (folder.weights, folder.resume):
-        if path.is_file():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # there are many kinds of damage
-                log.warning("%s cannot be read, so the run does not go on from it: %s", path, error)
-                path.unlink()
-            else:
-                return path
+    """The newest checkpoint from which an unfinished run can go on.
+
+    One that is damaged is set aside, and the log says so.
+    """
+    for path in (folder.weights, folder.resume, folder.previous):
+        try:
+            read_checkpoint(path)
+        except FileNotFoundError:
+            continue
+        except CheckpointError as error:
+            log.warning("%s; it is kept as %s, and not gone on from", error, folder.set_aside(path).name)
+        else:
+            return path
     return None
 
 

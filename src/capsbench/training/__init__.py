@@ -1,8 +1,10 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
-from capsbench.training.evaluation import Evaluated, evaluate
+from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
+from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
@@ -11,23 +13,28 @@ from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_chec
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
+    "CheckpointError",
     "ClassificationModule",
     "CrossEntropyLoss",
     "Evaluated",
     "History",
     "KerasAdam",
     "MarginLoss",
+    "MetricsFile",
     "NaNGuard",
     "ResumeCheckpoint",
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "VerifiedIO",
+    "check_share",
     "compile_networks",
     "evaluate",
     "inference_ms",
     "keep_freed_memory",
     "load_average",
     "parameter_groups",
+    "read_checkpoint",
     "use_channels_last",
     "write_checkpoint",
 ]

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from capsbench import signals
-from capsbench.data.files import written_atomically
+from capsbench.training.checkpoint import save_checkpoint
 
 
 class StopOnSignal(lightning.Callback):
@@ -54,7 +53,7 @@ class StopOnSignal(lightning.Callback):
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Save a checkpoint at regular intervals and when a signal stops the run; each replaces the one before.
+    """Save a checkpoint at regular intervals and when a signal stops the run; the one before it is kept.
 
     A run resumes exactly after any step of an epoch except the last, and after the evaluation at the epoch's end: the
     order and augmentation of batches are computed from epoch and step, and the checkpoint holds the metrics. It cannot
@@ -65,6 +64,7 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         path: path of the checkpoint.
+        previous: path of the checkpoint before it.
         every: least time between two checkpoints.
         stop: records the signal.
 
@@ -72,8 +72,9 @@ class ResumeCheckpoint(Checkpoint):
         Interrupted: raised inside `fit`, `validate` or `test`.
     """
 
-    def __init__(self, path: Path, every: timedelta, stop: StopOnSignal) -> None:
+    def __init__(self, path: Path, previous: Path, every: timedelta, stop: StopOnSignal) -> None:
         self.path = path
+        self.previous = previous
         self.every = every
         self.stop = stop
         self._saved = 0.0
@@ -116,7 +117,7 @@ class ResumeCheckpoint(Checkpoint):
         asked = self.stop.asked(trainer)
         due = time.monotonic() - self._saved >= self.every.total_seconds()
         if asked or trainer.strategy.broadcast(due):
-            write_checkpoint(trainer, self.path)
+            write_checkpoint(trainer, self.path, previous=self.previous)
             self._saved, self._kept = time.monotonic(), None
         elif self._next_is_last(trainer, done):
             self._kept = deepcopy(state_of(trainer))
@@ -131,7 +132,7 @@ class ResumeCheckpoint(Checkpoint):
     def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
         if self.stop.asked(trainer):
             if self._kept is not None:
-                write_checkpoint(trainer, self.path, self._kept)
+                write_checkpoint(trainer, self.path, self._kept, self.previous)
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -143,8 +144,10 @@ def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint atomically.
+def write_checkpoint(
+    trainer: lightning.Trainer, path: Path, state: dict[str, Any] | None = None, previous: Path | None = None
+) -> None:
+    """Write a checkpoint of a run, see `save_checkpoint`.
 
     `Trainer.save_checkpoint` is not atomic where temporary files are on another file system.
 
@@ -152,10 +155,9 @@ def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, An
         trainer: trainer of the run; call this on all ranks, rank 0 writes.
         path: path of the checkpoint.
         state: content to write; None takes the trainer's current state.
+        previous: where the checkpoint that is replaced is kept.
     """
     state = state_of(trainer) if state is None else state
     if trainer.is_global_zero:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_atomically(path) as temporary:
-            torch.save(state, temporary)
+        save_checkpoint(state, path, previous)
     trainer.strategy.barrier("write_checkpoint")
