@@ -68,5 +68,6 @@ def _workers(folders: Sequence[RunFolder]) -> set[int]:
     """The processes of this machine that train runs for this one."""
     sessions = [folder.read_session() for folder in folders if folder.session.exists() and folder.is_locked]
     ours = (os.environ[SWEEP], platform.node())
-    pids = {session.pid for session in sessions if (session.sweep, session.host) == ours}
-    return {pid for pid in pids if isinstance(pid, int)} - {os.getpid()}
+    return {session.pid for session in sessions if session.pid and (session.sweep, session.host) == ours} - {
+        os.getpid()
+    }
