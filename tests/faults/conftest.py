@@ -122,6 +122,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Table(page), "faults")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.get_closest_marker("faults") is None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     item.user_properties.append((ROW, row_of(item)))
