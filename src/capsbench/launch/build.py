@@ -4,17 +4,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from capsbench.capsules import initialise
 from capsbench.data import ImageDataModule
+from capsbench.launch.saved import read_config
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import ClassificationModule, compile_networks, use_channels_last
-
-PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
-"""Of a configuration: what a run is built from."""
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -57,24 +54,29 @@ class TrainedRun(NamedTuple):
     module: ClassificationModule
 
 
-def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = None) -> TrainedRun:
+def restore(
+    folder: RunFolder, data_dir: str | None = None, stage: str | None = None, config_dir: str | None = None
+) -> TrainedRun:
     """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
 
     Args:
         folder: of the run.
         data_dir: where data sets are now; None: where they were.
         stage: what the data is set up for, see `ImageDataModule.setup`.
+        config_dir: a user's own directory of choices, which the run may be made of.
 
     Raises:
-        ValueError: the folder is not a run's, the run is not finished, or its weights do not fit its configuration.
+        ValueError: the folder is not a run's, the run is not finished, its configuration names what is no choice, its
+            weights do not fit it, or a file is a link.
         DataError: the data cannot be had.
     """
     if not folder.config.is_file():
         raise ValueError(f"{folder} is not a run's folder, it has no {folder.config.name}; name one of capsbench train")
     if not folder.is_finished:
         raise ValueError(f"{folder} is not finished, it has no {folder.result.name}; train it to the end first")
+    folder.refuse_links()
     result = Result.load(folder.path)
-    config = _read_config(folder)
+    config = read_config(folder, config_dir)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
     if not folder.weights.is_file():
@@ -97,21 +99,6 @@ def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = 
     data.prepare_data()
     data.setup(stage)
     return TrainedRun(result, data, module.eval())
-
-
-def _read_config(folder: RunFolder) -> DictConfig:
-    """The configuration that a run was trained with.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    try:
-        config = OmegaConf.load(folder.config)
-    except (yaml.YAMLError, OSError, ValueError):
-        config = None
-    if not isinstance(config, DictConfig) or not all(OmegaConf.is_dict(config.get(part)) for part in PARTS):
-        raise ValueError(f"{folder.config} is damaged, it is no run's configuration; delete {folder} and train again")
-    return config
 
 
 def find_runs(place: Path) -> list[RunFolder]:

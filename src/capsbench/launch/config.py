@@ -48,6 +48,17 @@ class RunConfig:
     choices: Mapping[str, str | None]
 
 
+def own_choices(config_dir: str) -> Path:
+    """A user's own directory of choices.
+
+    Raises:
+        ValueError: there is no such directory.
+    """
+    if not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
+    return Path(config_dir).absolute()
+
+
 @contextmanager
 def open_configuration(config_dir: str | None = None) -> Iterator[ConfigLoader]:
     """Give Hydra's loader of conf/, with a user's own directory of choices before it.
@@ -58,9 +69,7 @@ def open_configuration(config_dir: str | None = None) -> Iterator[ConfigLoader]:
     setbase("1.3")
     search_path = create_config_search_path(str(CONF))
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
-        search_path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+        search_path.prepend(provider="command-line", path=f"file://{own_choices(config_dir)}")
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

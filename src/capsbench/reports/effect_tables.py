@@ -8,7 +8,7 @@ import pandas as pd
 from capsbench.data.files import written_atomically
 from capsbench.reports.cells import Table
 from capsbench.reports.comparison import Panel
-from capsbench.reports.formats import NOTHING, emphasized, estimate_text, to_latex, to_markdown
+from capsbench.reports.formats import NOTHING, emphasized, estimate_text, to_csv, to_latex, to_markdown
 from capsbench.reports.runs import MEASURED
 from capsbench.reports.statistics import Estimate, estimate_accuracy
 from capsbench.reports.sweeps import ROUTER, Sweep
@@ -103,7 +103,7 @@ def write_effects(panels: list[Panel], folder: Path) -> None:
     texts = {
         "md": "\n".join(f"{to_markdown(table.frame)}\n{emphasized(table.caption)}" for table in tables),
         "tex": "\n".join(to_latex(table.frame, table.caption) for table in tables),
-        "csv": pd.concat([effects(panel) for panel in panels]).to_csv(index=False),
+        "csv": to_csv(pd.concat([effects(panel) for panel in panels])),
     }
     for ending, text in texts.items():
         with written_atomically(folder / f"{EFFECTS}.{ending}") as path:

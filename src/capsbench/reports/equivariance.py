@@ -1,6 +1,5 @@
 """Equivariance and invariance of analysed runs, routers side by side."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_json
 from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below, literal
 from capsbench.reports.formats import NOTHING
@@ -50,7 +50,7 @@ def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
     """Read what `capsbench analyze equivariance` measured of a panel's runs, by label."""
     found = {}
     for router, runs in in_order(panel):
-        read = [json.loads(RunFolder(run.folder).equivariance.read_text()) for run in runs if is_analysed(run)]
+        read = [read_json(RunFolder(run.folder).equivariance) for run in runs if is_analysed(run)]
         if read:
             found[router] = read
     return found

@@ -9,7 +9,7 @@ from capsbench.reports.comparison import COMPARED_WITH, Comparison, family, root
 from capsbench.reports.drawings import write_figures
 from capsbench.reports.effect_tables import write_effects
 from capsbench.reports.equivariance import write_equivariance
-from capsbench.reports.formats import emphasized, to_latex, to_markdown
+from capsbench.reports.formats import emphasized, to_csv, to_latex, to_markdown
 from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.records import numbers
@@ -48,7 +48,7 @@ def write_table(comparison: Comparison, folder: Path, *, show_test: bool = False
     texts = {
         "md": "\n".join(f"{to_markdown(table.frame)}\n{emphasized(table.caption)}" for table in shown),
         "tex": "\n".join(to_latex(table.frame, f"{comparison.title}. {table.caption}") for table in shown),
-        "csv": numbers(comparison).to_csv(index=False),
+        "csv": to_csv(numbers(comparison)),
     }
     for ending, text in texts.items():
         with written_atomically(folder / f"table.{ending}") as path:
@@ -76,10 +76,14 @@ def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path
         The folder published/EXPERIMENT.
 
     Raises:
-        ValueError: these are smoke runs, or a file is too large to commit.
+        ValueError: these are smoke runs, a file is too large to commit, or there is a link in a run's folder.
     """
     if comparison.smoke:
         raise ValueError(f"{comparison.name} has only smoke runs, whose numbers mean nothing; they are not published")
+    failed = [folder for root in roots_of(outputs / comparison.name) for folder in unfinished(root)]
+    failed = [folder for folder in failed if folder.cause_of_failure is not None]
+    for folder in (*(RunFolder(run.folder) for run in comparison.runs), *failed):
+        folder.refuse_links()
     for run in comparison.runs:
         folder = RunFolder(run.folder)
         evaluation = folder.evaluation("test")
@@ -87,26 +91,30 @@ def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path
             if source.is_file():
                 _copy(source, outputs)
         RunFolder(_published(run.folder, outputs)).failure.unlink(missing_ok=True)
-    for root in roots_of(outputs / comparison.name):
-        for folder in unfinished(root):
-            if folder.cause_of_failure is not None:
-                if folder.identity.is_file():
-                    _copy(folder.identity, outputs)
-                failure = RunFolder(_published(folder.path, outputs)).failure
-                failure.parent.mkdir(parents=True, exist_ok=True)
-                with written_atomically(failure) as path:
-                    path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
+    for folder in failed:
+        if folder.identity.is_file():
+            _copy(folder.identity, outputs)
+        failure = RunFolder(_published(folder.path, outputs)).failure
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        with written_atomically(failure) as path:
+            path.write_text(f"{folder.cause_of_failure}\n", encoding="utf-8")
     published = outputs / PUBLISHED / comparison.name
     baseline = None if comparison.baseline == COMPARED_WITH else comparison.baseline
     write_report(Comparison.of(published, protocols, baseline), published, interactive=False)
     for path in sorted(published.rglob("*")):
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size / 2**20
-            raise ValueError(f"{path} has {size:.1f} MiB, a published file has at most {MAX_BYTES / 2**20:.0f}")
+        if path.is_file():
+            _check_size(path)
     return published
 
 
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} has {size / 2**20:.1f} MiB, a published file has at most {MAX_BYTES / 2**20:.0f}")
+
+
 def _copy(source: Path, outputs: Path) -> None:
+    _check_size(source)
     target = _published(source, outputs)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(target) as path:

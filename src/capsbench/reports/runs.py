@@ -1,6 +1,5 @@
 """Runs read from their folders: what they reached, whether they learned, and those that crashed."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from capsbench.data.foreign import read_json
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
 
 PERCENT = 100
@@ -56,7 +56,7 @@ class Run:
         path = RunFolder(self.folder).evaluation("test")
         if not path.is_file():
             return None
-        return PERCENT * float(json.loads(path.read_text(encoding="utf-8"))["metrics"][TEST])
+        return PERCENT * float(read_json(path)["metrics"][TEST])
 
     @property
     def is_timed(self) -> bool:

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.formats import NOTHING, emphasized, to_latex, to_markdown
+from capsbench.data.foreign import read_json
+from capsbench.reports.formats import NOTHING, emphasized, to_csv, to_latex, to_markdown
 from capsbench.reports.paper import inference_ms, router_title
 
 Measurements = Sequence[Mapping[str, Any]]
@@ -235,7 +236,7 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
     if name in TABLES:
         title, make = TABLES[name]
         table = make(measurements)
-        texts = {"md": to_markdown(table), "tex": to_latex(table, title), "csv": table.to_csv(index=False)}
+        texts = {"md": to_markdown(table), "tex": to_latex(table, title), "csv": to_csv(table)}
         for ending, text in texts.items():
             with written_atomically(folder / f"{name}.{ending}") as path:
                 path.write_text(text, encoding="utf-8")
@@ -249,7 +250,7 @@ def benchmark_markdown(path: Path) -> str:
     Raises:
         ValueError: the benchmark has no table, or the file is of an older schema.
     """
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     name = record["benchmark"]
     if name not in TABLES:
         raise ValueError(f"{path} is of the benchmark {name}; there are tables for {', '.join(TABLES)}")

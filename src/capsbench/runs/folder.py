@@ -11,6 +11,7 @@ from pathlib import Path
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_bytes, read_json, refuse_links
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
@@ -106,14 +107,24 @@ class RunFolder:
     def cause_of_failure(self) -> str | None:
         """Why the run failed, in one line; None if it did not."""
         try:
-            return self.failure.read_text(encoding="utf-8").partition("\n")[0]
+            return read_bytes(self.failure).decode(errors="replace").partition("\n")[0]
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            return str(error)
 
     def record_failure(self, cause: str, traceback: str) -> None:
         """Keep why the run failed."""
         with written_atomically(self.failure) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
+
+    def refuse_links(self) -> None:
+        """Require that every file is the run's own, before any is written or copied. Those in `wandb` are wandb's.
+
+        Raises:
+            ValueError: there is a link.
+        """
+        refuse_links(self.path, but=(self.wandb.name,))
 
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
@@ -126,8 +137,10 @@ class RunFolder:
 
         Raises:
             LockedError: another process trains it.
+            ValueError: there is a link in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.refuse_links()
         lock = filelock.FileLock(self.lock)
         try:
             lock.acquire(timeout=LOCK_PATIENCE)
@@ -144,6 +157,8 @@ class RunFolder:
     @property
     def is_locked(self) -> bool:
         """Whether a process trains the run right now."""
+        if self.lock.is_symlink():  # to look would create, or empty, what it points to
+            return False
         try:
             with filelock.FileLock(self.lock).acquire(timeout=0):
                 return False
@@ -156,7 +171,7 @@ class RunFolder:
     def killed_process(self) -> str | None:
         """The process that was killed while it trained the run, as "PID on HOST"; None if none was."""
         try:
-            session = json.loads(self.session.read_text())
+            session = read_json(self.session)
             return f"{session['pid']} on {session['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_json
 
 NO_EFFECT_ON_NUMBERS = (
     "name",
@@ -108,7 +109,7 @@ class Identity:
             ValueError: the file holds something else.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**read_json(path))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no identity of a run ({error}); delete its folder to run it again") from error
 

@@ -1,9 +1,9 @@
 """What a run's folder tells about the run: done, running, interrupted, failed or missing."""
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
+from capsbench.data.foreign import read_json
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.result import Result
 
@@ -66,6 +66,6 @@ class State:
 
 def _read_progress(folder: RunFolder) -> Progress | None:
     try:
-        return Progress(**json.loads(folder.progress.read_text()))
+        return Progress(**read_json(folder.progress))
     except (OSError, ValueError, TypeError):
         return None
