@@ -13,6 +13,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.commands.arguments import usage_error
+from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.sweep import PlannedRun, keep_names
@@ -73,7 +74,8 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
     if folder.cause_of_failure is not None and not config.retry_failed:
         raise RuntimeError(f"{folder} failed before: {folder.cause_of_failure} (retry_failed=true tries it again)")
     folder.failure.unlink(missing_ok=True)
-    OmegaConf.save(config, folder.config, resolve=True)
+    with written_atomically(folder.config) as path:
+        OmegaConf.save(config, path, resolve=True)
     run.identity.save(folder.identity)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:

@@ -17,6 +17,8 @@ from hydra.errors import (
 )
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from capsbench.data.files import WriteError
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
 """How torch.compile says so, in an error of several types."""
@@ -112,6 +114,8 @@ def describe(error: BaseException) -> str:
         return "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
     if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
+    if isinstance(error, WriteError):
+        return f"{error}; output_dir and data_dir say where files go"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
     return f"{type(error).__name__}: {_joined(error)}"

@@ -3,6 +3,7 @@
 from capsbench.training.evaluation import Evaluated, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
@@ -18,6 +19,7 @@ __all__ = [
     "Interrupted",
     "KerasAdam",
     "MarginLoss",
+    "MetricsFile",
     "NaNGuard",
     "ResumeCheckpoint",
     "SpreadLoss",

@@ -197,6 +197,11 @@ def write_checkpoint(trainer: lightning.Trainer, path: Path, state: dict[str, An
     state = state_of(trainer) if state is None else state
     if trainer.is_global_zero:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_atomically(path) as temporary:
-            torch.save(state, temporary)
+        with written_atomically(path) as temporary, temporary.open("wb") as stream:
+            try:
+                torch.save(state, stream)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk, after which PyTorch cannot end the file
+                    raise error.__context__ from None
+                raise
     trainer.strategy.barrier("write_checkpoint")
