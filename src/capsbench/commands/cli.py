@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 
 from capsbench import __version__
@@ -17,6 +18,8 @@ USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 capsbench COMMAND --help shows a command's settings; capsbench --version shows the version.
 Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage or settings, 128 + N stopped by signal N.
 """
+HOME = re.compile(r"(?<=[=\[,'\"])~(?=[/,\]'\"]|$)")
+"""Where a value begins."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,9 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(name: str, words: list[str]) -> None:
     with one_line():
+        words = [_at_home(word) for word in words]
         arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
         command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
         command.main(words if arguments is None else arguments)
+
+
+def _at_home(word: str) -> str:
+    """A setting with paths in the home folder where the shell left the ~, as in "run=[~/a,~/b]"."""
+    return HOME.sub(lambda _: os.path.expanduser("~"), word)
 
 
 def _complete(arguments: list[str]) -> None:

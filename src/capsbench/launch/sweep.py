@@ -45,7 +45,7 @@ class PlannedRun:
             ValueError: its seed or its name is not one.
         """
         identity = Identity.of(run.resolved, run.choices)
-        outputs, name = Path(run.resolved["output_dir"]), run.resolved["name"]
+        outputs, name = Path(run.resolved["output_dir"]).expanduser(), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
 
