@@ -2,7 +2,11 @@
 
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +236,32 @@ def test_a_run_does_not_go_on_from_another_runs_checkpoint(capsbench: Command, m
         capsbench(*RUN)
     assert f"the checkpoint in {folder} is of another run" in str(refused.value)
     assert folder.resume.is_file()
+
+
+@pytest.mark.faults
+def test_killed_again_and_again_and_its_newest_checkpoint_damaged_in_between(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsbench", *RUN, "trainer.max_epochs=30"]
+    subprocess.run([*command, "output_dir=whole"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    rng = random.Random(0)
+    log = tmp_path / "log"
+    for kill in range(6):
+        with log.open("w") as stream:
+            process = subprocess.Popen(command, cwd=tmp_path, stdout=stream, stderr=subprocess.STDOUT)
+        before = time.time()
+        while not any(path.stat().st_mtime > before for path in tmp_path.glob("outputs/**/resume.ckpt")):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        for newest in tmp_path.glob("outputs/**/resume.ckpt") if kill % 2 else ():
+            flip(newest)
+    with log.open("w") as stream:
+        subprocess.run(command, cwd=tmp_path, check=True, stdout=stream)
+    assert log.read_text().count("has another checksum") == 1
+    whole, resumed = (RunFolder(next((tmp_path / root).rglob("result.json")).parent) for root in ("whole", "outputs"))
+    sessions = Result.load(resumed.path).sessions  # those of which no checkpoint was left are not among them
+    assert 1 < len(sessions) <= 7
+    assert [each["from_step"] for each in sessions] == [0, *(each["to_step"] for each in sessions[:-1])]
+    assert sessions[-1]["to_step"] == 90
+    assert_same(resumed, outcome(whole))

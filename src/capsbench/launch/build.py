@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
 from capsbench.data import Batch, ImageDataModule
+from capsbench.launch.noise import hide_harmless_messages
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import (
     CheckpointError,
@@ -118,6 +119,7 @@ def replay(folder: RunFolder) -> Outcome:
         FileNotFoundError: the run has kept no such batch.
         ValueError: what it has kept is damaged.
     """
+    hide_harmless_messages()
     kept = read_checkpoint(folder.nonfinite)
     config = _read_config(folder)
     config.compile = None
@@ -132,7 +134,7 @@ def replay(folder: RunFolder) -> Outcome:
         enable_model_summary=False,
     )
     plugin, device = trainer.precision_plugin, trainer.strategy.root_device
-    module = plugin.convert_module(module).to(device).train(kept["training"])
+    plugin.convert_module(module.to(device).train(kept["training"]))
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
         return module.outcome(batch, progress=kept["progress"], training=kept["training"])
