@@ -39,7 +39,7 @@ TENTH_OF_TABLE3 = experiment=table3_authors data.places=fresh router=fm_squash,d
                   data.test_source=generated data.per_digit=4
 FIFTH_OF_FIG4 = data=fashion_mnist arch=capsnet_light trainer.max_epochs=10
 
-.PHONY: demo paper $(TARGETS) evidence benchmarks gpu-check wheels test test-engines lint types format setup
+.PHONY: demo paper $(TARGETS) evidence benchmarks gpu-check wheels test test-engines test-faults lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	@echo "Training six small networks: about 4 minutes on 2 CPU cores. Ctrl-C stops; make demo continues."
@@ -79,10 +79,13 @@ wheels:  ## the packages that gpu-check needs on a machine that has torch and li
 	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
 
 test: .venv/installed-dev  ## several files at once, each in one thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines and not faults"
 
 test-engines: .venv/installed-dev  ## sweeps through joblib, Ray and submitit, in processes of their own
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m engines tests/launch
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m engines tests/launch tests/faults
+
+test-faults: .venv/installed-dev  ## kills, full disks, hostile files, at most 20 minutes; fills docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults --reliability docs/reliability.md
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

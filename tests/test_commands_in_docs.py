@@ -93,7 +93,8 @@ def test_the_commands_above_a_table_ask_for_its_settings(page: Path, experiment:
 
 
 def _told(settings: Mapping[str, Any]) -> str:
-    return json.dumps(changes(settings), sort_keys=True)
+    told = {key: value for key, value in settings.items() if key != "devices"}  # this machine may have others
+    return json.dumps(changes(told), sort_keys=True)
 
 
 def test_commands_are_found() -> None:

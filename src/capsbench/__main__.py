@@ -1,6 +1,15 @@
-"""`python -m capsbench` is the command `capsbench`."""
+"""The command `capsbench`; `python -m capsbench` is the same."""
 
-from capsbench.commands.cli import main
+from capsbench.signals import heeded
+
+
+def main() -> None:
+    """Heed signals before anything else is imported; then run the command."""
+    with heeded():
+        from capsbench.commands import cli
+
+        cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -34,7 +34,8 @@ def test_two_processes_train_as_one_does(capsbench: Command) -> None:
         results.append(Result.load(path.parent))
         weights.append(torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
     one, two = results
-    assert one.identity == two.identity
+    assert one.identity != two.identity, "their numbers differ"
+    assert two.settings["devices"] == {"kind": "cpu", "number": 2, "sync_batchnorm": False}
     assert (one.steps, one.epochs) == (two.steps, two.epochs) == (2, 1)
     assert two.device.endswith("× 2")
     for name in ("train/loss", "test/loss"):

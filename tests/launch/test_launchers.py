@@ -25,7 +25,7 @@ RUNS = (
     *("--config-dir", "conf", "router=fm,dynamic,broken"),
     *("data=digits", "data.subset=64", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
 )
-BROKEN = "_target_: capsbench.routing.DynamicRouting\n_partial_: true\niterations: 0"
+BROKEN = "_target_: capsbench.routing.Broken"
 
 
 class Sweep(NamedTuple):
@@ -61,7 +61,8 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         ["launcher=local"],
         [
             *("launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
-            *("gpus_per_run=0.5", "+hydra.launcher.ray.init.num_gpus=1"),  # Ray believes what it is told
+            *("gpus_per_run=0.5", "trainer.accelerator=cpu"),
+            "+hydra.launcher.ray.init.num_gpus=1",  # Ray believes what it is told
         ],
         ["hydra/launcher=submitit_local", "hydra.launcher.submitit_folder=slurm/%j"],
     ],
@@ -82,10 +83,11 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments:
         assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
     said = [run.ended.stderr.strip().splitlines()[-2:] for run in (serial, other)]
     assert said[0] == said[1]
-    assert said[0][0].endswith("router.iterations must be an integer of at least 1, got 0")
+    assert said[0][0].endswith("Are you sure that 'Broken' is an attribute of 'capsbench.routing'?")
     assert said[0][1].startswith("error: 1 of 3 runs failed")
     assert other.ended.returncode == serial.ended.returncode == 1
-    assert len(list(other.outputs.rglob("error.txt"))) == 1
+    assert len(list(other.outputs.rglob("stopped.txt"))) == 1
+    assert not list(other.outputs.rglob("error.txt"))
 
 
 @pytest.mark.engines
@@ -109,7 +111,7 @@ def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) ->
     (told,) = (line for line in said if "/broken/" in line)
     assert told.startswith("interrupted: outputs/")
     assert told.endswith("was killed, perhaps out of memory")
-    deadly.write_text(BROKEN.replace("iterations: 0", "iterations: 2"))
+    deadly.write_text(BROKEN.replace("Broken", "DynamicRouting") + "\n_partial_: true")
     assert start("launcher=serial").returncode == 0
 
 
@@ -149,7 +151,7 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     command = [sys.executable, "-m", "capsbench", "train", "-m", "launcher=slurm", "seed=1,2", "gpus_per_run=1"]
-    command += ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
+    command += ["trainer.accelerator=gpu", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.stderr.splitlines()[-1] == "error: no queue here"

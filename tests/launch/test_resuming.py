@@ -19,11 +19,12 @@ import pytest
 import torch
 from PIL import Image
 
+from capsbench import signals
 from capsbench.commands import cli
 from capsbench.data import Digits
 from capsbench.launch.build import restore
 from capsbench.runs import Result, RunFolder, State
-from capsbench.training import ClassificationModule, StopOnSignal
+from capsbench.training import ClassificationModule
 
 RUN = (
     *(
@@ -157,7 +158,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(
 def test_a_second_signal_exits_at_once(
     capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(StopOnSignal, "ECHO_S", -1.0)
+    monkeypatch.setattr(signals, "ECHO_S", -1.0)
     monkeypatch.setattr(os, "_exit", sys.exit)
     count_batches(monkeypatch, {3: terminate_twice})
     with pytest.raises(SystemExit) as stopped:
@@ -270,20 +271,20 @@ def test_data_that_was_moved_is_the_same_data(
     assert restore(RunFolder(folder), data_dir="there").data.num_classes == 2
 
 
-FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0,1")
+FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "optim.optimizer.lr=1e30,2e-3")
 
 
 def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
     capsbench: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cause = "router.iterations must be an integer of at least 1, got 0"
     said = fails(capsbench, *FAILING)
     assert said == "error: 1 of 2 runs failed; retry_failed=true tries them again"
     (failed,) = Path("outputs").rglob("error.txt")
+    cause, _, traceback = failed.read_text().partition("\n")
+    assert "not finite" in cause
+    assert "Traceback" in traceback
     assert f"failed: {failed.parent}: {cause}\n" in capsys.readouterr().err
-    assert failed.read_text().startswith(cause)
-    assert "Traceback" in failed.read_text()
-    assert only_result().settings["router"]["iterations"] == 1
+    assert only_result().settings["optim"]["optimizer"]["lr"] == 2e-3
     assert State.of(RunFolder(failed.parent)) == State("failed", cause=cause)
 
 
@@ -304,9 +305,10 @@ def test_a_sweep_with_a_wrong_setting_is_refused_before_anything_is_trained(
 
 
 def test_a_cause_that_all_share_is_said_once_more(capsbench: Command) -> None:
-    said = fails(capsbench, "train", "-m", "trainer=smoke", "router=dynamic", "router.iterations=0", "seed=1,2")
-    cause = "router.iterations must be an integer of at least 1, got 0"
-    assert said == f"error: 2 of 2 runs failed, each because {cause}; retry_failed=true tries them again"
+    said = fails(capsbench, "train", "-m", "trainer=smoke", "arch.pose_dim=12", "seed=1,2")
+    cause = "pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got 12; "
+    assert said.startswith(f"error: 2 of 2 runs failed, each because {cause}")
+    assert said.endswith("; mend the cause, then give the command again")
 
 
 def test_a_sweep_names_a_damaged_result(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,10 +324,10 @@ def test_a_failed_run_is_tried_again_only_when_asked(
     capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Digits, "train_images", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
-        assert "out of memory" in fails(capsbench, "train", "trainer=smoke")
-    assert "failed before: out of memory (retry_failed=true tries it again)" in fails(
-        capsbench, "train", "trainer=smoke"
+        count_batches(patch, {1: lambda: [][1]})
+        assert "index out of range" in fails(capsbench, "train", "trainer=smoke")
+    assert "index out of range; HYDRA_FULL_ERROR=1 shows where; it was not tried again, retry_failed=true does so" in (
+        fails(capsbench, "train", "trainer=smoke")
     )
     capsbench("train", "trainer=smoke", "retry_failed=true")
     assert only_result().smoke
@@ -344,13 +346,13 @@ def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureF
     failed, done = json.loads(capsys.readouterr().out)
     assert (failed["state"], failed["folder"], failed["others"]) == (
         *("failed", str(folder)),
-        "trainer=smoke router.iterations=0",
+        "trainer=smoke optim.optimizer.lr=1e30",
     )
     assert (done["state"], set(done["metrics"]) >= {"test/accuracy"}) == ("done", True)
     capsbench("status", *FAILING[2:])
     printed = capsys.readouterr().out
     assert "2 runs, 1 done, 1 failed" in printed
-    assert "iterations=0" in printed
+    assert "lr=1e30" in printed
     assert "trainer=smoke" not in printed  # all have it
     assert "%" in printed
 

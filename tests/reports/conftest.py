@@ -55,7 +55,7 @@ def write_run(
         arch="capsnet",
         router=router,
         seed=seed,
-        identity="x",
+        identity="",
         settings=settings
         or {"seed": seed, "data": {"seed": seed}, "router": {"iterations": iterations}, "loss": {f"{loss}_m": 1}},
         choices={"loss": loss, "router": router},
@@ -85,15 +85,25 @@ def write_run(
         identity_version=VERSION,
     )
     result = dataclasses.replace(result, **changes)
-    folder = root / result.data / router / f"{seed}-{iterations}-{loss}-{len(list(root.rglob('result.json')))}"
+    result = dataclasses.replace(result, identity=result.run.digest)
+    folder = result.run.folder(root.parent)
     folder.mkdir(parents=True)
     result.save(folder)
     return folder
 
 
 def write_paper_run(
-    outputs: Path, experiment: str, router: str, seed: int, accuracy: float, *, data: str | None = None, **changes: Any
+    outputs: Path,
+    experiment: str,
+    router: str,
+    seed: int,
+    accuracy: float,
+    *,
+    data: str | None = None,
+    named: str | None = None,
+    **changes: Any,
 ) -> Path:
+    """Write a run with the settings of an experiment, asked for by the name of another if one is named."""
     target = target_of(experiment)
     assert target is not None
     title = data or next(iter(target.data))
@@ -120,7 +130,7 @@ def write_paper_run(
         "steps": trainer["max_steps"] if trainer["max_steps"] > 0 else 1000,
         "train_examples": 60_000,
     }
-    return write_run(outputs / experiment, router, seed, accuracy, settings=settings, **told | changes)
+    return write_run(outputs / (named or experiment), router, seed, accuracy, settings=settings, **told | changes)
 
 
 def make_crash(folder: Path, cause: str = "loss is NaN") -> None:

@@ -79,8 +79,7 @@ def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
 ) -> None:
     for seed, accuracy in enumerate(FM, start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, accuracy)
-        authors = add_paper_run(tmp_path, "table3_authors", "fm_squash", seed, accuracy - 0.5)
-        authors.rename(tmp_path / "table3" / f"as-the-authors-{seed}")
+        add_paper_run(tmp_path, "table3_authors", "fm_squash", seed, accuracy - 0.5, named="table3")
         add_paper_run(tmp_path, "table3_authors", "dynamic", seed, accuracy - 0.6)
     shown = table(tmp_path / "table3")
     assert list(shown["FM"])[:4] == ["Router", "Paper %", OURS, "Ours, authors' protocol %"]
@@ -112,7 +111,8 @@ def test_each_of_two_tables_explains_its_own_columns(add_paper_run: AddRun, tmp_
 def test_what_stands_in_is_named(add_paper_run: AddRun, tmp_path: Path) -> None:
     generated = {"data_title": "affNIST (generated)", "stands_in_for": "affNIST"}
     for seed in (1, 2, 3):
-        add_paper_run(tmp_path, "table3", "fm", seed, 0.90 + 0.01 * seed, **generated)
+        source = {"data.test_source": "generated"}
+        add_paper_run(tmp_path, "table3", "fm", seed, 0.90 + 0.01 * seed, settings=source, **generated)
     frame = tables(Comparison.of(tmp_path / "table3", protocol))[0].frame
     assert frame.loc[0, ["Router", "Data", "n"]].tolist() == ["FM", "affNIST (generated) for affNIST", "3"]
     add_paper_run(tmp_path, "table3", "fm", 1, 0.95)
@@ -139,12 +139,13 @@ def test_a_run_unlike_the_papers_has_a_row_of_its_own(add_paper_run: AddRun, tmp
 
 
 def test_cut_runs_are_compared_with_fm_cut_alike(add_paper_run: AddRun, tmp_path: Path) -> None:
+    cut = {"trainer.max_steps": 2000}
     for seed, (fm, dynamic) in enumerate(zip(FM, DYNAMIC, strict=True), start=1):
         add_paper_run(tmp_path, "table3", "fm", seed, 0.5 + 0.01 * seed)
-        add_paper_run(tmp_path, "table3", "fm", seed, fm, steps=2000)
-        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, steps=2000)
-    cut = table(tmp_path / "table3")["Dynamic (3) [2,000 of 40,000 steps]"]
-    assert cut[LESS] == interval([dynamic - fm for dynamic, fm in zip(DYNAMIC, FM, strict=True)], "+")
+        add_paper_run(tmp_path, "table3", "fm", seed, fm, settings=cut)
+        add_paper_run(tmp_path, "table3", "dynamic", seed, dynamic, settings=cut)
+    shown = table(tmp_path / "table3")["Dynamic (3) [2,000 of 40,000 steps]"]
+    assert shown[LESS] == interval([dynamic - fm for dynamic, fm in zip(DYNAMIC, FM, strict=True)], "+")
 
 
 def test_what_the_paper_leaves_open_is_told_where_it_differs(add_paper_run: AddRun, tmp_path: Path) -> None:
@@ -224,10 +225,11 @@ def test_settings_of_a_sweep_have_columns(add_run: AddRun, tmp_path: Path) -> No
 
 def test_in_a_sweep_the_baseline_has_the_same_settings(add_run: AddRun, tmp_path: Path) -> None:
     add_factorial(add_run, tmp_path / "demo")
-    for folder in (tmp_path / "demo").rglob("*-spread-*"):
-        result = json.loads((folder / "result.json").read_text())
-        if result["router"] == "fm" and result["settings"]["arch"]["vote_gain"] == 0.25:
-            (folder / "result.json").unlink()
+    for path in list((tmp_path / "demo").rglob("result.json")):
+        result = json.loads(path.read_text())
+        settings = result["settings"]
+        if (result["router"], settings["loss"]["_target_"], settings["arch"]["vote_gain"]) == ("fm", "spread", 0.25):
+            path.unlink()
     (table,) = tables(Comparison.of(tmp_path / "demo", protocol))
     em = table.frame[table.frame["Router"] == "EM (3)"].set_index(["vote_gain", "loss"])
     assert em.loc[("0.25", "margin"), LESS] == em.loc[("1.0", "margin"), LESS]

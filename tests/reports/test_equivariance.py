@@ -9,35 +9,31 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from capsbench.reports.comparison import Panel, panels
-from capsbench.reports.equivariance import (
-    OF_SINGLE_DIGITS,
-    PAIRS,
-    PREDICTORS,
-    UNITS,
-    equivariance_figure,
-    equivariance_table,
-)
+from capsbench.reports.equivariance import equivariance_figure, equivariance_table
+from capsbench.reports.measured import OF_SINGLE_DIGITS, PAIRS, PREDICTORS, UNITS
 from capsbench.reports.runs import load_runs
 
 AddRun = Callable[..., Path]
+CURVE = {"values": [0], "accuracy": [0.9], "activation_change": [0.0], "accuracy_area": 0.9, "change_area": 0.0}
+CURVES = dict.fromkeys(UNITS, CURVE)
 
 
 def older(value: float) -> dict[str, Any]:
     """What an older version wrote of single digits."""
     r2 = {parameter: {"value": value, "low": value - 0.1, "high": value + 0.1} for parameter in UNITS}
-    return {"equivariance": dict.fromkeys(OF_SINGLE_DIGITS, r2)}
+    return {"equivariance": dict.fromkeys(OF_SINGLE_DIGITS, r2), "invariance": CURVES}
 
 
 def of_pairs(value: float) -> dict[str, Any]:
     r2 = {parameter: {"value": value, "low": value - 0.1, "high": value + 0.2, "digits": 250} for parameter in UNITS}
-    return {"measure": PAIRS, "equivariance": dict.fromkeys(PREDICTORS, r2)}
+    return {"measure": PAIRS, "equivariance": dict.fromkeys(PREDICTORS, r2), "invariance": CURVES}
 
 
 def panel(add_run: AddRun, root: Path, *measured: tuple[str, int, dict[str, Any]]) -> Panel:
     for router, seed, content in measured:
         folder = add_run(root / "try", router, seed, 0.9)
         (folder / "equivariance.json").write_text(json.dumps(content))
-    (found,) = panels(load_runs(root / "try"))
+    (found,) = panels(load_runs(root / "try").finished)
     return found
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison
-from capsbench.reports.equivariance import OF_SINGLE_DIGITS, PAIRS, PREDICTORS, UNITS
 from capsbench.reports.html import write_page
+from capsbench.reports.measured import OF_SINGLE_DIGITS, PAIRS, PREDICTORS, UNITS
 
 AddRun = Callable[..., Path]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

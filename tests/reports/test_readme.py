@@ -13,6 +13,7 @@ from capsbench.benchmarks.measure import Measurement
 from capsbench.launch.protocols import protocol
 from capsbench.reports import readme
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.measured import UNITS
 from capsbench.reports.publish import publish
 from capsbench.reports.readme import filled
 
@@ -83,8 +84,10 @@ def test_a_readme_holds_tables_of_equivariance(outputs: Path) -> None:
         filled(text, outputs, protocol)
     r2 = {"rotation": {"value": 0.25, "low": 0.125, "high": 0.5}}
     measured = dict.fromkeys(("pose", "pose per class", "features", "activations"), r2)
+    curve = {"values": [0], "accuracy": [0.9], "activation_change": [0.0], "accuracy_area": 0.9, "change_area": 0.0}
+    content = {"equivariance": measured, "invariance": dict.fromkeys(UNITS, curve)}
     for result in outputs.rglob("result.json"):
-        result.with_name("equivariance.json").write_text(json.dumps({"equivariance": measured}))
+        result.with_name("equivariance.json").write_text(json.dumps(content))
     assert "0.25 [0.12, 0.50]" in filled(text, outputs, protocol)
 
 

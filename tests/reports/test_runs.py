@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.reports.runs import crashed_runs, folders_in, load_runs
+from capsbench.reports.runs import load_runs
 
 AddRun = Callable[..., Path]
 
@@ -14,9 +14,9 @@ def test_smoke_runs_count_only_by_themselves(add_run: AddRun, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"no finished runs in .*; make some with: capsbench train"):
         load_runs(tmp_path)
     add_run(tmp_path, "fm", 1, 0.9, smoke=True)
-    assert [run.result.seed for run in load_runs(tmp_path)] == [1]
+    assert [run.result.seed for run in load_runs(tmp_path).finished] == [1]
     add_run(tmp_path, "fm", 2, 0.5)
-    assert [run.result.seed for run in load_runs(tmp_path)] == [2]
+    assert [run.result.seed for run in load_runs(tmp_path).finished] == [2]
 
 
 def test_a_smoke_run_that_crashed_counts_only_among_smoke_runs(
@@ -26,14 +26,14 @@ def test_a_smoke_run_that_crashed_counts_only_among_smoke_runs(
     for root in (tmp_path / "smoke", tmp_path / "real"):
         crash(add_run(root, "em", 1, 0.5, settings=settings, smoke=True))
         add_run(root, "fm", 1, 0.9, smoke=root.name == "smoke")
-        counted = len(crashed_runs(folders_in(root), load_runs(root)))
+        counted = len(load_runs(root).crashed)
         assert counted == (root.name == "smoke")
 
 
 def test_an_epoch_cut_short_has_the_test_accuracy_of_the_end(add_run: AddRun, tmp_path: Path) -> None:
     add_run(tmp_path, "fm", 1, 0.9, history=[{"epoch": 1, "step": 5, "train/accuracy": 0.5}])
     add_run(tmp_path, "em", 1, 0.8, history=[{"epoch": 1, "test/accuracy": 0.7}, {"epoch": 2, "train/accuracy": 0.6}])
-    em, fm = (run.curves() for run in load_runs(tmp_path))
+    em, fm = (run.curves() for run in load_runs(tmp_path).finished)
     assert fm.to_dict("list") == {"train/accuracy": [0.5], "test/accuracy": [0.9]}
     assert em["test/accuracy"].tolist() == [0.7, 0.8]
     assert em["train/accuracy"].isna().tolist() == [True, False]

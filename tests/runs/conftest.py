@@ -1,5 +1,8 @@
 """A result to save and to find."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from capsbench.runs import Result
@@ -7,13 +10,13 @@ from capsbench.runs import Result
 
 @pytest.fixture
 def result() -> Result:
-    return Result(
+    result = Result(
         experiment="demo",
         data="digits",
         arch="capsnet",
         router="fm",
         seed=1,
-        identity="0123abcd",
+        identity="",
         settings={"router": {"scale": 0.5}},
         choices={"loss": "margin"},
         metrics={"test/accuracy": 0.5},
@@ -37,3 +40,12 @@ def result() -> Result:
         machine_load={"before": 0.5, "after": 1.0, "cores": 2},
         identity_version=2,
     )
+    return replace(result, identity=result.run.digest)
+
+
+@pytest.fixture
+def folder(result: Result, tmp_path: Path) -> Path:
+    """Where that run belongs."""
+    folder = result.run.folder(tmp_path)
+    folder.mkdir(parents=True)
+    return folder

@@ -50,6 +50,8 @@ def test_folder_is_readable_and_repeatable() -> None:
         {"optim__optimizer__lr": 0.01},
         {"optim__optimizer___target_": "torch.optim.AdamW"},
         {"trainer__gradient_clip_val": 1.0},
+        {"devices": {"kind": "gpu", "number": 1}},
+        {"devices": {"kind": "cpu", "number": 2}},
     ],
 )
 def test_what_changes_numbers_is_another_run(change: dict[str, Any]) -> None:
@@ -61,7 +63,8 @@ def test_what_changes_numbers_is_another_run(change: dict[str, Any]) -> None:
     [
         {"output_dir": "x"},
         {"data__data_dir": "y"},
-        {"trainer__devices": 2},
+        {"trainer__devices": "auto"},  # what it comes to is in `devices`
+        {"devices": {"kind": "cpu", "number": 1}},
         {"logger": {"wandb": {}}},
         {"router___target_": "elsewhere.DynamicRouting"},  # a class that was moved
         {"router__implementation": "auto"},  # an option that came later, with its old behaviour

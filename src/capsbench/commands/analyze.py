@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from hydra.errors import InstantiationException
+from omegaconf.errors import OmegaConfBaseException
 
 from capsbench.analysis import measure_equivariance, measure_invariance, write_pictures
 from capsbench.analysis.equivariance import FEWEST_EXAMPLES
@@ -18,15 +19,18 @@ from capsbench.commands.settings import Analyze
 from capsbench.data import DataError
 from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
-from capsbench.launch.errors import describe
+from capsbench.launch.errors import describe, fail
 from capsbench.reports.comparison import panels
-from capsbench.reports.equivariance import PAIRS, equivariance_table, write_equivariance
+from capsbench.reports.equivariance import equivariance_table, write_equivariance
 from capsbench.reports.formats import say
+from capsbench.reports.measured import PAIRS
 from capsbench.reports.runs import Run
 from capsbench.routing import NonFiniteError
-from capsbench.runs import RunFolder
+from capsbench.runs import ResultError, RunFolder
 
 Made = TypeVar("Made")
+UNFIT = (ValueError, DataError, NonFiniteError, InstantiationException, OmegaConfBaseException, OSError)
+"""What a run raises that cannot be looked into."""
 
 
 def main(arguments: Arguments) -> None:
@@ -38,7 +42,7 @@ def main(arguments: Arguments) -> None:
     settings = parse_settings(Analyze, arguments.settings)
     check_settings(settings)
     analysis, summary = ANALYSES[str(arguments.action)]
-    for_each_run(settings.run, lambda folder: analysis(folder, settings), summary)
+    for_each_run(settings.run, lambda folder: analysis(folder, settings, arguments.config_dir), summary)
 
 
 def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callable[[list[Made]], None]) -> None:
@@ -51,6 +55,7 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
 
     Raises:
         ValueError: no run could be looked into, or not one that was named itself.
+        CommandError: the result of a run cannot be believed.
     """
     if named is None:
         raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
@@ -58,11 +63,13 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
     folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
     runs: list[Made] = []
     unfit: dict[RunFolder, str] = {}
+    damaged = 0
     for folder in folders:
         try:
             runs.append(look(folder))
-        except (ValueError, DataError, NonFiniteError, InstantiationException, OSError) as error:
+        except UNFIT as error:
             cause = describe(error)
+            damaged += isinstance(error, ResultError)
             unfit[folder] = cause if str(folder) in cause else f"{folder}: {cause}"
             if len(folders) > 1:
                 say(f"left out: {unfit[folder]}")
@@ -73,6 +80,8 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
         first = next(iter(asked or unfit))
         others = f" ({len(unfit)} of {len(folders)} runs were left out)" if len(folders) > 1 else ""
         raise ValueError(f"{unfit[first]}{others}")
+    if damaged:
+        fail(f"{damaged} of {len(folders)} runs were left out, because their results cannot be believed")
 
 
 def check_settings(settings: Analyze) -> None:
@@ -95,21 +104,21 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def reconstructions(folder: RunFolder, settings: Analyze) -> Run:
+def reconstructions(folder: RunFolder, settings: Analyze, config_dir: str | None) -> Run:
     """Write the pictures of a run."""
     classes = None if settings.classes is None else list(settings.classes)
     place = folder.pictures
     if classes is not None:
         place = place.with_name(f"{place.name}-{'-'.join(map(str, classes))}")
-    result, data, module = _restore(folder, settings, "validate")
+    result, data, module = _restore(folder, settings, "validate", config_dir)
     for path in write_pictures(module, data, place, classes):
         say(str(path))
-    return Run(result, folder.path)
+    return Run.of(result, folder)
 
 
-def equivariance(folder: RunFolder, settings: Analyze) -> Run:
+def equivariance(folder: RunFolder, settings: Analyze, config_dir: str | None) -> Run:
     """Measure a run, write equivariance.json into its folder."""
-    result, data, module = _restore(folder, settings, "test")
+    result, data, module = _restore(folder, settings, "test", config_dir)
     curves = measure_invariance(module, data, settings.curve_examples, settings.curve_steps)
     measured = {
         "measure": PAIRS,
@@ -124,7 +133,7 @@ def equivariance(folder: RunFolder, settings: Analyze) -> Run:
     with written_atomically(folder.equivariance) as path:
         path.write_text(json.dumps(measured, indent=2))
     say(str(folder.equivariance))
-    return Run(result, folder.path)
+    return Run.of(result, folder)
 
 
 def compare_equivariance(runs: list[Run]) -> None:
@@ -137,14 +146,14 @@ def compare_equivariance(runs: list[Run]) -> None:
         say(str(path))
 
 
-ANALYSES: dict[str, tuple[Callable[[RunFolder, Analyze], Run], Callable[[list[Run]], None]]] = {
+ANALYSES: dict[str, tuple[Callable[[RunFolder, Analyze, str | None], Run], Callable[[list[Run]], None]]] = {
     "reconstructions": (reconstructions, lambda runs: None),
     "equivariance": (equivariance, compare_equivariance),
 }
 """What is done of each run, and then of all."""
 
 
-def _restore(folder: RunFolder, settings: Analyze, stage: str) -> TrainedRun:
-    run = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"), stage)
+def _restore(folder: RunFolder, settings: Analyze, stage: str, config_dir: str | None) -> TrainedRun:
+    run = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"), stage, config_dir)
     run.module.to("cuda" if torch.cuda.is_available() else "cpu")
     return run

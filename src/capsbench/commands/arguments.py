@@ -2,11 +2,16 @@
 
 import argparse
 import dataclasses
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
@@ -15,6 +20,9 @@ from capsbench.launch.errors import ExitCode, choice_of, fail
 CONFIG_DIR = "a directory with choices of your own: DIR/router/mine.yaml makes router=mine"
 KINDS = {str(bool): "true or false", str(int): "a whole number", str(float): "a number"}
 KINDS |= {str(int | None): "a whole number or null", str(list[str]): "a list such as [a,b]"}
+
+PATHS = ("output_dir", "data_dir", "data.data_dir", "data.path")
+"""Settings of capsbench train that are paths."""
 
 Settings = TypeVar("Settings")
 
@@ -98,8 +106,37 @@ def read(name: str, command: Command, words: Sequence[str]) -> Arguments:
     for word in found.settings:
         if "=" not in word:
             parser.error(f"settings are given as name=value, got {word}")
+    settings = found.settings if command.settings else quoted(found.settings)
     given = frozenset(switch for switch in command.switches if getattr(found, switch.replace("-", "_")))
-    return Arguments(action, found.settings, given, found.config_dir)
+    return Arguments(action, settings, given, found.config_dir)
+
+
+def quoted(words: Sequence[str]) -> list[str]:
+    """Quote paths for Hydra's grammar, which else knows few characters; ~ is the home folder.
+
+    Quoted words, `${…}` and the several paths of a sweep stay as they are.
+
+    >>> quoted(["output_dir=it's #1 (ü)", "data.path='a b'", "data.path=a,b", "router=fm"])
+    ["output_dir='it\\\\'s #1 (ü)'", "data.path='a b'", 'data.path=a,b', 'router=fm']
+    """
+    return [_quoted(*word.partition("=")) for word in words]
+
+
+def _quoted(key: str, equals: str, value: str) -> str:
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if key.lstrip("+") not in PATHS or value in ("", "null") or is_quoted or "," in value or "${" in value:
+        return key + equals + value
+    return key + equals + QuotedString(os.path.expanduser(value), Quote.single).with_quotes()
+
+
+def import_beside(config_dir: str | None) -> None:
+    """Let modules beside a user's directory of choices be imported, after all others: `_target_: mine.MeanRouting`.
+
+    Args:
+        config_dir: as in --config-dir of this very command.
+    """
+    if config_dir is not None and (beside := str(Path(config_dir).absolute().parent)) not in sys.path:
+        sys.path.append(beside)
 
 
 def parse_settings(kind: type[Settings], words: Sequence[str]) -> Settings:
@@ -113,13 +150,25 @@ def parse_settings(kind: type[Settings], words: Sequence[str]) -> Settings:
         ValueError: a setting is of another type than its default.
         OmegaConfBaseException: there is no such setting.
     """
+    types = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    texts, others = {}, []
+    for word in words:
+        key, _, value = word.partition("=")
+        if not value:
+            raise ValueError(f"{key} must not be empty; leave it out to have its default")
+        if types.get(key) in (str, str | None) or (types.get(key) == Any and not value.startswith("[")):
+            texts[key] = None if value == "null" else os.path.expanduser(value)
+        else:
+            others.append(word)
     try:
         made: Any = OmegaConf.to_object(
-            OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.from_dotlist(list(words)))
+            OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.from_dotlist(others), OmegaConf.create(texts))
         )
+    except yaml.YAMLError as error:
+        raise ValueError(f"cannot read {' '.join(others)}: a list is [a,b], and a special name in it 'a b'") from error
     except ValidationError as error:
         key = str(error.full_key)
-        (wanted,) = [field.type for field in dataclasses.fields(kind) if field.name == key]  # type: ignore[arg-type]
+        wanted = types[key]
         given = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
         raise ValueError(f"{key} must be {KINDS.get(str(wanted), wanted)}, got {given[-1]}") from error
     return made

@@ -2,13 +2,16 @@
 
 import importlib
 import os
+import re
 import sys
 
 from capsbench import __version__
-from capsbench.commands.arguments import read
+from capsbench.commands.arguments import import_beside, read
 from capsbench.commands.settings import COMMANDS
 from capsbench.launch.errors import ExitCode, choice_of, fail, one_line
+from capsbench.launch.output import lost_output, unbreakable_output
 from capsbench.launch.threads import let_threads_sleep
+from capsbench.signals import heeded
 
 USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 
@@ -17,19 +20,26 @@ USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 capsbench COMMAND --help shows a command's settings; capsbench --version shows the version.
 Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage or settings, 128 + N stopped by signal N.
 """
+HOME = re.compile(r"(?<=[=\[,'\"])~(?=[/,\]'\"]|$)")
+"""Where a value begins."""
 
 
+@heeded()
 def main(arguments: list[str] | None = None) -> None:
-    """Run a subcommand.
+    """Run a subcommand; a signal ends it with a line.
 
     Args:
         arguments: without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: the command failed, with an `ExitCode`.
+        SystemExit: the command failed, with an `ExitCode`, or a signal ended it, with 128 + its number.
     """
     let_threads_sleep()
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    with unbreakable_output():
+        _main(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _main(words: list[str]) -> None:
     command, *rest = words or ["--help"]
     if command in ("-h", "--help"):
         print(USAGE, end="")
@@ -45,9 +55,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(name: str, words: list[str]) -> None:
     with one_line():
+        words = [_at_home(word) for word in words]
         arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
+        import_beside(arguments.config_dir if arguments else None)
         command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
         command.main(words if arguments is None else arguments)
+        if name != "train" and (cause := lost_output()):  # of train, files hold what counts
+            fail(f"not all could be printed: {cause}")
+
+
+def _at_home(word: str) -> str:
+    """A setting with paths in the home folder where the shell left the ~, as in "run=[~/a,~/b]"."""
+    return HOME.sub(lambda _: os.path.expanduser("~"), word)
 
 
 def _complete(arguments: list[str]) -> None:

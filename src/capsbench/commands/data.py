@@ -91,8 +91,8 @@ def _is_here(config: DictConfig) -> bool:
         source = SOURCES[name]
         if config.data.get("test_source") == "generated":
             source = replace(source, files=source.files[:1])
-        return source.is_here(Path(config.data_dir))
-    return Path(config.data.get("data_dir", ""), config.data.path).exists()
+        return source.is_here(Path(config.data_dir).expanduser())
+    return (Path(config.data.get("data_dir", "")).expanduser() / Path(config.data.path).expanduser()).exists()
 
 
 def _overview(configs: Mapping[str, DictConfig]) -> Table:

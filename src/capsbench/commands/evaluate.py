@@ -34,22 +34,27 @@ def main(arguments: Arguments) -> None:
     hide_harmless_messages()
     data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
     split = cast(SplitName, settings.split)
-    for_each_run(settings.run, lambda folder: evaluate_run(folder, split, data_dir), lambda runs: None)
+    for_each_run(
+        settings.run, lambda folder: evaluate_run(folder, split, data_dir, arguments.config_dir), lambda runs: None
+    )
 
 
-def evaluate_run(folder: RunFolder, split: SplitName, data_dir: str | None = None) -> None:
+def evaluate_run(
+    folder: RunFolder, split: SplitName, data_dir: str | None = None, config_dir: str | None = None
+) -> None:
     """Measure the final weights of a run, write evaluation-SPLIT.json into its folder.
 
     Args:
         folder: of the run.
         split: to measure on.
         data_dir: where data sets are now; None: where they were.
+        config_dir: a user's own directory of choices, which the run may be made of.
 
     Raises:
         ValueError: the run has no such split, or cannot be restored.
         DataError: the data cannot be had.
     """
-    run = restore(folder, data_dir, STAGES[split])
+    run = restore(folder, data_dir, STAGES[split], config_dir)
     if not run.data.num_examples(split):
         raise ValueError(
             "split=val needs a run with data.val_fraction, of which a part was held out; name test or train"

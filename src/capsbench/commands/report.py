@@ -6,6 +6,7 @@ from rich.console import Console
 
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.settings import Report
+from capsbench.launch.errors import fail
 from capsbench.launch.protocols import protocol
 from capsbench.reports.cells import TIMES, tables
 from capsbench.reports.comparison import Comparison, roots_of
@@ -16,7 +17,7 @@ from capsbench.reports.html import write_page
 from capsbench.reports.paper import target_of, targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publish, write_report
 from capsbench.reports.readme import fill
-from capsbench.reports.runs import unfinished
+from capsbench.reports.runs import NoRunsError, unfinished
 from capsbench.reports.sweeps import Sweep
 from capsbench.runs import RunFolder, State, named_folders
 from capsbench.runs.names import NAMES
@@ -30,25 +31,37 @@ SHOWN = 3
 
 
 def main(arguments: Arguments) -> None:
-    """Print the comparisons; write tables, curves and pages beside the runs, publish them, fill the README."""
+    """Print the comparisons; write tables, curves and pages beside the runs, publish them, fill the README.
+
+    Raises:
+        CommandError: files were left out because they cannot be believed; what is written is of the others.
+    """
     settings = parse_settings(Report, arguments.settings)
     outputs = Path(settings.output_dir)
+    comparisons: list[Comparison] = []
+    unread: list[str] = []
     if settings.names:
         if settings.experiment is not None or settings.publish:
             raise ValueError("names=[…] compares sweeps of any experiment; leave experiment= and publish= out")
-        report_on_names(outputs, settings)
+        comparisons = [report_on_names(outputs, settings)]
     elif settings.readme is None or settings.publish or settings.experiment is not None:
-        comparisons = report_on(outputs, settings)
+        comparisons, unread = report_on(outputs, settings)
         if settings.publish:
             for comparison in comparisons:
                 say(f"Published: {publish(comparison, outputs, protocol)}")
     if settings.readme is not None:
         fill(Path(settings.readme), outputs / PUBLISHED, protocol)
         say(f"Tables filled: {settings.readme}")
+    faults = len(unread) + sum(len(comparison.faults) for comparison in comparisons)
+    if faults:
+        fail(f"{faults} files cannot be believed and were left out; each is named above")
 
 
-def report_on(outputs: Path, settings: Report) -> list[Comparison]:
+def report_on(outputs: Path, settings: Report) -> tuple[list[Comparison], list[str]]:
     """Report on an experiment, or on all of them and write a page on all.
+
+    Returns:
+        The comparisons, and a line for each file of other experiments that cannot be believed.
 
     Raises:
         ValueError: there are no finished runs, or none with the baseline.
@@ -56,22 +69,35 @@ def report_on(outputs: Path, settings: Report) -> list[Comparison]:
     names = in_order(experiments(outputs)) if settings.experiment is None else [settings.experiment]
     if not names:
         raise ValueError(f"no finished runs in {outputs}; make some with: capsbench train -m experiment=demo")
-    found = [Comparison.of(outputs / name, protocol, settings.baseline) for name in names]
+    found: list[Comparison] = []
+    unread: list[str] = []
+    for name in names:
+        try:
+            found.append(Comparison.of(outputs / name, protocol, settings.baseline, name))
+        except NoRunsError as error:
+            for fault in error.faults:
+                say(f"left out: {fault}")
+            if len(names) == 1:
+                raise
+            unread += error.faults
+    if not found:
+        raise NoRunsError(outputs)
     if settings.experiment is None and not all(comparison.smoke for comparison in found):
         for comparison in found:
             if comparison.smoke:
                 say(f"left out: {outputs / comparison.name} has only smoke runs")
         found = [comparison for comparison in found if not comparison.smoke]
     for comparison in found:
-        left_out = [folder for root in roots_of(outputs / comparison.name) for folder in unfinished(root)]
+        roots = roots_of(outputs / comparison.name, comparison.name)
+        left_out = [folder for root in roots for folder in unfinished(root)]
         show(comparison, outputs / comparison.name, left_out, settings)
     if settings.experiment is None:
         write_page(outputs / PAGE, "CapsBench", found, show_test=settings.show_test)
         say(f"All of these: {outputs / PAGE}")
-    return found
+    return found, unread
 
 
-def report_on_names(outputs: Path, settings: Report) -> None:
+def report_on_names(outputs: Path, settings: Report) -> Comparison:
     """Report on the runs of named sweeps together.
 
     Raises:
@@ -83,6 +109,7 @@ def report_on_names(outputs: Path, settings: Report) -> None:
     comparison = Comparison.among(title, outputs, folders, settings.baseline)
     left_out = [folder for folder in folders if not folder.is_finished]
     show(comparison, outputs / NAMES / "+".join(names), left_out, settings)
+    return comparison
 
 
 def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings: Report) -> None:
@@ -90,7 +117,8 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     write_report(comparison, root, show_test=settings.show_test)
     shown_tables = tables(comparison, all_rows=False, show_test=settings.show_test)
     if comparison.target is None and max(len(table.frame) for table in shown_tables) > LONGEST:
-        shown_tables = [table for panel in comparison.panels for table in effect_tables(panel)] or shown_tables
+        of_effects = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
+        shown_tables = of_effects or shown_tables
     for number, table in enumerate(shown_tables):
         shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
         title = comparison.title if number == 0 else None
@@ -98,6 +126,9 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     crashed = {folder: cause for folder in left_out if folder.identity.is_file() and (cause := folder.cause_of_failure)}
     say_first([f"crashed: {folder}: {cause}" for folder, cause in crashed.items()])
     say_first([f"left out: {folder} is {_why(folder)}" for folder in left_out if folder not in crashed])
+    say_first([f"left out: {folder} is in another output folder, inside {root}" for folder in comparison.elsewhere])
+    for fault in comparison.faults:
+        say(f"left out: {fault}")
     say(f"{_contents(comparison)}: {root / PAGE}, {root / REPORT}")
 
 

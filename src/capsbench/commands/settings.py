@@ -42,6 +42,16 @@ class Evaluate:
 
 
 @dataclass
+class Clean:
+    """What may be deleted."""
+
+    experiment: str | None = setting(None, "its name; null: all, and lists of names that point to nothing")
+    weights: bool = setting(False, "also the weights of finished runs: analyze and evaluate need them")
+    failed: bool = setting(False, "also runs that failed, which reports count; those that train are left alone")
+    output_dir: str = setting("outputs", "where the runs are")
+
+
+@dataclass
 class Dashboard:
     """Which comparisons to show, and where."""
 
@@ -121,6 +131,15 @@ the first epoch.
             "check": "read sets (without data=, all that are here) and compare with the known checksums",
             "show": "write outputs/data/NAME.png: samples as stored and as the network sees them",
         },
+    ),
+    "clean": Command(
+        "show how large runs are, and delete what of them may go, after a question",
+        """Results stay, and so do files that capsbench did not write. Without a terminal only --yes deletes.
+
+  capsbench clean
+  capsbench clean experiment=table3 weights=true --yes""",
+        switches={"yes": "delete without a question"},
+        settings=Clean,
     ),
     "dashboard": Command(
         "save the comparison on Weights & Biases: a workspace for each group of runs, and a report of all",

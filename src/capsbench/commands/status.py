@@ -13,6 +13,7 @@ from rich.text import Text
 
 from capsbench.commands.arguments import Arguments
 from capsbench.launch.config import open_configuration
+from capsbench.launch.errors import fail
 from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.reports.paper import router_title
 from capsbench.runs import State
@@ -22,19 +23,27 @@ COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed":
 
 
 def main(arguments: Arguments) -> None:
-    """Print the states of the runs that the settings ask for."""
+    """Print the states of the runs that the settings ask for.
+
+    Raises:
+        CommandError: the result of a run cannot be believed.
+    """
     with open_configuration(arguments.config_dir) as loader:
         runs = [(run, State.of(run.folder)) for run in plan(loader, arguments.settings)]
     if "json" in arguments.switches:
         print(json.dumps([_record(run, state) for run, state in runs], indent=2))
     else:
         Console(markup=False).print(_matrix(runs))
+    if damaged := sum(state.is_damaged for _, state in runs):
+        fail(f"{damaged} of {len(runs)} runs have a result that cannot be believed; delete it to run them again")
 
 
 def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
     """Data, architecture and router down, with what else differs; seeds across."""
     counts: Counter[str] = Counter(state.name for _, state in runs)
-    summary = ", ".join(f"{counts[name]} {name}" for name in COLORS if counts[name])
+    failed_to_learn = sum(state.learned is False for _, state in runs)
+    told = {"done": f" ({failed_to_learn} did not learn)" if failed_to_learn else ""}
+    summary = ", ".join(f"{counts[name]} {name}{told.get(name, '')}" for name in COLORS if counts[name])
     table = Table(title=f"{runs[0][0].identity.experiment}: {len(runs)} runs, {summary}", title_justify="left")
     seeds = sorted({run.identity.seed for run, _ in runs})
     for column in ("Data", "Architecture", "Router", *(f"Seed {seed}" for seed in seeds)):
@@ -57,10 +66,14 @@ def _cell(state: State) -> Text:
     if state.metrics is not None:
         split = watched_split(state.metrics)
         detail = f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
+        detail += "" if state.learned else ", did not learn"
     elif state.cause is not None:
         detail = f": {state.cause}"
     elif state.progress is not None:
-        detail = f", epoch {state.progress.epoch}, {state.progress.step / max(state.progress.steps, 1):.0%}"
+        step, steps = state.progress.step, state.progress.steps
+        detail = f", epoch {state.progress.epoch}, " + (
+            f"step {step}" if steps is None else f"{step / max(steps, 1):.0%}"
+        )
         if state.name == "running" and state.progress.eta_s is not None:
             left = max(0, round(state.progress.eta_s - (time.time() - state.progress.updated)))
             detail += f", {timedelta(seconds=left)} left"
@@ -80,5 +93,6 @@ def _record(run: PlannedRun, state: State) -> dict[str, Any]:
         "state": state.name,
         "progress": state.progress and asdict(state.progress),
         "cause": state.cause,
+        "learned": state.learned,
         "metrics": state.metrics,
     }

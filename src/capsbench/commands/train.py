@@ -12,42 +12,67 @@ from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 
-from capsbench.commands.arguments import usage_error
+from capsbench.commands.arguments import import_beside, quoted, usage_error
+from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
+from capsbench.launch.output import unbreakable_output
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
+from capsbench.runs.state import Shown
+from capsbench.signals import Interrupted, heeded
 
 log = logging.getLogger(__name__)
+
+QUIET = ("hydra.job_logging.root.level=WARNING", "hydra.hydra_logging.root.level=WARNING")
 
 
 def main(arguments: list[str]) -> None:
     """Run the command; Hydra reads its arguments."""
     setbase("1.3")
     parser = get_args_parser()
+    parser.add_argument("--quiet", action="store_true", help="print the end only")
     parser.error = partial(usage_error, "train")  # type: ignore[method-assign]
-    _run_hydra(parser.parse_intermixed_args(arguments), parser, job, str(CONF), "train")
+    found = parser.parse_intermixed_args(arguments)
+    found.overrides = [*quoted(found.overrides), *(QUIET if found.quiet else ())]
+    import_beside(found.config_dir)
+    _run_hydra(found, parser, job, str(CONF), "train")
 
 
+@heeded()  # in a worker; otherwise the command does already
 def job(config: DictConfig) -> float:
     """Train the run of a Hydra job; return its accuracy on the watched split, the objective of a sweep.
 
     In a sweep an error is a line in the log and NaN, so that Hydra goes on; the sweep lists what failed at its end.
+
+    Raises:
+        Interrupted: a signal came.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    with unbreakable_output():  # of a launcher's worker, too
+        return _train_job(list(HydraConfig.get().overrides.task))
+
+
+def _train_job(overrides: list[str]) -> float:
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.provider == "command-line":
+            import_beside(source.path)
     try:
         composed = Composer(GlobalHydra.instance().config_loader()).compose(overrides)
         run = PlannedRun.of(composed, overrides)
-        if HydraConfig.get().mode == RunMode.RUN:  # a sweep did so when it was planned
+        if not _is_sweep():  # which did so when it was planned
             keep_names([run])
         return _accuracy(composed.config, run)
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if _is_sweep():
             log.error("failed: %s: %s", " ".join(overrides), describe(error))
             return math.nan
         if WANTS_TRACEBACK:
             raise
         fail(describe(error), exit_code(error))
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _accuracy(config: DictConfig, run: PlannedRun) -> float:
@@ -67,24 +92,44 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
 def _train(config: DictConfig, run: PlannedRun) -> Result:
     from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
     from capsbench.runs.train_and_test import find_checkpoint
-    from capsbench.training import Interrupted
 
     folder = run.folder
-    if folder.cause_of_failure is not None and not config.retry_failed:
-        raise RuntimeError(f"{folder} failed before: {folder.cause_of_failure} (retry_failed=true tries it again)")
-    folder.failure.unlink(missing_ok=True)
-    OmegaConf.save(config, folder.config, resolve=True)
+    if folder.failed_at is not None and not config.retry_failed:
+        raise RuntimeError(
+            f"{folder} failed on {folder.failed_at:%Y-%m-%d}: {folder.cause_of_failure}; it was not tried again, "
+            "retry_failed=true does so"
+        )
+    folder.forget_errors()
+    with written_atomically(folder.config) as path:
+        OmegaConf.save(config, path, resolve=True)
     run.identity.save(folder.identity)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:
-        return train_run(config, run.identity, folder)
+        return train_run(config, run.identity, folder, _shown(config))
     except Interrupted as error:
-        print(f"error: {folder} was {error}; the same command continues it", file=sys.stderr)
-        sys.exit(128 + error.signal_number)
+        told = f"{folder} was {error}; the same command continues it"
+        if folder.is_finished:
+            told = f"{error}; {folder} is finished"
+        raise Interrupted(error.signal_number, told) from error
+    except Exception:
+        if not folder.has_begun:
+            for path in (folder.config, folder.identity):
+                path.unlink(missing_ok=True)
+        raise
+
+
+def _shown(config: DictConfig) -> Shown:
+    """How the run shows how far it is: a bar needs a terminal, and lines of several runs would be confused."""
+    if not log.isEnabledFor(logging.INFO):
+        return "nothing"
+    if config.trainer.enable_progress_bar and sys.stdout.isatty():
+        return "bar"
+    return "nothing" if _is_sweep() else "lines"
 
 
 def _report(result: Result, folder: RunFolder) -> float:
     split = result.watched_split
     accuracy = result.metrics[f"{split}/accuracy"]
-    log.info("%s: %s accuracy %.2f %%", folder, split, 100 * accuracy)
+    said = f"{folder}: {split} accuracy {100 * accuracy:.2f} %"
+    log.info(said) if _is_sweep() else print(said)
     return accuracy

@@ -16,7 +16,7 @@ class FileDataModule(ImageDataModule):
 
     Args:
         needed: the file sets to read, where these are not `source` alone.
-        data_dir: the folder of all data sets.
+        data_dir: the folder of all data sets; ~ is the home folder.
         absent: what to do if files are missing: "fetch" downloads them; "stand_in" uses a few digits in the form of
             the set's images, to try things out. The title then says so, and no table shows such a run.
         **options: see `ImageDataModule`.
@@ -45,7 +45,7 @@ class FileDataModule(ImageDataModule):
         if absent not in ("fetch", "stand_in"):
             raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
         self.needed = (self.source,) if needed is None else needed
-        self.data_dir = Path(data_dir)
+        self.data_dir = Path(data_dir).expanduser()
         self.is_stand_in = absent == "stand_in" and not self.is_here()
         if self.is_stand_in:
             self.title, self.stands_in_for = f"{self.title} (stand-in)", self.title

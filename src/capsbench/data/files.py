@@ -15,10 +15,19 @@ from pathlib import Path
 from filelock import FileLock
 
 LOCK = ".lock"
+LARGEST_RATIO = 10
+"""How many times larger than its download a file may be: no data set is compressed as much."""
 
 
 class DataError(RuntimeError):
     """Data is missing, unreadable or not what it should be; the message says what to do."""
+
+
+class WriteError(OSError):
+    """A file could not be written, for want of space or permission; it is as it was before."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} could not be written: {self.strerror}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,11 @@ class DataFile:
     download_md5: str | None
     download_mb: float
     parts: tuple[str, ...] = ()
+
+    @property
+    def most_bytes(self) -> int:
+        """What its content may have at most: more is another file, or one made to fill memory."""
+        return int(LARGEST_RATIO * self.download_mb * 10**6)
 
 
 @dataclass(frozen=True)
@@ -108,16 +122,18 @@ class FileSet:
         """Read a file, uncompress it and verify its checksum.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: the file is missing, damaged or far too large.
         """
         file = next(file for file in self.files if file.name == name)
         path = _on_disk(place, name)
         if path is None:
             raise DataError(f"{place / name} is missing; capsbench data fetch gets it")
         try:
-            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                content = stream.read(file.most_bytes + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it to have it downloaded again") from error
+        check_size(path, len(content), file.most_bytes)
         _compare(path, file.md5, _md5(content).hexdigest())
         return content
 
@@ -129,6 +145,24 @@ class FileSet:
 
 
 _md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def check_size(path: Path, found: int, most: int) -> None:
+    """Refuse a file whose content is larger than that of a data set can be.
+
+    Args:
+        path: of the file, perhaps compressed.
+        found: bytes of its content, or of as much as was read.
+        most: bytes that it may have.
+
+    Raises:
+        DataError: it has more.
+    """
+    if found > most:
+        raise DataError(
+            f"{path} holds more than {most:,} bytes, which the data set's file does not; delete it to have it "
+            "downloaded again"
+        )
 
 
 def _compare(path: Path, expected: str | None, found: str) -> None:
@@ -159,30 +193,31 @@ def _download(file: DataFile, folder: Path) -> None:
         try:
             path = pooch.retrieve(url, known_hash, fname=file.name + suffix, path=folder, progressbar=True)
             if suffix == ".zip":
-                _unzip(Path(path), file.name)
+                _unzip(Path(path), file)
             return
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # no connection, or another content
             failures.append(f"{url}: {error}")
     raise OSError("; ".join(failures))
 
 
-def _unzip(archive: Path, name: str) -> None:
-    """Extract one member of an archive into the archive's folder, and remove the archive."""
+def _unzip(archive: Path, file: DataFile) -> None:
+    """Extract a file from an archive into the archive's folder, and remove the archive."""
     try:
-        with (
-            zipfile.ZipFile(archive) as members,
-            members.open(name) as member,
-            written_atomically(archive.parent / name) as temporary,
-            temporary.open("wb") as stream,
-        ):
-            shutil.copyfileobj(member, stream)
+        with zipfile.ZipFile(archive) as members:
+            check_size(archive, members.getinfo(file.name).file_size, file.most_bytes)
+            with (
+                members.open(file.name) as member,
+                written_atomically(archive.parent / file.name) as temporary,
+                temporary.open("wb") as stream,
+            ):
+                shutil.copyfileobj(member, stream)
     finally:
         archive.unlink()
 
 
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file to write; at the end of the block it replaces `path`.
+    """Give the path of a temporary file to write; at the end of the block it replaces `path`, or a link in its place.
 
     If the process is killed meanwhile, `path` keeps its old content, and the next write removes the temporary file.
     Only one process at a time may write.
@@ -191,13 +226,21 @@ def written_atomically(path: Path) -> Iterator[Path]:
         path: of the file; its folder exists.
 
     Raises:
-        OSError: the folder is missing, full or not writable.
+        WriteError: the folder is missing, full or not writable.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # a link in its place is not followed
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        is_of_another = error.filename not in (None, str(temporary))  # such as one that the block reads
+        if is_of_another or error.errno is None:
+            raise
+        raise WriteError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

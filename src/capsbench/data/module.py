@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
+from capsbench.data.files import DataError
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
 from capsbench.data.transforms import standardize, stretch, to_unit_range
@@ -39,7 +40,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     Raises:
         ValueError: a value is out of its range.
-        DataError: from `prepare_data` and `setup`: the data is missing or damaged.
+        DataError: from `prepare_data` and `setup`: data is missing or damaged, or a label is not one of its classes.
     """
 
     image_shape: tuple[int, int, int]
@@ -54,6 +55,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """The title of the set that these images replace."""
     shuffle_buffer: int | None = None
     """How many training examples the next one is drawn from; None: all that are left of the epoch."""
+    repeats_an_epoch: bool = False
+    """Whether every epoch has the batches of the first, to overfit them."""
     is_stand_in: bool = False
     """Whether these are a few digits in place of a set whose files are missing."""
 
@@ -132,10 +135,20 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             loaded["test"] = self._load_or_stand_in("test")
             if self.test_subset is not None:
                 loaded["test"] = self._part(loaded["test"], "test", "test_subset", self.test_subset)
+        for name, split in loaded.items():
+            self._check_labels(name, split.labels)
         self.splits |= {name: split.to(self.device) for name, split in loaded.items()}
 
     def _load_or_stand_in(self, split: StoredSplit) -> LabelledImages:
         return self.load(split)
+
+    def _check_labels(self, split: SplitName, labels: Tensor) -> None:
+        wrong = labels[(labels < 0) | (labels >= self.num_classes) | (labels != labels.long())]
+        if len(wrong):
+            raise DataError(
+                f"{self.title}: every label must be a whole number from 0 to {self.num_classes - 1}, the {split} split "
+                f"has {wrong[0].item()}; correct its files, or have them downloaded again"
+            )
 
     def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         """Divide the training split into the part to train on and the share `val_fraction` to tune on.
@@ -266,6 +279,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             batch_size,
             seed=self.seed,
             shuffle=shuffle,
+            repeat=self.repeats_an_epoch,
             device=self.device,
             buffer=self.shuffle_buffer,
             rank=self.trainer.global_rank if self.trainer else 0,

@@ -24,6 +24,7 @@ class EpochSampler(Sampler[BatchKey]):
         batch_size: examples per batch, over all ranks.
         seed: of the run.
         shuffle: a new order each epoch; otherwise the order of the split, and always the first epoch.
+        repeat: every epoch is the first.
         buffer: shuffle with a buffer of so many examples, through which the split passes in its order; None: shuffle
             the whole split.
         device: where the indices are created.
@@ -42,6 +43,7 @@ class EpochSampler(Sampler[BatchKey]):
         *,
         seed: int,
         shuffle: bool,
+        repeat: bool = False,
         device: torch.device,
         buffer: int | None = None,
         rank: int = 0,
@@ -52,6 +54,7 @@ class EpochSampler(Sampler[BatchKey]):
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.repeat = repeat
         self.device = device
         self.buffer = buffer
         self.rank = rank
@@ -67,7 +70,7 @@ class EpochSampler(Sampler[BatchKey]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration gives; Lightning calls this at the start of each epoch."""
-        self.epoch = epoch if self.shuffle else 0
+        self.epoch = epoch if self.shuffle and not self.repeat else 0
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning
-import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
 from capsbench.data import Batch, ImageDataModule
 from capsbench.launch.noise import hide_harmless_messages
+from capsbench.launch.saved import read_config
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import (
     CheckpointError,
@@ -22,13 +22,11 @@ from capsbench.training import (
 )
 from capsbench.training.module import Outcome
 
-PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
-"""Of a configuration: what a run is built from."""
-
 
 def build_data(config: DictConfig) -> ImageDataModule:
     """The data module of a configuration, not yet set up."""
     data: ImageDataModule = instantiate(config.data)
+    data.repeats_an_epoch = bool(OmegaConf.select(config, "trainer.overfit_batches"))
     return data
 
 
@@ -66,24 +64,29 @@ class TrainedRun(NamedTuple):
     module: ClassificationModule
 
 
-def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = None) -> TrainedRun:
+def restore(
+    folder: RunFolder, data_dir: str | None = None, stage: str | None = None, config_dir: str | None = None
+) -> TrainedRun:
     """Load a finished run: its result, its data set up, its network with the weights of the last epoch.
 
     Args:
         folder: of the run.
         data_dir: where data sets are now; None: where they were.
         stage: what the data is set up for, see `ImageDataModule.setup`.
+        config_dir: a user's own directory of choices, which the run may be made of.
 
     Raises:
-        ValueError: the folder is not a run's, the run is not finished, or its weights do not fit its configuration.
+        ValueError: the folder is not a run's, the run is not finished, its configuration names what is no choice, its
+            weights do not fit it, or a file is a link.
         DataError: the data cannot be had.
     """
     if not folder.config.is_file():
         raise ValueError(f"{folder} is not a run's folder, it has no {folder.config.name}; name one of capsbench train")
     if not folder.is_finished:
         raise ValueError(f"{folder} is not finished, it has no {folder.result.name}; train it to the end first")
+    folder.refuse_links()
     result = Result.load(folder.path)
-    config = _read_config(folder)
+    config = read_config(folder, config_dir)
     if data_dir is not None and "data_dir" in config.data:
         config.data.data_dir = data_dir
     if not os.path.lexists(folder.weights):
@@ -108,11 +111,12 @@ def restore(folder: RunFolder, data_dir: str | None = None, stage: str | None = 
     return TrainedRun(result, data, module.eval())
 
 
-def replay(folder: RunFolder) -> Outcome:
+def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
     """Compute once more what gave NaN or infinity in training: the kept batch with the kept weights.
 
     Args:
         folder: of a run that failed so.
+        config_dir: a user's own directory of choices that the run was trained with.
 
     Raises:
         NonFiniteError: a layer's output is not finite; else the loss of what is returned is not.
@@ -121,7 +125,7 @@ def replay(folder: RunFolder) -> Outcome:
     """
     hide_harmless_messages()
     kept = read_checkpoint(folder.nonfinite)
-    config = _read_config(folder)
+    config = read_config(folder, config_dir)
     config.compile = None
     module = build_module(config, build_data(config))
     module.load_state_dict(kept["state_dict"])
@@ -138,21 +142,6 @@ def replay(folder: RunFolder) -> Outcome:
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
         return module.outcome(batch, progress=kept["progress"], training=kept["training"])
-
-
-def _read_config(folder: RunFolder) -> DictConfig:
-    """The configuration that a run was trained with.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    try:
-        config = OmegaConf.load(folder.config)
-    except (yaml.YAMLError, OSError, ValueError):
-        config = None
-    if not isinstance(config, DictConfig) or not all(OmegaConf.is_dict(config.get(part)) for part in PARTS):
-        raise ValueError(f"{folder.config} is damaged, it is no run's configuration; delete {folder} and train again")
-    return config
 
 
 def find_runs(place: Path) -> list[RunFolder]:

@@ -1,11 +1,15 @@
 """What is refused of a run's configuration before anything is trained."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from capsbench.launch.errors import choice_of
+from capsbench.launch.limits import check_limits
+from capsbench.launch.ranges import check_ranges
+from capsbench.launch.signatures import check_argument
 from capsbench.launch.words import check_words
 
 NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
@@ -14,6 +18,7 @@ OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
 SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
     "trainer.precision": {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"},
+    "trainer.max_epochs": {"None": -1},
     "data.placement": {"6": 6, "5": 5},
 }
 """What else a value may be called: a run that is asked for in two ways is one run."""
@@ -31,7 +36,7 @@ OURS = ("trainer.callbacks", "trainer.logger")
 
 
 def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
-    """Check that the parts of a run have the settings that their choices have: all of them, and no other's.
+    """Check that the parts of a run have the settings that their choices have: all of them, and no unknown ones.
 
     A setting that is left out would get its class's default, which may be another than that of conf/.
 
@@ -42,15 +47,16 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experi
         experiment: its name.
 
     Raises:
-        ValueError: a setting is left out, or the experiment sets one that the choice does not have.
+        ValueError: a setting is left out, the experiment sets one that the choice does not have, or the class of a part
+            does not take one.
     """
-    for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "trainer"):
+    for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "optim.scheduler", "trainer"):
         node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
         missing = [key for key in known if node and key not in node]
         if missing:
             raise ValueError(f"{part}.{missing[0]} cannot be left out; set a value")
         kind = str(known.get("_target_"))
-        takes_others = part in ("optim.optimizer", "trainer") or not kind.startswith("capsbench.")
+        takes_others = not kind.startswith("capsbench.")
         foreign = [] if takes_others else sorted(set(node) & set(set_by_files) - set(known))
         if foreign:
             setting = f"{part}.{foreign[0]}"
@@ -58,6 +64,8 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experi
                 f"{kind.rpartition('.')[2]} does not accept {setting}, which experiment={experiment} sets; leave it "
                 f"out with ~{setting}, or choose another {part.partition('.')[0]} or experiment"
             )
+        for key in set(node) - set(known):
+            check_argument(part, key, node)
 
 
 def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override]) -> None:
@@ -79,10 +87,13 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
         if (value := str(OmegaConf.select(config, key))) in names:
             OmegaConf.update(config, key, names[value])
     check_words(config)
+    check_ranges(config)
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
     _check_trainer(config)
-    num_devices(config)
+    for key in ("output_dir", "data_dir"):
+        if not isinstance(config[key], str) or not config[key]:
+            raise ValueError(f"{key} must be a folder, got {config[key]!r}; leave it out to have {defaults[key]}")
 
 
 def _check_keys(config: DictConfig) -> None:
@@ -166,41 +177,15 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
 
 
 def _check_trainer(config: DictConfig) -> None:
-    if config.checkpoint_minutes is None or config.checkpoint_minutes < 0:
+    if config.checkpoint_minutes is None or not 0 <= config.checkpoint_minutes < math.inf:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {config.checkpoint_minutes}")
-    for key, allowed in (("max_epochs", (-1, None)), ("max_steps", (-1,))):
-        limit = config.trainer.get(key, -1)
-        if limit not in allowed and (limit is None or limit < 1):
-            raise ValueError(f"trainer.{key} must be at least 1, or -1 for no limit, got {limit}")
+    check_limits(config)
     if config.trainer.get("val_check_interval") is not None:
         raise ValueError(
             "trainer.val_check_interval cannot be set: a run is evaluated at the end of epochs, which its history "
             "lists; leave it out, or set trainer.check_val_every_n_epoch"
         )
-    if config.trainer.get("overfit_batches"):
-        raise ValueError(
-            "trainer.overfit_batches cannot be set: Lightning would replace the order of examples; set "
-            "trainer.limit_train_batches or data.subset"
-        )
     for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
         number = config.trainer.get(key, 1)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"trainer.{key} must be a whole number of at least 1, got {number}")
-
-
-def num_devices(config: DictConfig) -> int:
-    """How many devices, and so processes, a run uses.
-
-    Raises:
-        ValueError: trainer.devices is neither a positive number nor auto.
-    """
-    devices = config.trainer.devices
-    if devices in ("auto", -1):
-        import torch  # late: planning a sweep takes milliseconds without it
-
-        return max(1, torch.cuda.device_count()) if config.trainer.accelerator != "cpu" else 1
-    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
-        raise ValueError(f"trainer.devices must be a number of at least 1, or auto, got {devices}")
-    if devices > 1 and config.trainer.get("strategy") is None:
-        raise ValueError(f"trainer.devices={devices} needs trainer=ddp, which divides a run over several devices")
-    return devices

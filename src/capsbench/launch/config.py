@@ -21,6 +21,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsbench.launch.checks import check, check_keys
+from capsbench.launch.devices import devices_of
 
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if path.is_dir())
 """Of the configuration: in the wheel inside the package, in a checkout at its root."""
@@ -30,7 +31,14 @@ PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer")
 NO_EXPERIMENT = "adhoc"
 """The experiment that sets nothing."""
 
+
+def epochs_alone(max_epochs: int | None, max_steps: int, interval: str) -> int | None:
+    """The length of a schedule where it is known from the settings; None where it takes the data to know it."""
+    return max_epochs if interval == "epoch" and max_steps == -1 and max_epochs != -1 else None
+
+
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
+OmegaConf.register_new_resolver("epochs_alone", epochs_alone, replace=True)
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,24 @@ class RunConfig:
 
     Attributes:
         config: interpolations unresolved, without Hydra's own node.
-        resolved: the same as plain containers.
+        resolved: the same as plain containers, with the `devices` that its trainer means.
         choices: the name chosen in each group.
     """
 
     config: DictConfig
     resolved: Mapping[str, Any]
     choices: Mapping[str, str | None]
+
+
+def own_choices(config_dir: str) -> Path:
+    """A user's own directory of choices.
+
+    Raises:
+        ValueError: there is no such directory.
+    """
+    if not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
+    return Path(config_dir).absolute()
 
 
 @contextmanager
@@ -58,9 +77,7 @@ def open_configuration(config_dir: str | None = None) -> Iterator[ConfigLoader]:
     setbase("1.3")
     search_path = create_config_search_path(str(CONF))
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise ValueError(f"--config-dir must be a directory with folders of choices, there is no {config_dir}")
-        search_path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+        search_path.prepend(provider="command-line", path=f"file://{own_choices(config_dir)}")
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -100,6 +117,7 @@ class Composer:
             check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            resolved["devices"] = devices_of(config)
         return RunConfig(config, resolved, choices)
 
     def compose_unchecked(self, overrides: Sequence[str]) -> DictConfig:

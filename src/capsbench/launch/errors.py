@@ -3,10 +3,11 @@
 import contextlib
 import difflib
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -17,11 +18,27 @@ from hydra.errors import (
 )
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from capsbench.data.files import DataError, WriteError
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
 """How torch.compile says so, in an error of several types."""
+SETUP_REFUSED = "MisconfigurationException"
+"""What Lightning's trainer raises where it cannot be set up; its module takes long to import."""
+NO_MEMORY = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "ALLOC_FAILED")
+"""How PyTorch, C++ and CUDA say so, in errors of several types."""
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
+PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
+PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submitit": "'capsbench[slurm]'"}
+"""Packages that are used only where they are asked for, with what pip installs."""
+REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
+"""How Lightning names a package that is missing."""
+UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
+
+OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
+SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed")
+"""How PyTorch says that memory, a GPU or the disk is short, in a RuntimeError."""
 
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
@@ -84,13 +101,29 @@ def exit_code(error: BaseException) -> ExitCode:
     >>> exit_code(ValueError("seed must be …")).name, exit_code(RuntimeError("no network")).name
     ('USAGE', 'FAILED')
     """
-    blames = isinstance(_origin(error), (ValueError, HydraException, OmegaConfBaseException))
+    origin = _origin(error)
+    blames = isinstance(origin, (ValueError, HydraException, OmegaConfBaseException))
+    blames |= type(origin).__name__ == SETUP_REFUSED
+    blames |= isinstance(origin, TypeError) and (
+        origin is not error or UNKNOWN_ARGUMENT.search(str(origin)) is not None
+    )
     return ExitCode.USAGE if blames else ExitCode.FAILED
+
+
+def blames_machine(error: BaseException) -> bool:
+    """Whether an exception blames where a run is, not the run: memory, disk, network, data, what is installed.
+
+    >>> blames_machine(OSError(28, "No space left on device")), blames_machine(IndexError("list index out of range"))
+    (True, False)
+    """
+    error = _origin(error)
+    is_of_service = type(error).__module__.partition(".")[0] == "wandb"
+    return isinstance(error, OF_MACHINES) or is_of_service or any(words in str(error) for words in SHORTAGES)
 
 
 def describe(error: BaseException) -> str:
     """An exception in one line."""
-    error = _origin(error)
+    outer, error = error, _origin(error)
     cause = error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=…"
@@ -101,8 +134,8 @@ def describe(error: BaseException) -> str:
         return f"there is no {group}={name}; {choice_of(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return (
-            f"cannot read the override {error.override}: a setting is name=value, and a value with spaces or special "
-            "characters is quoted twice: name=\"'a b'\""
+            f"cannot read the override {error.override}: a setting is name=value, and a value with special characters "
+            "is quoted twice: name=\"'a=b (c)'\""
         )
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _describe_key(cause) or _joined(error)
@@ -110,11 +143,71 @@ def describe(error: BaseException) -> str:
         return _describe_key(error) or _joined(error)
     if str(error).startswith(NO_COMPILER):
         return "compile needs a C++ compiler such as g++, and none works here; install one, or set compile=null"
-    if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.startswith("hydra"):
+    if isinstance(error, ImportError):
+        return _describe_import(error)
+    if type(error).__module__.partition(".")[0] == "wandb":
+        return f"Weights & Biases: {_joined(error)}; log in with wandb login, or set logger.wandb.mode=offline"
+    if type(error).__name__ == SETUP_REFUSED:
+        return f"the trainer cannot use its settings: {_joined(error)}; capsbench train --cfg job shows them"
+    if isinstance(error, TypeError) and (found := UNKNOWN_ARGUMENT.search(str(error))):
+        return f"{found[1] or 'a part'} has no setting {found[2]}; capsbench train --cfg job shows those that there are"
+    if isinstance(error, TypeError) and outer is not error:
+        part = str(outer).rpartition("full_key: ")[2]
+        return f"{part} cannot be made from its settings: {_joined(error)}; capsbench train --cfg job shows them"
+    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
+    if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
+    if isinstance(error, WriteError):
+        return f"{error}; output_dir and data_dir say where files go"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename or 'a file'}: {error.strerror}; output_dir and data_dir say where files go"
-    return f"{type(error).__name__}: {_joined(error)}"
+    return f"unexpected {type(error).__name__}: {_joined(error)}; {FULL_ERROR}=1 shows where"
+
+
+def _describe_import(error: ImportError) -> str:
+    cause = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+    if not isinstance(cause, ModuleNotFoundError):
+        return _joined(error)
+    requirement = REQUIREMENT.search(str(cause))
+    module = requirement[1] if requirement else str(cause.name)
+    if (package := module.partition(".")[0]) in PACKAGES:
+        return f"{package} is not installed: pip install {PACKAGES[package]}"
+    return (
+        f"there is no module {module}: install its package, put {package}.py beside the directory of --config-dir, "
+        "or name its folder in PYTHONPATH"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was short: a CPU's or a device's.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    is_one = isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or is_one
+
+
+@contextlib.contextmanager
+def naming_batch_sizes(data: Mapping[str, Any]) -> Iterator[None]:
+    """Where the body is out of memory, say how large batches were and what to lower.
+
+    Args:
+        data: its settings.
+
+    Raises:
+        MemoryError: the body is out of memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batches = " and ".join(f"data.{key}={data[key]}" for key in ("batch_size", "eval_batch_size") if key in data)
+        raise MemoryError(
+            f"out of memory with {batches or 'these batches'}: lower them, or choose a smaller arch or "
+            f"trainer.precision=bf16-mixed ({_joined(error)[:160] or type(error).__name__})"
+        ) from error
 
 
 def missing_extra(what: str, extra: str) -> str:

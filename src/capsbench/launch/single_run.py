@@ -1,12 +1,13 @@
 """One run from its configuration, in this process or over several devices."""
 
+import contextlib
 import logging
+import signal
 import sys
 import traceback
 from datetime import timedelta
 
 import lightning
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
@@ -14,46 +15,68 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from capsbench import signals
 from capsbench.launch.build import build_data, build_module
-from capsbench.launch.checks import num_devices
-from capsbench.launch.errors import ExitCode, describe, exit_code
+from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
 from capsbench.launch.noise import hide_harmless_messages
+from capsbench.launch.output import unbreakable_output
+from capsbench.launch.workers import follow_parent
 from capsbench.routing import NonFiniteError
 from capsbench.runs import Identity, Result, RunFolder
-from capsbench.runs.train_and_test import train_and_test
-from capsbench.training import Interrupted, keep_freed_memory
+from capsbench.runs.state import Shown
+from capsbench.runs.train_and_test import TrainerFactory, train_and_test
+from capsbench.signals import Interrupted
+from capsbench.training import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
+LOOPBACK = "127.0.0.1"
+"""The processes of a run meet here: the name of a machine need not resolve."""
 
-def train_run(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
+
+def train_run(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown = "nothing") -> Result:
     """Train and test what a configuration describes; an error is left in the folder, too.
 
     Args:
         config: resolved, or resolvable here.
         identity, folder: of the run.
+        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
 
     Raises:
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
     """
+    step_before = folder.last_report
     try:
         resolved = config.copy()
         OmegaConf.resolve(resolved)
-        resolved.trainer.devices = devices = num_devices(config)
-        if devices > 1:
-            return _run_on_several(resolved, identity, folder, devices)
+        kind, number = (identity.settings["devices"][name] for name in ("kind", "number"))
+        resolved.trainer.accelerator, resolved.trainer.devices = kind, number
+        if number > 1:
+            return _run_on_several(resolved, identity, folder, shown, number)
         if resolved.trainer.get("strategy") == "ddp":  # there is nothing to divide between
             resolved.trainer.strategy, resolved.trainer.sync_batchnorm = "auto", False
-        return _run_here(resolved, identity, folder)
-    except Interrupted:
-        raise
+        with naming_batch_sizes(resolved.data):
+            return _run_here(resolved, identity, folder, shown)
     except Exception as error:
-        if folder.cause_of_failure is None:  # else a rank has told more
-            folder.record_failure(describe(error), traceback.format_exc())
+        folder.check_whole()  # whatever failed, this is why
+        if folder.cause_of_failure is None and folder.cause_of_stop is None:  # else a rank has told more
+            _record(error, folder, step_before)
         raise
 
 
-def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Result:
+def _record(error: Exception, folder: RunFolder, step_before: int | None) -> None:
+    """Keep an error. The run itself failed if numbers came out that are none, or if the error is of its training.
+
+    What its machine lacks, and what happens before the first step, says nothing of the run.
+    """
+    has_trained = folder.last_report != step_before
+    failed = isinstance(error, NonFiniteError) or (has_trained and not blames_machine(error))
+    with contextlib.suppress(OSError):  # a full disk: the error itself is told
+        folder.record(describe(error), traceback.format_exc(), failed=failed)
+
+
+def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> Result:
     hide_harmless_messages()
     keep_freed_memory()
     lightning.seed_everything(identity.seed, verbose=False)
@@ -66,9 +89,9 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
             folder,
             data=data,
             module=module,
-            make_trainer=instantiate(config.trainer, _partial_=True),
+            make_trainer=_trainer(config.trainer),
             loggers=loggers,
-            progress_bar=config.trainer.enable_progress_bar,
+            shown=shown,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
     except NonFiniteError:
@@ -79,6 +102,14 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder) -> Resu
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
                 logger.experiment.finish()
+
+
+def _trainer(settings: DictConfig) -> TrainerFactory:
+    """The trainer of a run. Lightning's own `overfit_batches` would replace the order of examples; ours repeats it."""
+    few = settings.get("overfit_batches")
+    limits = {"overfit_batches": 0, "limit_train_batches": few, "limit_val_batches": few} if few else {}
+    made: TrainerFactory = instantiate(settings, _partial_=True, **limits)
+    return made
 
 
 def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[Logger]:
@@ -97,9 +128,9 @@ def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[
     return loggers
 
 
-def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, devices: int) -> Result:
+def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
-    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    if config.trainer.accelerator == "cpu":
         config.trainer.sync_batchnorm = False
         log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
     launch = LaunchConfig(
@@ -108,27 +139,38 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, d
         nproc_per_node=devices,
         run_id=identity.digest,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"{LOOPBACK}:0",
+        local_addr=LOOPBACK,
         max_restarts=0,
         start_method="spawn",
+        signals_to_handle=",".join(signal.Signals(number).name for number in signals.install()),
     )
     try:
-        elastic_launch(launch, _rank)(config, identity, folder)
+        elastic_launch(launch, _rank)(config, identity, folder, shown)
     except SignalException as error:
-        raise Interrupted(int(error.sigval)) from error
+        signals.record(error.sigval)
+        raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
         _, first = error.get_first_failure()
-        kind = ValueError if first.exitcode == ExitCode.USAGE else RuntimeError
-        raise kind(folder.cause_of_failure or str(error)) from error
+        told = folder.cause_of_failure or folder.cause_of_stop
+        if told is None:  # it was killed
+            raise ChildProcessError(
+                f"a process of the run ended with code {first.exitcode}, perhaps out of memory"
+            ) from error
+        raise (ValueError if first.exitcode == ExitCode.USAGE else RuntimeError)(told) from error
+    finally:
+        signals.install()  # the launcher leaves its own
     return Result.load(folder.path)
 
 
-def _rank(config: DictConfig, identity: Identity, folder: RunFolder) -> None:
+def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> None:
     """What each process does."""
-    try:
-        _run_here(config, identity, folder)
-    except Interrupted as error:
-        sys.exit(128 + error.signal_number)
-    except Exception as error:
-        folder.record_failure(describe(error), traceback.format_exc())
-        sys.exit(exit_code(error))
+    follow_parent()
+    step_before = folder.last_report
+    with unbreakable_output():
+        try:
+            with signals.heeded(), naming_batch_sizes(config.data):
+                _run_here(config, identity, folder, shown)
+        except Exception as error:
+            _record(error, folder, step_before)
+            sys.exit(exit_code(error))

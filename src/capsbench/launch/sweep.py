@@ -2,9 +2,10 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,19 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 from capsbench.launch.config import Composer, RunConfig
+from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
+from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
+from capsbench.signals import Interrupted
 
 log = logging.getLogger(__name__)
 
+SHOWN = 2
+"""Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
+HERE = ("BasicLauncher", "JoblibLauncher")
+"""Launchers that train on the machine where the sweep was planned."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class PlannedRun:
             ValueError: its seed or its name is not one.
         """
         identity = Identity.of(run.resolved, run.choices)
-        outputs, name = Path(run.resolved["output_dir"]), run.resolved["name"]
+        outputs, name = Path(run.resolved["output_dir"]).expanduser(), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
 
@@ -65,7 +73,7 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
         overrides: as on the command line: `experiment=table3 seed=1,2`.
 
     Raises:
-        ValueError: a setting has no effect, the wrong type, or is out of its range.
+        ValueError: a setting has no effect, the wrong type, or is out of its range; or they ask for no run.
         HydraException, OmegaConfBaseException: no such choice or setting.
     """
     composer = Composer(loader)
@@ -79,6 +87,9 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
 def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run."""
     parsed = composer.parser.parse_overrides(list(overrides))
+    for override in parsed:
+        if override.is_discrete_sweep() and not any(True for _ in override.sweep_iterator()):
+            raise ValueError(f"{override.input_line} is no value at all, so the sweep asks for no run")
     single = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     experiment = composer.loader.load_configuration("train", overrides=single, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
@@ -110,39 +121,65 @@ class Sweep:
             batch_size: how many runs the launcher gets at a time; None: all.
 
         Raises:
-            SystemExit: a run failed or was stopped.
+            SystemExit: a run failed.
+            Interrupted: a signal came, and the runs that were being trained have saved.
         """
         keep_names(self.runs)
+        failed_before = {run.folder: run.folder.failed_at for run in self.runs}
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
-        jobs = [list(run.overrides) for run in self.runs if not run.folder.is_finished]
+        if isinstance(getattr(launcher, "joblib", None), dict):
+            launcher.joblib["initializer"] = join_sweep
+        elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
+        jobs = [
+            [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
+            for run in self.runs
+            if not run.folder.is_finished
+        ]
         results = []
         try:
-            for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
-                batch = jobs[start : start + batch_size] if batch_size else jobs
-                results += launcher.launch(batch, initial_job_idx=start)
+            with stopped_together([run.folder for run in self.runs]):
+                for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
+                    batch = jobs[start : start + batch_size] if batch_size else jobs
+                    results += launcher.launch(batch, initial_job_idx=start)
         except BrokenExecutor:
             self._report_killed()
+        except Interrupted as error:
+            raise Interrupted(error.signal_number, f"{error.cause}: {self._left()}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
-        self._report_failed()
+        self._report(failed_before)
         return results
 
     def _states(self) -> list[tuple[PlannedRun, State]]:
         return [(run, State.of(run.folder)) for run in self.runs]
 
-    def _report_failed(self) -> None:
+    def _report(self, failed_before: Mapping[RunFolder, datetime | None]) -> None:
         states = self._states()
         elsewhere = sum(state.name == "running" for _, state in states)
         if elsewhere:
             print(f"{elsewhere} of {len(states)} runs are being trained by another process")
         failed = [(run, state) for run, state in states if state.name not in ("done", "running")]
-        if failed:
-            _list(failed)
-            causes = {_cause(state) for _, state in failed}
-            why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
-            fail(f"{len(failed)} of {len(states)} runs failed{why}; retry_failed=true tries them again")
+        if not failed:
+            print(f"{len(states) - elsewhere} of {len(states)} runs are finished")
+            return
+        _list(failed)
+        causes = {_cause(state) for _, state in failed}
+        why = f", each because {causes.pop()}" if len(causes) == 1 < len(failed) else ""
+        old = [at for run, _ in failed if (at := run.folder.failed_at) and at == failed_before[run.folder]]
+        if old:
+            why += f"; {len(old)} of them before (last on {max(old):%Y-%m-%d}), which were not tried again"
+        sticks = any(state.name == "failed" for _, state in failed)
+        again = "retry_failed=true tries them again" if sticks else "mend the cause, then give the command again"
+        fail(f"{len(failed)} of {len(states)} runs failed{why}; {again}")
+
+    def _left(self) -> str:
+        """What is left to do, in one line."""
+        unfinished = sum(not run.folder.is_finished for run in self.runs)
+        if not unfinished:
+            return f"all {len(self.runs)} runs are finished"
+        return f"{unfinished} of {len(self.runs)} runs are not finished; the same command continues them"
 
     def _report_killed(self) -> None:
         """List unfinished runs after a worker was killed."""
@@ -150,17 +187,24 @@ class Sweep:
         unfinished = [(run, state) for run, state in states if state.name != "done"]
         _list(unfinished)
         fail(
-            "a worker process was killed (often out of memory); the launcher stopped the others; "
-            f"{len(unfinished)} of {len(states)} runs are not finished; the same command continues them, "
+            f"a worker process was killed (often out of memory); the launcher stopped the others; {self._left()}, "
             "hydra.launcher.n_jobs=1 one at a time"
         )
 
 
 def _list(runs: Sequence[tuple[PlannedRun, State]]) -> None:
+    """Name the runs, those with one cause in one line."""
     sys.stdout.flush()
+    alike: dict[str, list[tuple[PlannedRun, State]]] = {}
     for run, state in runs:
-        name = " ".join(run.overrides) if state.name == "missing" else str(run.folder)
-        print(f"{state.name}: {name}: {_cause(state)}", file=sys.stderr)
+        alike.setdefault(_cause(state), []).append((run, state))
+    for cause, ((run, state), *others) in list(alike.items())[:SHOWN]:
+        kind = "failed" if state.name == "missing" and state.cause else state.name
+        name = " ".join(run.overrides) if kind == "missing" else str(run.folder)
+        more = f" and {len(others)} more" if others else ""
+        print(f"{kind}: {name}{more}: {cause}", file=sys.stderr)
+    if len(alike) > SHOWN:
+        print(f"and {len(alike) - SHOWN} other causes; capsbench status shows each run", file=sys.stderr)
 
 
 def _cause(state: State) -> str:

@@ -1,8 +1,14 @@
 """Settings that are one of a few words: their classes refuse others, too, but only after PyTorch is loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+Allowed = TypeVar("Allowed")
+PARTS = (
+    *("data", "data.augmentation", "arch", "router", "decoder", "decoder.network", "loss"),
+    *("optim", "optim.optimizer", "optim.scheduler"),
+)
+"""Parts of a configuration that have settings of their own."""
 INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
@@ -47,17 +53,21 @@ def check_words(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is another word.
     """
-    for setting, value, allowed in _words(config):
+    for setting, value, allowed in settings_with(OF_CLASSES, OF_PARTS, config):
         if value is not None and str(value) not in allowed:
             raise ValueError(f"{setting} must be {' or '.join(allowed)}, got {value!r}")
 
 
-def _words(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Sequence[str]]]:
-    """Each setting with its value and what it may be."""
-    for part in ("data", "arch", "router", "decoder.network", "loss", "optim"):
+def settings_with(
+    of_classes: Mapping[str, Mapping[str, Allowed]],
+    of_parts: Mapping[str, Mapping[str, Allowed]],
+    config: Mapping[str, Any],
+) -> Iterator[tuple[str, Any, Allowed]]:
+    """Each setting of a run that is listed for its class or its part, with its value and what it may be."""
+    for part in PARTS:
         node: Any = config
         for key in part.split("."):
-            node = node[key] or {}
-        of_class = OF_CLASSES.get(str(node.get("_target_")).rpartition(".")[2], {})
-        for key, allowed in {**of_class, **OF_PARTS.get(part, {})}.items():
+            node = node.get(key) or {}
+        of_class = of_classes.get(str(node.get("_target_")).rpartition(".")[2], {})
+        for key, allowed in {**of_class, **of_parts.get(part, {})}.items():
             yield f"{part}.{key}", node.get(key), allowed

@@ -7,7 +7,7 @@ from pathlib import Path
 from capsbench.reports.conditions import COMPARED_WITH, Condition, Panel, panels
 from capsbench.reports.paper import AUTHORS, FORMER, Target, target_of
 from capsbench.reports.protocol import Paper, Protocols
-from capsbench.reports.runs import Run, crashed_runs, folders_in, load_runs, unfinished
+from capsbench.reports.runs import Run, folders_in, load_runs, unfinished
 from capsbench.runs import RunFolder
 
 __all__ = ["COMPARED_WITH", "Comparison", "Condition", "Panel", "panels"]
@@ -18,12 +18,14 @@ class Comparison:
     """The runs of an experiment, compared.
 
     Attributes:
-        name: of the experiment, without the ending of a protocol, and of its folder.
+        name: of the experiment, without the ending of a protocol: where its folder is below the outputs.
         target: the paper's table or figure of that name, if it is one.
         panels: what can be compared, in the order of the paper's data sets, then by title.
         begun: (router, data title) of the runs that were begun and are not finished.
         baseline: the router that the others are compared with.
         smoke: whether these are smoke runs, whose numbers mean nothing.
+        faults: a line for each file that was left out because it cannot be believed.
+        elsewhere: runs that were left out because they lie in an output folder inside the experiment's.
     """
 
     name: str
@@ -32,31 +34,42 @@ class Comparison:
     begun: frozenset[tuple[str, str]] = frozenset()
     baseline: str = COMPARED_WITH
     smoke: bool = False
+    faults: tuple[str, ...] = ()
+    elsewhere: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, root: Path, protocols: Protocols, baseline: str | None = None) -> "Comparison":
+    def of(cls, root: Path, protocols: Protocols, baseline: str | None = None, name: str | None = None) -> "Comparison":
         """Compare the runs below an experiment's folder; a table of the paper in both of its protocols.
 
         Args:
-            root: the folder; its name is the experiment's.
+            root: the folder.
             protocols: composes the paper's runs.
             baseline: what to compare with; None: FM.
+            name: the experiment's; None: that of the folder.
 
         Raises:
-            ValueError: none is finished, or none has the baseline.
+            NoRunsError: none is finished.
+            ValueError: none has the baseline.
         """
-        name, roots = family(root.name), roots_of(root)
+        name = family(name or root.name)
         target = target_of(name)
         if target is None:
-            return cls.among(name, root, folders_in(root), baseline)
+            return cls.among(name, root, folders_in(root), baseline, within=[root])
+        roots = roots_of(root)
         papers = [Paper(one, protocols) for one in (target, target.of_authors())[: len(roots)]]
-        found = cls.among(name, root, folders_in(*roots), baseline, papers)
+        found = cls.among(name, root, folders_in(*roots), baseline, papers, within=roots)
         begun = frozenset(pair for one in roots for pair in _begun(one, target))
         return found if found.smoke else replace(found, target=target, begun=begun)
 
     @classmethod
     def among(
-        cls, name: str, root: Path, folders: Sequence[RunFolder], baseline: str | None, papers: Sequence[Paper] = ()
+        cls,
+        name: str,
+        root: Path,
+        folders: Sequence[RunFolder],
+        baseline: str | None,
+        papers: Sequence[Paper] = (),
+        within: Sequence[Path] = (),
     ) -> "Comparison":
         """Compare runs.
 
@@ -66,13 +79,16 @@ class Comparison:
             folders: of the runs; those that are not finished are counted if they failed.
             baseline: what to compare with; None: FM.
             papers: what they repeat; each run is set against the one that it is closest to.
+            within: see `load_runs`.
 
         Raises:
-            ValueError: none is finished, or none has the baseline.
+            NoRunsError: none is finished.
+            ValueError: none has the baseline.
         """
-        runs = load_runs(root, folders)
-        smoke = runs[0].result.smoke
-        found = cls(name, None, panels(runs, () if smoke else papers, crashed_runs(folders, runs)), smoke=smoke)
+        loaded = load_runs(root, folders, within)
+        smoke = loaded.finished[0].result.smoke
+        shown = panels(loaded.finished, () if smoke else papers, loaded.crashed)
+        found = cls(name, None, shown, smoke=smoke, faults=loaded.faults, elsewhere=loaded.elsewhere)
         routers = sorted({name for condition in found.conditions for name in (condition.router, condition.row)})
         if baseline is not None and baseline not in routers:
             raise ValueError(f"baseline must be a router that was run ({', '.join(routers)}), got {baseline}")
@@ -126,15 +142,19 @@ def family(name: str) -> str:
     return name.removesuffix(f"_{AUTHORS}") if target_of(name) else name
 
 
-def roots_of(root: Path) -> list[Path]:
+def roots_of(root: Path, name: str | None = None) -> list[Path]:
     """Return the folders whose runs are compared together: those of a table's protocols.
+
+    Args:
+        root: the folder of an experiment.
+        name: the experiment's; None: that of the folder.
 
     >>> [path.name for path in roots_of(Path("outputs/table3"))], [path.name for path in roots_of(Path("outputs/demo"))]
     (['table3', 'table3_authors'], ['demo'])
     """
-    name = family(root.name)
+    name = family(name or root.name)
     names = [name] if target_of(name) is None or _is_former(name) else [name, f"{name}_{AUTHORS}"]
-    return [root.with_name(each) for each in names]
+    return [root.with_name(each.rpartition("/")[2]) for each in names]
 
 
 def _all(panel: Panel) -> list[Condition]:

@@ -1,6 +1,5 @@
 """Equivariance and invariance of analysed runs, routers side by side."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,49 +13,22 @@ from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below, literal
 from capsbench.reports.formats import NOTHING
-from capsbench.reports.runs import PERCENT, Run
+from capsbench.reports.measured import OF_SINGLE_DIGITS, PREDICTORS, UNITS, of_pairs, predictors
+from capsbench.reports.runs import PERCENT
 from capsbench.reports.statistics import Estimate, estimate
-from capsbench.runs import RunFolder
 
-UNITS = {
-    "rotation": "Rotation °",
-    "shear": "Shear",
-    "scale_x": "Scale x",
-    "scale_y": "Scale y",
-    "shift_x": "Shift x, px",
-    "shift_y": "Shift y, px",
-}
-PAIRS = "pairs of one digit"
-"""What `measure` says in equivariance.json; older files lack it and are of single digits."""
 AGAIN = "measured by an older version: run capsbench analyze equivariance again"
-PREDICTORS = {
-    "pose": "pose, one map for all classes",
-    "pose per class": "pose, one map per class",
-    "moments": "image moments, one map per class (ceiling)",
-    "features": "features (reference)",
-    "activations": "activations (reference)",
-}
-OF_SINGLE_DIGITS = {
-    "pose": "winning pose, one map for all classes",
-    "pose per class": "winning pose, one map per class",
-    "features": "features (upper reference)",
-    "activations": "activations (lower reference)",
-}
 MARKS = {"pose": "D", "moments": "s", "features": "^", "activations": "v"}
 """Of predictors that have no bar."""
 
 
-def analysed(panel: Panel) -> dict[str, list[dict[str, Any]]]:
-    """Read what `capsbench analyze equivariance` measured of a panel's runs, by label."""
-    found = {}
-    for router, runs in in_order(panel):
-        read = [json.loads(RunFolder(run.folder).equivariance.read_text()) for run in runs if is_analysed(run)]
-        if read:
-            found[router] = read
-    return found
+def analysed(panel: Panel) -> dict[str, list[Mapping[str, Any]]]:
+    """What `capsbench analyze equivariance` measured of a panel's runs, by label."""
+    measured = {label: [run.equivariance for run in runs if run.equivariance] for label, runs in in_order(panel)}
+    return {label: found for label, found in measured.items() if found}
 
 
-def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+def of_one_measure(panel: Panel) -> tuple[dict[str, list[Mapping[str, Any]]], dict[str, int]]:
     """Choose what R² can be compared: pairs of one digit, or where no run has them the older measure of single digits.
 
     Returns:
@@ -65,7 +37,7 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
     found = analysed(panel)
     if not has_pairs(panel):
         return found, {}
-    chosen = {router: [one for one in seeds if _of_pairs(one)] for router, seeds in found.items()}
+    chosen = {router: [one for one in seeds if of_pairs(one)] for router, seeds in found.items()}
     left_out = {router: len(found[router]) - len(seeds) for router, seeds in chosen.items()}
     return (
         {router: seeds for router, seeds in chosen.items() if seeds},
@@ -75,21 +47,7 @@ def of_one_measure(panel: Panel) -> tuple[dict[str, list[dict[str, Any]]], dict[
 
 def has_pairs(panel: Panel) -> bool:
     """Tell whether a run of a panel was measured by pairs of one digit."""
-    return any(_of_pairs(one) for seeds in analysed(panel).values() for one in seeds)
-
-
-def _of_pairs(measured: Mapping[str, Any]) -> bool:
-    return measured.get("measure") == PAIRS
-
-
-def predictors(measured: Mapping[str, Any]) -> Mapping[str, str]:
-    """Name what R² was measured from, with its title."""
-    return PREDICTORS if _of_pairs(measured) else OF_SINGLE_DIGITS
-
-
-def is_analysed(run: Run) -> bool:
-    """Tell whether a run's equivariance has been measured."""
-    return RunFolder(run.folder).equivariance.is_file()
+    return any(of_pairs(one) for seeds in analysed(panel).values() for one in seeds)
 
 
 def equivariance_table(panel: Panel) -> pd.DataFrame:
@@ -100,7 +58,7 @@ def equivariance_table(panel: Panel) -> pd.DataFrame:
         for predictor, name in predictors(seeds[0]).items():
             measured = [one["equivariance"][predictor] for one in seeds]
             row = {"Router": router, "From": name, "Seeds": str(len(seeds))}
-            if _of_pairs(seeds[0]):
+            if of_pairs(seeds[0]):
                 row["Digits"] = str(min(r2["digits"] for one in measured for r2 in one.values()))
             for parameter, title in UNITS.items():
                 row[title] = _cell([one[parameter] for one in measured if parameter in one])
@@ -212,7 +170,7 @@ def write_equivariance(panels: list[Panel], folder: Path) -> list[Path]:
     return paths
 
 
-def _curve(ax: Axes, curves: list[dict[str, Any]], name: str, router: str, color: str) -> None:
+def _curve(ax: Axes, curves: list[Mapping[str, Any]], name: str, router: str, color: str) -> None:
     seeds = PERCENT * np.array([curve[name] for curve in curves]).T
     if len(curves) > 1:
         ax.plot(curves[0]["values"], seeds, color=color, linewidth=0.6, alpha=0.6)

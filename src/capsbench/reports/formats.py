@@ -4,6 +4,7 @@ import html
 import io
 import math
 import re
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -19,8 +20,10 @@ NAMES = ("Data", "Layer", "Network", "Protocol", "Router", "Threads", "Verdict")
 """Columns of names; so are others with a cell that begins with a letter. All the rest are of numbers."""
 ASIDE = r"^([+−]?\d[\d.,]*) ([\[(].*)$"
 """A number, and what stands in brackets after it."""
-MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])")
-"""What Markdown would take for something else in a name."""
+MARKUP = re.compile(r"[|*`]|<(?=[a-zA-Z/!?])|\](?=[(\[:])|&(?=#?\w+;)|\\(?=[!-/:-@[-`{-~]|$)")
+"""What Markdown would take for something else in a name: tags, links, entities, backslashes before another sign."""
+FORMULA = ("=", "+", "-", "@", "\t")
+"""How a cell begins that a spreadsheet takes for a formula."""
 
 GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "lambda", "mu", "sigma")
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -53,8 +56,12 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def markdown(text: str) -> str:
-    """Write a text so that Markdown shows it as it is, also in a table."""
-    return MARKUP.sub(r"\\\g<0>", text)
+    """Write a text so that Markdown shows it as it is, also in a table; in one line.
+
+    >>> print(markdown("a|b <i> [c](javascript:d)"))
+    a\\|b \\<i> [c\\](javascript:d)
+    """
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def emphasized(text: str) -> str:
@@ -86,6 +93,27 @@ def latex(text: str) -> str:
     """
     written = " ".join(text.split()).translate(LATEX)
     return "{[}" + written[1:] if written.startswith("[") else written
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Write a table as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Source: OWASP, "CSV Injection".
+    """
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    plain = {str(name): column.map(_no_formula) for name, column in texts.items()}
+    return table.assign(**plain).rename(columns=_no_formula).to_csv(index=False)
+
+
+def _no_formula(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    text = " ".join(cell.splitlines())
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
+    return text
 
 
 def to_html(table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_bytes
 from capsbench.reports.cells import tables
 from capsbench.reports.classes import class_tables
 from capsbench.reports.comparison import Comparison, Panel
@@ -22,7 +23,7 @@ from capsbench.reports.equivariance import (
     invariance_table,
 )
 from capsbench.reports.figures import colors, in_order, label_of, to_svg
-from capsbench.reports.formats import to_html
+from capsbench.reports.formats import say, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
 from capsbench.runs import RunFolder
@@ -95,10 +96,11 @@ def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> di
 
 def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name: str | None) -> dict[str, object]:
     """What the page shows of a panel: pieces of HTML, and pictures as data. Curves are interactive if it has a name."""
+    of_effects = effect_tables(panel, comparison.baseline)
     section: dict[str, object] = {
         "title": panel.title,
         "figures": {name: to_svg(figure) for name, figure in setting_figures(panel).items()},
-        "effects": [{"html": to_html(table.frame), "caption": table.caption} for table in effect_tables(panel)],
+        "effects": [{"html": to_html(table.frame), "caption": table.caption} for table in of_effects],
         "classes": class_tables(panel),
         "pictures": {router: pictures for router, runs in panel.by_label.items() if (pictures := _pictures(runs[0]))},
     }
@@ -120,10 +122,15 @@ def _section(comparison: Comparison, panel: Panel, palette: dict[str, str], name
 
 
 def _pictures(run: Run) -> dict[str, str]:
-    """The run's pictures as data URIs, by name; reconstructions first."""
-    pictures = RunFolder(run.folder).pictures.glob("*.png")
-    paths = sorted(pictures, key=lambda path: (path.stem != "reconstructions", path.stem))
-    return {
-        path.stem.replace("_", " "): "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-        for path in paths
-    }
+    """The run's own pictures, no links, as data URIs, by name; reconstructions first."""
+    folder = RunFolder(run.folder).pictures
+    paths = [] if folder.is_symlink() else folder.glob("*.png")
+    found = {}
+    for path in sorted(paths, key=lambda path: (path.stem != "reconstructions", path.stem)):
+        try:
+            content = read_bytes(path)
+        except ValueError as error:
+            say(f"left out: {error}")
+        else:
+            found[path.stem.replace("_", " ")] = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return found

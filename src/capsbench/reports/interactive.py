@@ -1,5 +1,6 @@
 """Interactive training curves and final accuracies, drawn in the page by plotly."""
 
+import html
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +56,7 @@ def _curves(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
             thin = {"line": {"color": palette[label], "width": 0.7}, "opacity": 0.6, "hoverinfo": "skip"}
             figure.add_traces([go.Scatter(y=one.tolist(), **thin, **style) for _, one in seeds.items()])
         told = [_interval(estimate_accuracy(row)) for _, row in seeds.iterrows()]
-        mean = {"name": label, "customdata": told, "hovertemplate": "%{y:.2f}%{customdata}"}
+        mean = {"name": _plain(label), "customdata": told, "hovertemplate": "%{y:.2f}%{customdata}"}
         line = {"color": palette[label], "width": 2.5}
         figure.add_trace(go.Scatter(y=seeds.mean(axis=1).tolist(), line=line, **mean, **style))
     last = max((epoch for trace in figure.data for epoch in trace.x), default=1)
@@ -86,7 +87,7 @@ def _final(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
             y=[found.mean],
             error_y=_error(found, color),
             marker={"color": color, "size": 9, "symbol": "diamond"},
-            hovertemplate=f"{label}, n = {found.n}: %{{y:.2f}}{_interval(found)}<extra></extra>",
+            hovertemplate=f"{_plain(label)}, n = {found.n}: %{{y:.2f}}{_interval(found)}<extra></extra>",
             **group,
         )
         figure.add_traces([seeds, mean])
@@ -117,7 +118,12 @@ def _figure(title: str) -> go.Figure:
 
 
 def _name(label: str, run: Run) -> str:
-    return f"{label}, seed {run.result.seed}" + ("" if run.learned else ", did not learn")
+    return f"{_plain(label)}, seed {run.result.seed}" + ("" if run.learned else ", did not learn")
+
+
+def _plain(label: str) -> str:
+    """Write a label so that plotly shows it as it is; it knows tags, links among them, and variables."""
+    return html.escape(label, quote=False).replace("%{", "%&#123;")
 
 
 def _error(found: Estimate, color: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from capsbench.runs.identity import changes, completed
 
 UNCLEAR = frozenset(
     ("class", "decay", "end", "eps", "filters", "init", "normalize", "output", "places", "reduction", "scale", "start")
-)
+) | {"kind", "number"}
 """Last names of settings that say too little without their part."""
 NO_CHOICE = ("logger", "trainer")
 """Choices whose name decides no number."""

@@ -20,6 +20,8 @@ OPEN = frozenset(
         # how numbers are computed: the same numbers, but for rounding
         "channels_last",
         "compile",
+        "devices.kind",
+        "devices.number",
         "optim.optimizer.fused",
         "router.implementation",
         # which data: a row names the set and its part

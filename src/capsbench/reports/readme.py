@@ -41,11 +41,12 @@ def filled(text: str, published: Path, protocols: Protocols) -> str:
         ValueError: a marker names what has not been published.
     """
     return BLOCK.sub(
-        lambda found: f"{found['begin']}\n{_table(published / found['name'], protocols)}\n{found['end']}", text
+        lambda found: f"{found['begin']}\n{_table(published, found['name'], protocols)}\n{found['end']}", text
     )
 
 
-def _table(place: Path, protocols: Protocols) -> str:
+def _table(published: Path, name: str, protocols: Protocols) -> str:
+    place = published / name
     if place.parent.name == BENCHMARKS:
         path = place.with_name(f"{place.name}.json")
         if not path.is_file():
@@ -56,10 +57,12 @@ def _table(place: Path, protocols: Protocols) -> str:
     if not folder.is_dir():
         command = f"capsbench report experiment={folder.name} publish=true"
         raise ValueError(f"{folder} does not exist; publish it first: {command}")
-    comparison = Comparison.of(folder, protocols)
+    comparison = Comparison.of(folder, protocols, name=folder.relative_to(published).as_posix())
+    if comparison.faults:
+        raise ValueError(f"{comparison.faults[0]} (tables of a page need all that is published)")
     if place.name != EQUIVARIANCE:
         if place.name == EFFECTS:
-            shown = [table for panel in comparison.panels for table in effect_tables(panel)]
+            shown = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
         else:
             shown = tables(comparison, all_rows=False)
         if not shown:

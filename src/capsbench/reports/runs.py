@@ -1,37 +1,61 @@
 """Runs read from their folders: what they reached, whether they learned, and those that crashed."""
 
-import json
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from capsbench.reports.measured import read_equivariance, read_tested
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
+from capsbench.runs.outcome import has_learned
+from capsbench.runs.reading import in_words
 
 PERCENT = 100
 TRAIN, TEST, VALIDATION = "train/accuracy", "test/accuracy", "val/accuracy"
 MEASURED = {TRAIN: "Training accuracy", TEST: "Test accuracy", VALIDATION: "Validation accuracy"}
 """What these metrics are called."""
-ABOVE_CHANCE = 0.03
-"""A run that comes no further above chance did not learn."""
-CLASSES = {"MultiMNIST": 10, "SmallNORB": 5} | dict.fromkeys(
-    ("AffNIST", "CIFAR10", "Digits", "FashionMNIST", "MNIST", "SVHN"), 10
-)
-"""Of data sets, for results that do not name theirs."""
-TWO_OF_THEM = ("MultiMNIST",)
-"""Data sets of two different classes an image, both of which must be right."""
 LOW_LOAD = 0.75
 """Of the machine, per core, up to which times measured in training count."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that finished, or that crashed and has no metrics."""
+    """A run that finished, or that crashed and has no metrics.
+
+    Attributes:
+        result: what came out of it.
+        folder: of the run.
+        tested: test accuracy in percent, as `capsbench evaluate` measured it; None where it did not.
+        equivariance: what `capsbench analyze equivariance` measured; None where it did not.
+        faults: of these two, which were left out because their files cannot be believed.
+    """
 
     result: Result
     folder: Path
+    tested: float | None = None
+    equivariance: Mapping[str, Any] | None = None
+    faults: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: Result, folder: RunFolder) -> "Run":
+        """The run of a result, with what was measured later."""
+        found: dict[str, Any] = {}
+        faults = []
+        for name, path, read in (
+            ("tested", folder.evaluation("test"), lambda path: PERCENT * read_tested(path, result)),
+            ("equivariance", folder.equivariance, read_equivariance),
+        ):
+            try:
+                found[name] = read(path)
+            except FileNotFoundError:
+                pass
+            except ValueError as error:
+                faults.append(f"{path} is not what capsbench wrote: {in_words(error)}; delete it to measure again")
+        return cls(result, folder.path, **found, faults=tuple(faults))
 
     @property
     def metric(self) -> str:
@@ -48,15 +72,7 @@ class Run:
     @property
     def learned(self) -> bool:
         """Whether the final accuracy is more than 3 points above chance."""
-        return self.accuracy > PERCENT * (chance(self.result) + ABOVE_CHANCE)
-
-    @property
-    def tested(self) -> float | None:
-        """Test accuracy in percent, as `capsbench evaluate` measured it; None where it did not."""
-        path = RunFolder(self.folder).evaluation("test")
-        if not path.is_file():
-            return None
-        return PERCENT * float(json.loads(path.read_text(encoding="utf-8"))["metrics"][TEST])
+        return has_learned(self.result)
 
     @property
     def is_timed(self) -> bool:
@@ -79,56 +95,87 @@ class Run:
         return frame
 
 
-def chance(result: Result) -> float:
-    """Return the accuracy of naming the most frequent class, from the counts of the confusion matrix.
+@dataclass(frozen=True)
+class Loaded:
+    """What was read of folders.
 
-    Without counts it is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes
-    45 pairs. It is 0 where the number is not known.
+    Attributes:
+        finished: the runs that finished; smoke runs only where there are no others.
+        crashed: those that failed, each with the result that it would have had, but without metrics.
+        faults: a line for each file that was left out because it cannot be believed.
+        elsewhere: runs that lie in an output folder inside the experiment's.
     """
-    if counts := result.confusion.get(result.watched_split):
-        images = [sum(row) for row in counts]
-        return max(images) / sum(images)
-    data = str(result.settings.get("data", {}).get("_target_")).rpartition(".")[2]
-    classes = len(result.class_names) or CLASSES.get(data, 0)
-    guesses = math.comb(classes, 2) if data in TWO_OF_THEM else classes
-    return 1 / guesses if guesses else 0.0
+
+    finished: list[Run]
+    crashed: list[Run]
+    faults: tuple[str, ...] = ()
+    elsewhere: tuple[Path, ...] = ()
 
 
-def load_runs(root: Path, folders: Iterable[RunFolder] | None = None) -> list[Run]:
-    """Load finished runs; smoke runs only where there are no others.
+class NoRunsError(ValueError):
+    """None of the runs is finished.
+
+    Args:
+        root: their folder.
+        faults: lines on files that cannot be believed.
+    """
+
+    def __init__(self, root: Path, faults: Sequence[str] = ()) -> None:
+        super().__init__(f"no finished runs in {root}; make some with: capsbench train experiment={root.name}")
+        self.faults = faults
+
+
+def load_runs(root: Path, folders: Iterable[RunFolder] | None = None, within: Sequence[Path] = ()) -> Loaded:
+    """Load runs.
+
+    What only a finished run tells, such as the title of its data, a crashed one takes from a run with the same data,
+    and of the same length if there is one. A failed run that is like none of them is left out, and a smoke run among
+    others.
 
     Args:
         root: a folder of runs; a message names it.
-        folders: of the runs; those that are not finished are left out. None: all below `root`.
+        folders: of the runs; None: all below `root`.
+        within: folders of experiments; runs that lie deeper in them are those of other output folders. None: any place.
 
     Raises:
-        ValueError: none is finished.
+        NoRunsError: none is finished.
     """
-    found = folders_in(root) if folders is None else folders
-    runs = [Run(Result.load(folder.path), folder.path) for folder in found if folder.is_finished]
-    runs = [run for run in runs if run.result.epochs > 0]
+    runs: dict[tuple[object, ...], Run] = {}
+    crashed: list[tuple[Identity, RunFolder]] = []
+    faults: list[str] = []
+    elsewhere = []
+    for folder in folders_in(root) if folders is None else folders:
+        try:
+            if folder.is_finished:
+                result = Result.load(folder.path)
+                same = (result.run.folder("").parent, result.seed, result.identity)
+                if not is_within(folder, result.run, within):
+                    elsewhere.append(folder.path)
+                elif same in runs:
+                    faults.append(f"{folder} holds the same run as {runs[same].folder}, which counts; delete one")
+                elif result.epochs > 0:
+                    runs[same] = Run.of(result, folder)
+                    faults += runs[same].faults
+            elif folder.cause_of_failure is not None and os.path.lexists(folder.identity):
+                crashed.append((Identity.load(folder.path), folder))
+        except ValueError as error:
+            faults.append(str(error))
     if not runs:
-        raise ValueError(f"no finished runs in {root}; make some with: capsbench train experiment={root.name}")
-    return [run for run in runs if not run.result.smoke] or runs
+        raise NoRunsError(root, faults)
+    finished = [run for run in runs.values() if not run.result.smoke] or list(runs.values())
+    lost = [
+        Run(result, folder.path)
+        for identity, folder in crashed
+        if is_within(folder, identity, within) and (finished[0].result.smoke or not identity.is_smoke)
+        for result in _as_crashed(identity, finished)
+    ]
+    return Loaded(finished, lost, tuple(faults), tuple(elsewhere))
 
 
-def crashed_runs(folders: Iterable[RunFolder], finished: list[Run]) -> list[Run]:
-    """List the runs that failed, each with the result that it would have had, but without metrics.
-
-    What only a finished run tells, such as the title of its data, is taken from a run with the same data, and of the
-    same length if there is one. A failed run that is like none of them is left out, and a smoke run among others.
-
-    Args:
-        folders: of all runs.
-        finished: those that are compared.
-    """
-    found = []
-    for folder in folders:
-        if not folder.is_finished and folder.cause_of_failure is not None and folder.identity.is_file():
-            identity = Identity.load(folder.identity)
-            if finished[0].result.smoke or not identity.is_smoke:
-                found += [Run(result, folder.path) for result in _as_crashed(identity, finished)]
-    return found
+def is_within(folder: RunFolder, run: Identity, roots: Sequence[Path]) -> bool:
+    """Tell whether a run lies directly in the folder of an experiment, ROOT/DATA/ARCH/ROUTER/seedN-DIGEST."""
+    places = [Path(root, run.data, run.arch, run.router) for root in roots]
+    return not places or folder.path.parent in places
 
 
 def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
@@ -143,15 +190,36 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
         return []
     closest = max(like, key=lambda run: (same(run, "trainer"), run.result.arch == identity.arch))
     trainer = identity.settings.get("trainer", {})
-    length = {name: max(trainer.get(f"max_{name}", 0), 0) for name in ("epochs", "steps")}
+    length = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
     told = {name: getattr(identity, name) for name in ("data", "arch", "router", "seed", "settings", "choices")}
-    changed = {**told, "identity": identity.digest, "identity_version": identity.version, "metrics": {}, "history": ()}
-    return [replace(closest.result, **changed, **({} if same(closest, "trainer") else length))]
+    changed: dict[str, Any] = {
+        **told,
+        "identity": identity.digest,
+        "identity_version": identity.version,
+        "metrics": {},
+        "history": (),
+    }
+    return [replace(closest.result, **changed | ({} if same(closest, "trainer") else length))]
 
 
 def unfinished(root: Path) -> list[RunFolder]:
-    """Return the runs that were begun and have no result: failed, stopped, or still running."""
-    return [folder for folder in begun_runs(root) if not folder.is_finished]
+    """Return the runs of an experiment that were begun and have no result: failed, stopped, or still running."""
+    return [folder for folder in begun_runs(root) if not folder.is_finished and _is_of(folder, root)]
+
+
+def identity_of(folder: RunFolder) -> Identity | None:
+    """Read what an unfinished run is; None if it does not say so, or cannot be believed."""
+    try:
+        return Identity.load(folder.path)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_of(folder: RunFolder, root: Path) -> bool:
+    """Tell whether an unfinished run belongs to an experiment; one that does not say what it is, by its depth."""
+    if (run := identity_of(folder)) is not None:
+        return is_within(folder, run, [root])
+    return len(folder.path.relative_to(root).parts) == len(("data", "arch", "router", "seed"))
 
 
 def folders_in(*roots: Path) -> list[RunFolder]:

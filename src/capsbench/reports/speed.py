@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
-from capsbench.reports.formats import NOTHING, emphasized, to_latex, to_markdown
+from capsbench.reports.formats import NOTHING, emphasized, to_csv, to_latex, to_markdown
 from capsbench.reports.paper import inference_ms, router_title
+from capsbench.runs.reading import read_json
 
 Measurements = Sequence[Mapping[str, Any]]
 """Records of a benchmark's JSON file: subject, router, implementation, quantity, unit, median, least, most, …"""
@@ -235,7 +236,7 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
     if name in TABLES:
         title, make = TABLES[name]
         table = make(measurements)
-        texts = {"md": to_markdown(table), "tex": to_latex(table, title), "csv": table.to_csv(index=False)}
+        texts = {"md": to_markdown(table), "tex": to_latex(table, title), "csv": to_csv(table)}
         for ending, text in texts.items():
             with written_atomically(folder / f"{name}.{ending}") as path:
                 path.write_text(text, encoding="utf-8")
@@ -249,7 +250,7 @@ def benchmark_markdown(path: Path) -> str:
     Raises:
         ValueError: the benchmark has no table, or the file is of an older schema.
     """
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     name = record["benchmark"]
     if name not in TABLES:
         raise ValueError(f"{path} is of the benchmark {name}; there are tables for {', '.join(TABLES)}")

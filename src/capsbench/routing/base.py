@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsbench.routing.functional import widen
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -82,10 +83,13 @@ class Router(nn.Module, ABC):
                 would stall it at every layer, so `capsbench.training.NaNGuard` checks there.
         """
         _check_input(votes, activations)
+        is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
             dtype = torch.promote_types(votes.dtype, torch.float32)
-            votes = votes.to(dtype)
-            parents = self.route(votes, None if activations is None else activations.to(dtype))
+            votes = votes.to(dtype) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, dtype)
+            if activations is not None:
+                activations = activations.to(dtype) if is_scaled else widen(activations, dtype)
+            parents = self.route(votes, activations)
         if votes.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents

@@ -101,10 +101,15 @@ class EMRouting(Router):
         if num_parents != len(self.beta_a):
             raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
 
+        # Means and variances divide by Σ R·a: their slope in a is about 1/a, so a child that is off gets none.
+        activations = torch.where(activations.abs() < EPS, activations.detach(), activations)
         parents = self.m_step(votes, activations, None, iteration=0)
         for iteration in range(1, self.iterations):
             parents = self.m_step(votes, activations, parents, iteration)
-        return Capsules(parents.mean, parents.activation)
+        overflowed = ~torch.isfinite(parents.variance).all(
+            dim=-1
+        )  # the activation alone would be 0, as if it were sure
+        return Capsules(parents.mean, parents.activation.masked_fill(overflowed, torch.nan))
 
     def m_step(
         self, votes: Votes, activations: Float[Tensor, "batch child"], parents: Gaussians | None, iteration: int

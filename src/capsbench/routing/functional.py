@@ -32,6 +32,8 @@ def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]
 def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Float[Tensor, "*axes dim"]:
     """Divide each vector by its length. One shorter than `eps` becomes zero, and so does its gradient.
 
+    So does one whose square overflows: in float32 a length above 1.8e19.
+
     >>> l2_normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
@@ -53,3 +55,18 @@ def weighted_sum(
 def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[Tensor, "batch child parent"]:
     """Take the softmax over parents, with children last in memory, which is many times as fast."""
     return logits.transpose(1, 2).softmax(dim=1).transpose(1, 2)
+
+
+def widen(values: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """Convert to a wider type. A gradient too large for the narrow type comes back as its largest number, not infinite.
+
+    >>> half = torch.ones((), dtype=torch.float16, requires_grad=True)
+    >>> (1e9 * widen(half, torch.float32)).backward()
+    >>> half.grad
+    tensor(65504., dtype=torch.float16)
+    """
+    wide = values.to(dtype)
+    if wide is not values and wide.requires_grad and not torch.compiler.is_compiling():
+        largest = torch.finfo(values.dtype).max
+        wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))  # type: ignore[no-untyped-call]
+    return wide

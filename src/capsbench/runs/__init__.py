@@ -3,17 +3,19 @@
 Training is in `capsbench.runs.train_and_test`, which imports PyTorch and Lightning; what is here does without them.
 """
 
-from capsbench.runs.folder import LockedError, RunFolder, begun_runs, finished_runs
+from capsbench.runs.folder import SWEEP, LockedError, RunFolder, begun_runs, finished_runs
 from capsbench.runs.identity import Identity
 from capsbench.runs.names import NamedRuns, named_folders
-from capsbench.runs.result import Result
+from capsbench.runs.result import Result, ResultError
 from capsbench.runs.state import State
 
 __all__ = [
+    "SWEEP",
     "Identity",
     "LockedError",
     "NamedRuns",
     "Result",
+    "ResultError",
     "RunFolder",
     "State",
     "begun_runs",

@@ -3,21 +3,54 @@
 import json
 import os
 import platform
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.data.foreign import read_bytes, refuse_links
+from capsbench.runs.reading import LONGEST, read_json
+from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
+SWEEP = "CAPSBENCH_SWEEP"
+"""Environment variable: the sweep that this process trains runs for."""
+OWN: tuple[str, ...] = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv")
+OWN += ("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
+OWN += tuple(
+    f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")
+)
+"""Names of files that a run has."""
 
 
 class LockedError(Exception):
     """Another process trains the run."""
+
+
+class LostError(RuntimeError):
+    """The folder was deleted while its run trained."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A process that trains a run.
+
+    Attributes:
+        pid, host: of the process, on its machine; None: there is none.
+        sweep: what it trains the run for; None: for itself.
+        signal: name of the signal that told it to stop.
+    """
+
+    pid: int | None = None
+    host: str | None = None
+    sweep: str | None = None
+    signal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +85,11 @@ class RunFolder:
     def failure(self) -> Path:
         """The cause in the first line, then the traceback, of a run that failed."""
         return self.path / "error.txt"
+
+    @property
+    def stop(self) -> Path:
+        """The cause in the first line, then the traceback, where something else than the run kept it from its end."""
+        return self.path / "stopped.txt"
 
     @property
     def progress(self) -> Path:
@@ -109,21 +147,42 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has a result."""
-        return self.result.is_file()
+        """Whether the run has a result, good or bad: `Result.load` tells."""
+        return os.path.lexists(self.result)
 
     @property
     def cause_of_failure(self) -> str | None:
-        """Why the run failed, in one line; None if it did not."""
-        try:
-            return self.failure.read_text(encoding="utf-8").partition("\n")[0]
-        except FileNotFoundError:
-            return None
+        """Why the run failed, in one line; None if it did not. It is not tried again unasked."""
+        return _first_line(self.failure)
 
-    def record_failure(self, cause: str, traceback: str) -> None:
-        """Keep why the run failed."""
-        with written_atomically(self.failure) as path:
+    @property
+    def failed_at(self) -> datetime | None:
+        """When the run failed; None if it did not."""
+        return datetime.fromtimestamp(self.failure.stat().st_mtime) if self.failure.is_file() else None
+
+    @property
+    def cause_of_stop(self) -> str | None:
+        """What kept the run from its end though the run itself did not fail, in one line; None if nothing did."""
+        return _first_line(self.stop)
+
+    def record(self, cause: str, traceback: str, *, failed: bool) -> None:
+        """Keep why the run came to no end.
+
+        Args:
+            cause: in one line.
+            traceback: of the error.
+            failed: the run itself failed, so that trying again would fail again.
+        """
+        with written_atomically(self.failure if failed else self.stop) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
+
+    def refuse_links(self) -> None:
+        """Require that every file is the run's own, before any is written or copied. Those in `wandb` are wandb's.
+
+        Raises:
+            ValueError: there is a link.
+        """
+        refuse_links(self.path, but=(self.wandb.name,))
 
     def set_aside(self, checkpoint: Path) -> Path:
         """Rename a checkpoint that no session is to go on from, if it is there; return its new path."""
@@ -132,11 +191,46 @@ class RunFolder:
             checkpoint.replace(aside)
         return aside
 
+    def forget_errors(self) -> None:
+        """Delete why the run came to no end: it is tried again."""
+        for path in (self.failure, self.stop):
+            path.unlink(missing_ok=True)
+
+    @property
+    def last_report(self) -> int | None:
+        """When training last told how far it is, in nanoseconds since 1970; None if it never did."""
+        return self.progress.stat().st_mtime_ns if self.progress.is_file() else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder holds anything that training left."""
+        left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)
+        return any(path.is_file() for path in left)
+
+    @property
+    def own_files(self) -> list[Path]:
+        """The files here that have the name of one that a run writes, and temporary ones that were left behind."""
+        return sorted({path for name in OWN for end in ("", "*.tmp") for path in self.path.glob(name + end)})
+
+    @property
+    def leftovers(self) -> list[Path]:
+        """What only an unfinished run needs."""
+        names = ("resume*.ckpt", "nonfinite.ckpt", "*.aside", "*.tmp")
+        return [self.progress, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
+
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""
-        others = (path for ending in ("tmp", "aside") for path in self.path.glob(f"checkpoints/*.{ending}"))
-        for path in (self.resume, self.previous, self.nonfinite, *others, self.progress):
+        for path in self.leftovers:
             path.unlink(missing_ok=True)
+
+    def check_whole(self) -> None:
+        """Check that nobody deleted the folder while its run trained.
+
+        Raises:
+            LostError: it is not what it was when the run began.
+        """
+        if not (self.config.is_file() and self.identity.is_file()):
+            raise LostError(f"{self} was deleted while its run trained; give the command again to begin anew")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -144,24 +238,33 @@ class RunFolder:
 
         Raises:
             LockedError: another process trains it.
+            ValueError: there is a link in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.refuse_links()
         lock = filelock.FileLock(self.lock)
         try:
             lock.acquire(timeout=LOCK_PATIENCE)
         except filelock.Timeout:
             raise LockedError(f"{self} is being trained by another process") from None
-        with written_atomically(self.session) as path:
-            path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        session = Session(os.getpid(), platform.node(), os.environ.get(SWEEP))
+        self._write_session(session)
         try:
-            yield
+            with told(lambda number: self._write_session(replace(session, signal=signal.Signals(number).name))):
+                yield
         finally:
             self.session.unlink(missing_ok=True)
             lock.release()
 
+    def _write_session(self, session: Session) -> None:
+        with suppress(OSError), written_atomically(self.session) as path:
+            path.write_text(json.dumps(asdict(session)))
+
     @property
     def is_locked(self) -> bool:
         """Whether a process trains the run right now."""
+        if self.lock.is_symlink():  # to look would create, or empty, what it points to
+            return False
         try:
             with filelock.FileLock(self.lock).acquire(timeout=0):
                 return False
@@ -170,14 +273,21 @@ class RunFolder:
         except OSError:  # not ours to lock: the folder is somebody else's
             return False
 
-    @property
-    def killed_process(self) -> str | None:
-        """The process that was killed while it trained the run, as "PID on HOST"; None if none was."""
+    def read_session(self) -> Session:
+        """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            session = json.loads(self.session.read_text())
-            return f"{session['pid']} on {session['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return Session(**read_json(self.session))
+        except (OSError, ValueError, TypeError):
+            return Session()
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return read_bytes(path).decode("utf-8", "replace").partition("\n")[0][:LONGEST]
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return str(error)
 
 
 def finished_runs(root: Path) -> Iterable[RunFolder]:

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -13,6 +15,8 @@ from typing import Any
 import yaml
 
 from capsbench.data.files import written_atomically
+from capsbench.runs.folder import RunFolder
+from capsbench.runs.reading import STRICT, Name, Seed, Version, checked, in_words, read_json
 
 NO_EFFECT_ON_NUMBERS = (
     "name",
@@ -23,6 +27,7 @@ NO_EFFECT_ON_NUMBERS = (
     "data.data_dir",
     "logger",
     "gpus_per_run",
+    # what these come to is in `devices`
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",
@@ -37,6 +42,7 @@ LIMITS = (
     "limit_train_batches",
     "limit_val_batches",
     "limit_test_batches",
+    "overfit_batches",
     "fast_dev_run",
     "max_time",
 )
@@ -61,14 +67,16 @@ class Identity:
         version: `VERSION` when the run was trained.
     """
 
-    experiment: str
-    data: str
-    arch: str
-    router: str
-    seed: int
-    settings: Mapping[str, Any]
-    choices: Mapping[str, str]
-    version: int = VERSION
+    __pydantic_config__ = STRICT
+
+    experiment: Name
+    data: Name
+    arch: Name
+    router: Name
+    seed: Seed
+    settings: Mapping[Name, Any]
+    choices: Mapping[Name, Name]
+    version: Version = VERSION
 
     @classmethod
     def of(cls, config: Mapping[str, Any], choices: Mapping[str, str | None]) -> "Identity":
@@ -96,21 +104,27 @@ class Identity:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def save(self, path: Path) -> None:
-        """Write the fields as JSON; `load` reads them."""
+        """Write the fields as JSON to `RunFolder.identity`; `load` reads them."""
         with written_atomically(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
-        """Read what `save` wrote.
+    def load(cls, folder: Path) -> "Identity":
+        """Read and check what `save` wrote into a run's folder.
 
         Raises:
-            ValueError: the file holds something else.
+            FileNotFoundError: the folder has no such file.
+            ValueError: the file holds something else, or is of another run.
         """
+        path = RunFolder(folder).identity
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no identity of a run ({error}); delete its folder to run it again") from error
+            found = checked(cls, read_json(path))
+            found.check_folder(folder)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is no identity of a run ({in_words(error)}); delete its folder to run it again"
+            ) from error
+        return found
 
     @property
     def is_smoke(self) -> bool:
@@ -121,6 +135,22 @@ class Identity:
     def folder(self, root: str | Path) -> Path:
         """The run's folder: root/experiment/data/arch/router/seed-digest."""
         return Path(root, self.experiment, self.data, self.arch, self.router, f"seed{self.seed}-{self.digest}")
+
+    def check_folder(self, folder: Path, *, has_digest: bool = True) -> None:
+        """Check that a folder is this run's, wherever its outputs are.
+
+        Args:
+            folder: to check.
+            has_digest: whether its digest can be known; it cannot of results of the first schema.
+
+        Raises:
+            ValueError: it is the folder of another run.
+        """
+        *expected, name = self.folder("").parts
+        *place, found = Path(os.path.abspath(folder)).parts
+        same = found == name if has_digest else re.fullmatch(rf"seed{self.seed}-[0-9a-f]{{8}}", found)
+        if not same or place[-len(expected) :] != expected:
+            raise ValueError(f"it is of the run {self.folder('')}; was the folder copied or renamed?")
 
 
 def _cuts_nothing(limit: Any) -> bool:

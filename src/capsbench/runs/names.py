@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import filelock
 
 from capsbench.data.files import written_atomically
 from capsbench.runs.folder import RunFolder
+from capsbench.runs.reading import read_json
 
 NAMES = "names"
 """The folder of lists, beside those of experiments."""
@@ -48,13 +49,13 @@ class NamedRuns:
             ValueError: no run has this name, or the file is no list of folders.
         """
         try:
-            listed = json.loads(self.path.read_text(encoding="utf-8"))
+            listed = read_json(self.path)
         except FileNotFoundError:
             known = ", ".join(sorted(path.stem for path in self.path.parent.glob("*.json"))) or "no names yet"
             raise ValueError(f"no run in {self.outputs} has the name {self.name}; there are: {known}") from None
         except ValueError as error:
             raise ValueError(f"{self.path} cannot be read ({error}); delete it and give its commands again") from error
-        if not isinstance(listed, list) or not all(isinstance(folder, str) for folder in listed):
+        if not isinstance(listed, list) or not all(map(_is_below, listed)):
             raise ValueError(f"{self.path} is no list of folders; delete it and give its commands again")
         return [RunFolder(self.outputs / folder) for folder in listed]
 
@@ -66,6 +67,11 @@ class NamedRuns:
             listed = [folder.path.relative_to(self.outputs).as_posix() for folder in dict.fromkeys([*before, *folders])]
             with written_atomically(self.path) as path:
                 path.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_below(folder: object) -> bool:
+    """Whether this is a path that does not lead out of the folder that it is relative to."""
+    return isinstance(folder, str) and not PurePath(folder).is_absolute() and ".." not in PurePath(folder).parts
 
 
 def named_folders(outputs: Path, names: Iterable[str]) -> list[RunFolder]:

@@ -1,21 +1,32 @@
-"""The result of a finished run: one JSON file, written last and atomically."""
+"""The result of a finished run: one JSON file, written last and atomically, and checked before it is believed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from capsbench.data.files import written_atomically
+from capsbench.runs.checks import check_record, check_result
 from capsbench.runs.folder import RunFolder
-from capsbench.runs.identity import Identity, completed
+from capsbench.runs.identity import Identity, changes, completed
+from capsbench.runs.reading import STRICT, Name, Seed, Text, Version, checked, in_words, read_json
 
 SCHEMA = 3
+Count = Annotated[int, Field(ge=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
 AUGMENTATION = ("crop_padding", "flip")
 """Settings of data that an object of its own has held since schema 2."""
 ATTRIBUTES = {"machine_load": "load"}
 """Those with another name in the file, where `load` is no method."""
+
+
+class ResultError(ValueError):
+    """A result cannot be believed; the message names its file."""
 
 
 @dataclass(frozen=True)
@@ -55,36 +66,52 @@ class Result:
         schema: version of this record.
     """
 
-    experiment: str
-    data: str
-    arch: str
-    router: str
-    seed: int
-    identity: str
-    settings: Mapping[str, Any]
-    choices: Mapping[str, str]
-    metrics: Mapping[str, float]
-    history: Sequence[Mapping[str, float | int]] = ()
-    parameters: int = 0
-    epochs: int = 0
-    steps: int = 0
-    wall_time_s: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)
-    device: str = "unknown"
-    date: str = ""
-    git_commit: str | None = None
-    sessions: Sequence[Mapping[str, Any]] = ()
+    __pydantic_config__ = STRICT
+
+    experiment: Name
+    data: Name
+    arch: Name
+    router: Name
+    seed: Seed
+    identity: Name
+    settings: Mapping[Name, Any]
+    choices: Mapping[Name, Name]
+    metrics: Mapping[Name, float | int]
+    history: Sequence[Mapping[Name, float | int]] = ()
+    parameters: Count = 0
+    epochs: Count = 0
+    steps: Count = 0
+    wall_time_s: AtLeast0 = 0.0
+    versions: Mapping[Name, Text] = field(default_factory=dict)
+    device: Text = "unknown"
+    date: Text = ""
+    git_commit: Text | None = None
+    sessions: Sequence[Mapping[Name, Any]] = ()
     smoke: bool = False
-    data_title: str = ""
-    stands_in_for: str | None = None
-    train_examples: int = 0
-    test_examples: int = 0
+    data_title: Text = ""
+    stands_in_for: Text | None = None
+    train_examples: Count = 0
+    test_examples: Count = 0
     full: bool = True
-    confusion: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
-    class_names: Sequence[str] = ()
-    machine_load: Mapping[str, float | None] = field(default_factory=dict)
-    identity_version: int = 1
+    confusion: Mapping[Name, Sequence[Sequence[Count]]] = field(default_factory=dict)
+    class_names: Sequence[Text] = ()
+    machine_load: Mapping[Name, AtLeast0 | None] = field(default_factory=dict)
+    identity_version: Version = 1
     schema: int = SCHEMA
+
+    @property
+    def run(self) -> Identity:
+        """What the run is."""
+        return Identity(
+            self.experiment,
+            self.data,
+            self.arch,
+            self.router,
+            seed=self.seed,
+            settings=self.settings,
+            choices=self.choices,
+            version=self.identity_version,
+        )
 
     @property
     def watched_split(self) -> str:
@@ -109,20 +136,28 @@ class Result:
 
     @classmethod
     def load(cls, folder: Path) -> "Result":
-        """Read the result in a run's folder; one of an older schema is brought up to date.
+        """Read and check the result in a run's folder; one of an older schema is brought up to date.
+
+        What is read is data of somebody else: types and ranges are checked, and that the file is of the run that the
+        folder belongs to.
 
         Raises:
             FileNotFoundError: the run is not finished.
-            ValueError: the file is not a result, or it was written by a newer version.
+            ResultError: the file is not the result of this folder's run, or it was written by a newer version.
         """
         path = RunFolder(folder).result
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record.get("schema", 1) < SCHEMA:
-                record = _upgraded(record)
-            return cls(**_renamed(record, {name: attribute for attribute, name in ATTRIBUTES.items()}))
+            record = read_json(path)
+            schema = check_record(record, SCHEMA)
+            upgraded = _upgraded(record) if schema < SCHEMA else record
+            result = checked(cls, _renamed(upgraded, {name: own for own, name in ATTRIBUTES.items()}))
+            check_result(result)
+            result.run.check_folder(folder, has_digest=schema > 1)
+        except FileNotFoundError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a result of this version ({error}); delete it to run again") from error
+            raise ResultError(f"{path} is no valid result: {in_words(error)}; delete it to run again") from error
+        return result if "devices" in result.settings else replace(result, settings=_with_devices(result))
 
 
 def watched_split(metrics: Mapping[str, float]) -> str:
@@ -149,3 +184,12 @@ def _upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
         named = {name: record[name] for name in ("experiment", "data", "arch", "router", "seed", "choices")}
         digest = Identity(settings=settings, version=1, **named).digest
     return {**record, "settings": completed(settings), "identity": digest, "schema": SCHEMA}
+
+
+def _with_devices(result: Result) -> Mapping[str, Any]:
+    """The settings of a result that tells its devices in words alone, with these unless they are the default."""
+    words, number = re.fullmatch(r"(.*?)(?: × (\d+))?", result.device, re.DOTALL).groups()  # type: ignore[union-attr]
+    kind, comma, _ = words.partition(",")
+    devices = {"kind": kind if comma or kind in ("cpu", "unknown") else "gpu", "number": int(number or 1)}
+    is_told = kind != "unknown" and changes({"devices": devices})
+    return {**result.settings, "devices": devices} if is_told else result.settings

@@ -1,13 +1,19 @@
 """What a run's folder tells about the run: done, running, interrupted, failed or missing."""
 
-import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from capsbench.runs.folder import RunFolder
-from capsbench.runs.result import Result
+from pydantic import Field
+
+from capsbench.runs.folder import RunFolder, Session
+from capsbench.runs.outcome import has_learned
+from capsbench.runs.reading import STRICT, checked, read_json
+from capsbench.runs.result import Result, ResultError
 
 StateName = Literal["done", "running", "interrupted", "failed", "missing"]
+
+Shown = Literal["bar", "lines", "nothing"]
+"""How a run shows on the terminal how far it is."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +22,17 @@ class Progress:
 
     Attributes:
         epoch: the one being trained, from 1.
-        step, steps: optimizer steps done, and in all.
+        step, steps: optimizer steps done, and in all; None where a limit on time alone ends the run.
         eta_s: seconds until training ends, at this session's pace; None before there is one.
         updated: when this was written, in seconds since 1970.
     """
 
+    __pydantic_config__ = STRICT
+
     epoch: int
     step: int
-    steps: int
-    eta_s: float | None
+    steps: int | None
+    eta_s: Annotated[float, Field(lt=1e12)] | None
     updated: float
 
 
@@ -35,37 +43,51 @@ class State:
     Attributes:
         name: "done", "running", "interrupted" (begun, and no process trains it), "failed" or "missing".
         progress: of a run that is running or was interrupted, where known.
-        cause: in one line, why it failed, or which killed process left it interrupted.
+        cause: in one line, why it failed, or what kept it from its end: a killed process, or what its machine lacks.
         metrics: of a run that is done.
+        learned: whether a run that is done came further above chance than `capsbench.runs.outcome.ABOVE_CHANCE`.
+        is_damaged: whether it failed only in that its result cannot be believed.
     """
 
     name: StateName
     progress: Progress | None = None
     cause: str | None = None
     metrics: dict[str, float] | None = None
+    learned: bool | None = None
+    is_damaged: bool = False
 
     @classmethod
     def of(cls, folder: RunFolder) -> "State":
         """The state of the run in a folder."""
         if not folder.is_finished:
             if not folder.config.is_file():
-                return cls("missing")
+                return cls("missing", cause=folder.cause_of_stop)
             if folder.is_locked:
                 return cls("running", progress=_read_progress(folder))
         if folder.is_finished:  # perhaps only by now
             try:
-                return cls("done", metrics=dict(Result.load(folder.path).metrics))
-            except ValueError as error:
-                return cls("failed", cause=str(error))
+                result = Result.load(folder.path)
+                return cls("done", metrics=dict(result.metrics), learned=has_learned(result))
+            except ResultError as error:
+                return cls("failed", cause=str(error), is_damaged=True)
         if (cause := folder.cause_of_failure) is not None:
             return cls("failed", cause=cause)
-        killed = folder.killed_process
-        cause = killed and f"its process ({killed}) was killed, perhaps out of memory"
+        cause = folder.cause_of_stop or _how_it_ended(folder.read_session())
         return cls("interrupted", progress=_read_progress(folder), cause=cause)
+
+
+def _how_it_ended(session: Session) -> str | None:
+    """What became of the process that left a session behind."""
+    if session.pid is None:
+        return None
+    process = f"its process ({session.pid} on {session.host})"
+    if session.signal is not None:
+        return f"{process} was told to stop by {session.signal} and ended before it had saved"
+    return f"{process} was killed, perhaps out of memory"
 
 
 def _read_progress(folder: RunFolder) -> Progress | None:
     try:
-        return Progress(**json.loads(folder.progress.read_text()))
-    except (OSError, ValueError, TypeError):
+        return checked(Progress, read_json(folder.progress))
+    except (FileNotFoundError, ValueError):
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -19,9 +19,11 @@ from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
-from capsbench.runs.progress import ReportProgress
+from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
+from capsbench.runs.state import Shown
+from capsbench.signals import uninterrupted
 from capsbench.training import (
     CheckpointError,
     ClassificationModule,
@@ -31,6 +33,7 @@ from capsbench.training import (
     StopOnSignal,
     Throughput,
     VerifiedIO,
+    check_share,
     evaluate,
     inference_ms,
     load_average,
@@ -53,7 +56,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    progress_bar: bool = True,
+    shown: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -65,6 +68,7 @@ def train_and_test(
         NonFiniteError: NaN in training, or in what was measured at its end.
         DataError: the data has changed since the run began.
         Interrupted: a signal said to stop.
+        LostError: the folder was deleted meanwhile.
 
     Args:
         identity: of the run.
@@ -72,7 +76,7 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        progress_bar: show one on the terminal.
+        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
@@ -80,6 +84,7 @@ def train_and_test(
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
+            LambdaCallback(on_fit_start=lambda trainer, _: check_share(trainer, data)),
             NaNGuard(folder.nonfinite),
             throughput,
             history,
@@ -87,14 +92,16 @@ def train_and_test(
             provenance,
             stop,
             ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
-            *([RichProgressBar()] if progress_bar else []),
+            *([RichProgressBar()] if shown == "bar" else []),
+            *([PrintEpochs(history)] if shown == "lines" else []),
         ],
-        enable_progress_bar=progress_bar,
+        enable_progress_bar=shown == "bar",
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
-    trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
-    wall_time = throughput.seconds
-    write_checkpoint(trainer, folder.weights)
+    with stop.held:
+        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
+        wall_time = throughput.seconds
+        write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
     watched = data.watched_split
     final = evaluate(trainer, module, data, watched)
@@ -104,8 +111,8 @@ def train_and_test(
     for logger in loggers:
         logger.finalize("success")
 
-    shown = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
-    images = data.batch(watched, BatchKey(0, shown)).images.to(device)
+    first = torch.arange(min(INFERENCE_BATCH, data.num_examples(watched)), device=data.device)
+    images = data.batch(watched, BatchKey(0, first)).images.to(device)
     with trainer.precision_plugin.forward_context():
         latency = inference_ms(module.model, trainer.precision_plugin.convert_input(images))
     metrics = {
@@ -150,10 +157,13 @@ def train_and_test(
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
     )
+    if trainer.is_global_zero:
+        folder.check_whole()
     log_summary(loggers, result)
     if trainer.is_global_zero:
-        result.save(folder.path)
-        folder.remove_leftovers()
+        with uninterrupted():
+            result.save(folder.path)
+            folder.remove_leftovers()
     return result
 
 

@@ -1,14 +1,15 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
-from capsbench.training.evaluation import Evaluated, evaluate
+from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
+from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
 from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
-from capsbench.training.resume import Interrupted, ResumeCheckpoint, StopOnSignal, write_checkpoint
+from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_checkpoint
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
@@ -17,15 +18,16 @@ __all__ = [
     "CrossEntropyLoss",
     "Evaluated",
     "History",
-    "Interrupted",
     "KerasAdam",
     "MarginLoss",
+    "MetricsFile",
     "NaNGuard",
     "ResumeCheckpoint",
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
     "VerifiedIO",
+    "check_share",
     "compile_networks",
     "evaluate",
     "inference_ms",

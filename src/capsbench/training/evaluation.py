@@ -43,9 +43,8 @@ def evaluate(
         data: set up, with this split.
         split: the training split is measured as its first epoch has it, in the split's order.
     """
-    companions = data.companions() if split == "test" else {}
-    loaders = [data.evaluation_loader(split), *companions.values()]
-    measuring = _Measuring(module, split, loaders[0], data.parts(split), list(companions), data.labels_per_image == 1)
+    loaders, companions = _loaders(data, split)
+    measuring = _Measuring(module, split, loaders[0], data.parts(split), companions, data.labels_per_image == 1)
     run = trainer.test if split == "test" else trainer.validate
     measured = run(measuring, dataloaders=loaders, verbose=False)
     metrics = {name: float(value) for found in measured for name, value in found.items()}
@@ -53,6 +52,27 @@ def evaluate(
         if math.isnan(metrics[name]):  # a limit on batches left nothing of this part
             del metrics[name]
     return Evaluated(metrics, measuring.confusion)
+
+
+def check_share(trainer: lightning.Trainer, data: ImageDataModule) -> None:
+    """Check before the training that a share of the batches leaves something to measure after it.
+
+    Raises:
+        ValueError: it leaves nothing.
+    """
+    split = data.watched_split
+    share = trainer.limit_test_batches if split == "test" else trainer.limit_val_batches
+    batches = min(len(loader.sampler) for loader in _loaders(data, split)[0])  # type: ignore[arg-type]
+    if isinstance(share, float) and int(share * batches) == 0:
+        raise ValueError(
+            f"trainer.limit_{split}_batches={share} leaves nothing of {batches} batches to measure; set 1 for one batch"
+        )
+
+
+def _loaders(data: ImageDataModule, split: SplitName) -> tuple[list[DataLoader[Batch]], list[str]]:
+    """What a split is measured on: itself and its companions, with the names of these."""
+    companions = data.companions() if split == "test" else {}
+    return [data.evaluation_loader(split), *companions.values()], list(companions)
 
 
 class _Measuring(lightning.LightningModule):

@@ -1,6 +1,6 @@
 """Trains any capsule network to classify images and, with a decoder, to reconstruct them."""
 
-from collections.abc import Callable
+import math
 from typing import Any, Literal, NamedTuple
 
 import lightning
@@ -17,10 +17,7 @@ from capsbench.routing import Capsules, NonFiniteError, check_choice
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
-from capsbench.training.optimizers import parameter_groups
-
-OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+from capsbench.training.optimizers import OptimizerFactory, SchedulerFactory, lasting, parameter_groups
 
 
 class Outcome(NamedTuple):
@@ -54,7 +51,8 @@ class ClassificationModule(lightning.LightningModule):
         model: maps images (batch, channel, height, width) to class capsules.
         loss: maps activations (batch, class), labels and progress to a scalar.
         optimizer: makes an optimizer of groups of parameters.
-        scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant.
+        scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant. A length of None, see
+            `lasting`, is that of the run.
         scheduler_interval: the scheduler steps once per "epoch" or once per "step".
         decay: which weights the optimizer's weight decay is for, see `parameter_groups`.
         num_classes: number of classes of the data.
@@ -222,11 +220,25 @@ class ClassificationModule(lightning.LightningModule):
         optimizer = self.optimizer_factory(parameter_groups(self, self.loss, self.decay))
         if self.scheduler_factory is None:
             return optimizer
-        scheduler = self.scheduler_factory(optimizer)
+        scheduler = lasting(self.scheduler_factory, self._schedule_length)(optimizer)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
         }
+
+    def _schedule_length(self) -> int:
+        """How often the schedule is stepped: the steps of the run, or the epochs that it begins.
+
+        Raises:
+            ValueError: neither epochs nor steps end the run.
+        """
+        trainer = self.trainer
+        trainer.fit_loop.setup_data()  # else the number of batches is not known yet
+        steps = trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ValueError("the schedule has no end: set trainer.max_epochs or trainer.max_steps")
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        return int(steps) if self.scheduler_interval == "step" else math.ceil(steps / per_epoch)
 
 
 def most_active(activations: Float[Tensor, "batch class"], k: int) -> Int64[Tensor, "batch k"]:

@@ -1,13 +1,20 @@
-"""Optimizers: which weights decay, and Adam as Keras computes it."""
+"""Optimizers: which weights decay, Adam as Keras computes it, and schedules that last as long as the run."""
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from capsbench.capsules import CapsuleLayer
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+LENGTHS = ("T_max", "total_steps", "total_iters")
+"""What PyTorch's schedules call their length."""
 
 
 def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dict[str, Any]]:
@@ -63,3 +70,15 @@ class KerasAdam(torch.optim.Adam):
             group["steps"] = group.get("steps", 0) + 1
             group["eps"] = self.defaults["eps"] / math.sqrt(1 - group["betas"][1] ** group["steps"])
         return super().step(closure)
+
+
+def lasting(schedule: SchedulerFactory, length: Callable[[], int]) -> SchedulerFactory:
+    """Give a schedule whose length is open, as None, the length that it turns out to have; leave others alone.
+
+    >>> cosine = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=None)
+    >>> lasting(cosine, lambda: 7).keywords
+    {'T_max': 7}
+    """
+    settings = getattr(schedule, "keywords", {})
+    is_open = [name for name in LENGTHS if name in settings and settings[name] is None]
+    return partial(schedule, **dict.fromkeys(is_open, length())) if is_open else schedule

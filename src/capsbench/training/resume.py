@@ -1,95 +1,54 @@
 """Stops a run on a signal, and saves checkpoints from which it resumes exactly."""
 
-import os
 import signal
-import threading
 import time
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
+from capsbench import signals
 from capsbench.training.checkpoint import save_checkpoint
 
 
-class Interrupted(Exception):
-    """A signal stopped the run.
-
-    Args:
-        signal_number: number of the signal.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
-        self.signal_number = signal_number
-
-
 class StopOnSignal(lightning.Callback):
-    """Record SIGTERM or SIGINT during training and evaluation; a second signal ends the process at once.
+    """From the first step on let signals be only recorded, so that `ResumeCheckpoint` can save and stop.
 
-    `ResumeCheckpoint` then saves and stops. The same signal again within a second does not count as a second one: a
-    process on several devices gets Ctrl-C from the terminal and from its parent.
+    Our handler is installed after Lightning has installed its own; at the end Lightning puts back what was before.
 
     Attributes:
-        received: number of the first signal; None until there is one.
+        held: a context in which to train; signals are recorded until its end.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-    ECHO_S = 1.0
-
     def __init__(self) -> None:
-        self.received: int | None = None
-        self._received_at = 0.0
-        self._before: dict[int, Any] = {}
-
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
+        self.held = ExitStack()
+        self._holds = False
 
     def on_sanity_check_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._install()
+        self._hold()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._install()
+        self._hold()
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._install()
+        signals.install()
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._install()
+        signals.install()
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self._give_back()
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _install(self) -> None:
-        """Install the handlers; call it after Lightning has installed its own for SIGTERM."""
-        for number in self._before:
-            signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.received is None:
-            self.received, self._received_at = number, now
-        elif number != self.received or now - self._received_at > self.ECHO_S:
-            os._exit(128 + number)
+    def _hold(self) -> None:
+        signals.install()
+        if not self._holds:
+            self._holds = True
+            self.held.enter_context(signals.uninterrupted())
 
     def asked(self, trainer: lightning.Trainer) -> bool:
         """Return whether to stop. All ranks get the same answer, whichever of them received the signal."""
-        asked = self.received is not None
+        asked = signals.received() is not None
         return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
@@ -177,7 +136,7 @@ class ResumeCheckpoint(Checkpoint):
             self._interrupt()
 
     def _interrupt(self) -> None:
-        raise Interrupted(self.stop.received or signal.SIGTERM)
+        raise signals.Interrupted(signals.received() or signal.SIGTERM)
 
 
 def state_of(trainer: lightning.Trainer) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Your own images, from one .npz file of arrays."""
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,11 @@ import torch
 
 from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.files import DataError
+from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.module import ImageDataModule
 
 TEST_FRACTION = 0.2
+LARGEST_LABEL = 2**31
 UNDIVIDED = ("images", "labels")
 DIVIDED = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -48,13 +49,18 @@ class Arrays(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.stands_in_for = stands_in_for
         self.title = title or self.path.stem
         self._train, self._test = self._read(test_fraction)
         _, channels, height, width = self._train.images.shape
         self.image_shape = (channels, height, width)
         self.num_classes = int(max(self._train.labels.max(), self._test.labels.max())) + 1
+        if self.num_classes > len(self._train.labels):
+            raise DataError(
+                f"{self.path}: labels must count from 0, and there must be an image to train on for each class; found "
+                f"label {self.num_classes - 1} among {len(self._train.labels)} training images"
+            )
 
     def load(self, split: StoredSplit) -> LabelledImages:
         """Give a split."""
@@ -62,9 +68,13 @@ class Arrays(ImageDataModule):
 
     def _read(self, test_fraction: float) -> tuple[LabelledImages, LabelledImages]:
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError("it is not a regular file")
+            if unpacked_bytes(self.path) > memory_bytes() / 2:
+                raise OSError("its arrays take more than half of this machine's memory, and dividing copies them")
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in (*UNDIVIDED, *DIVIDED) if name in file}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # each part of an archive has errors of its own, MemoryError among them
             raise DataError(f"data.path={self.path} is not a readable .npz file: {error}") from error
         if all(name in arrays for name in DIVIDED):
             if test_fraction != TEST_FRACTION:
@@ -96,8 +106,9 @@ class Arrays(ImageDataModule):
             raise DataError(f"{self.path}: labels must be integers (N,), are {labels.dtype} of shape {labels.shape}")
         if len(labels) != len(images):
             raise DataError(f"{self.path}: {len(images)} images but {len(labels)} labels")
-        if labels.min() < 0:
-            raise DataError(f"{self.path}: labels must count from 0, found {labels.min()}")
+        for found in (labels.min(), labels.max()):
+            if not 0 <= found < LARGEST_LABEL:
+                raise DataError(f"{self.path}: labels must count from 0, found {found}")
         channels_last = images if images.ndim == 4 else images[..., None]
         if channels_last.shape[3] not in (1, 3):
             raise DataError(f"{self.path}: images must have 1 channel (grey) or 3 (RGB), have {channels_last.shape[3]}")

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from capsbench.data.batch import LabelledImages, StoredSplit
 from capsbench.data.files import DataError
 from capsbench.data.module import ImageDataModule
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+"""Of what is read, whatever a file is called: Pillow would run Ghostscript for a file of PostScript."""
+LARGEST_SIDE = 4096
+"""Pixels in either direction: a small file of more would fill the memory."""
 GREY = ("1", "L", "LA", "I", "I;16")
 """Pillow's modes without colour."""
 
@@ -45,7 +49,7 @@ class ImageFolder(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.path = Path(data_dir, path)
+        self.path = Path(data_dir).expanduser() / Path(path).expanduser()
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
         self.class_names = self.classes = [folder.name for folder in self._class_folders("train")]
@@ -82,7 +86,7 @@ class ImageFolder(ImageDataModule):
             if not found:
                 raise DataError(f"{folder} has no images; remove the folder or fill it")
             for path in found:
-                if path.suffix.lower() not in SUFFIXES:
+                if path.suffix.lower() not in SUFFIXES or not path.is_file():
                     raise DataError(f"{path} is not a PNG or JPEG file; move it away")
             files += found
             labels += [self.classes.index(folder.name)] * len(found)
@@ -101,7 +105,7 @@ class ImageFolder(ImageDataModule):
                 raise DataError(f"{path} is {image.size[0]}×{image.size[1]}, others are {self.size[0]}×{self.size[1]}")
             try:
                 pixels = np.asarray(image.convert("L" if self.image_shape[0] == 1 else "RGB"))
-            except OSError as error:
+            except Exception as error:  # each format has errors of its own
                 raise DataError(f"{path} is damaged: {error}") from error
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -113,6 +117,10 @@ def _is_grey(path: Path) -> bool:
 
 def _open(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path} is not an image: {error}") from error
+        image = Image.open(path, formats=FORMATS)
+    except Exception as error:  # each format has errors of its own, and an image of too many pixels, too
+        raise DataError(f"{path} is not an image in PNG or JPEG format: {error}") from error
+    if image.width > LARGEST_SIDE or image.height > LARGEST_SIDE:
+        image.close()
+        raise DataError(f"{path} is {image.width}×{image.height}, at most {LARGEST_SIDE}×{LARGEST_SIDE} can be read")
+    return image

@@ -17,7 +17,8 @@ from torch import Tensor
 from capsbench.data import sources
 from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSplit
 from capsbench.data.file_module import FileDataModule
-from capsbench.data.files import written_atomically
+from capsbench.data.files import check_size, written_atomically
+from capsbench.data.foreign import unpacked_bytes
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
@@ -30,6 +31,8 @@ CROP = 32
 PLACES = SIZE - CROP + 1
 """Places per direction where a crop fits into the image."""
 
+MOST_BYTES = 2 * 24_300 * (2 * SIZE**2 + 8 * (1 + len(INFO))) + 2**12
+"""Of a split's cache: images in 16 bits, labels and viewpoints, and headers."""
 TYPES = {"antialias": torch.uint8, "mean": torch.float16}
 """How images are stored by each filter that reduces them. A mean of four bytes is exact in 16 bits."""
 FAMILIAR = {"novel_azimuth": ("azimuth", (30, 32, 34, 0, 2, 4)), "novel_elevation": ("elevation", (0, 1, 2))}
@@ -238,7 +241,8 @@ def _read_cache(path: Path, image_type: torch.dtype) -> Described | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as archive:
+        check_size(path, unpacked_bytes(path), MOST_BYTES)
+        with np.load(path, allow_pickle=False) as archive:
             images, labels, info = (torch.from_numpy(archive[name]) for name in ("images", "labels", "info"))
     except Exception as error:  # each field of an archive has errors of its own
         log.warning("%s is damaged (%s) and is made again", path, error)
@@ -246,10 +250,16 @@ def _read_cache(path: Path, image_type: torch.dtype) -> Described | None:
     number = len(images)
     shapes_fit = (images.shape, labels.shape, info.shape) == ((number, 1, SIZE, SIZE), (number,), (number, len(INFO)))
     types_fit = (images.dtype, labels.dtype, info.dtype) == (image_type, torch.int64, torch.int64)
-    if not (number and shapes_fit and types_fit):
+    values_fit = number and shapes_fit and types_fit and _values_fit(labels, info)
+    if not values_fit:
         log.warning("%s does not hold smallNORB at %d×%d and is made again", path, SIZE, SIZE)
         return None
     return Described.of(LabelledImages(images, labels), info)
+
+
+def _values_fit(labels: Tensor, info: Tensor) -> bool:
+    columns = zip((labels, *info.T), (CLASSES, *INFO.values()), strict=True)
+    return all(torch.isin(column, torch.tensor(allowed)).all() for column, allowed in columns)
 
 
 def _write_cache(path: Path, views: Described) -> None:

@@ -1,0 +1,47 @@
+"""Whether the class of a part of a run takes a setting that none of its files has."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_object
+
+from capsbench.launch.errors import choice_of
+
+GIVEN = {
+    "arch": {"image_shape", "num_classes", "router"},
+    "router": {"num_children", "num_parents", "pose_dim", "feeds_capsules"},
+    "decoder.network": {"image_shape", "num_classes", "pose_dim"},
+    "optim.optimizer": {"params"},
+    "optim.scheduler": {"optimizer"},
+}
+"""Arguments that follow from the rest of the run."""
+
+
+def check_argument(part: str, key: str, settings: Mapping[str, Any]) -> None:
+    """Check that the class of a part takes a setting that was added. Its module is imported, which takes seconds.
+
+    Raises:
+        ValueError: it does not, or the setting follows from others.
+    """
+    if key.startswith("_") or "_target_" not in settings:
+        return
+    try:
+        taken = _arguments(get_object(settings["_target_"]))
+    except Exception:  # a user's module may fail in any way; the run says how
+        return
+    if taken is not None and key not in (allowed := taken - GIVEN.get(part, set())):
+        raise ValueError(f"there is no setting {part}.{key}; {choice_of(key, allowed)}")
+
+
+def _arguments(made_by: Any) -> set[str] | None:
+    """The names that a function or class takes, with those that it hands on to its base; None if it takes any."""
+    names: set[str] = set()
+    for step in inspect.getmro(made_by) if inspect.isclass(made_by) else [made_by]:
+        if inspect.isclass(step) and "__init__" not in vars(step):
+            continue
+        taken = inspect.signature(step.__init__ if inspect.isclass(step) else step).parameters.values()
+        names |= {one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        if all(one.kind != one.VAR_KEYWORD for one in taken):
+            return names - {"self"}
+    return None

@@ -1,0 +1,67 @@
+"""Numbers that have a range: refused when a run is planned, and by the class as well."""
+
+import pytest
+
+from capsbench.launch.build import build_data, build_module
+from capsbench.launch.config import Composer, open_configuration
+from capsbench.launch.ranges import OF_CLASSES, OF_PARTS
+
+CHOICES = {
+    "AffNIST": "data=affnist data.test_source=generated",
+    "MultiMNIST": "data=multi_mnist",
+    "SmallNORB": "data=small_norb",
+    "Arrays": "data=arrays data.path=x.npz",
+    "Augmentation": "data=mnist",
+    "CapsNet": "arch=capsnet_light",
+    "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "FMAgreement": "router=fm",
+    "DynamicRouting": "router=dynamic",
+    "EMRouting": "router=em",
+    "DeconvDecoder": "decoder=deconv",
+    "DenseDecoder": "decoder=dense",
+    "CrossEntropyLoss": "loss=cross_entropy",
+    "Adam": "optim=adam",
+    "KerasAdam": "optim=adam_keras",
+    "SGD": "optim=sgd",
+    "CosineAnnealingLR": "optim=adam_cosine",
+    "StepLR": "optim=sgd_halving",
+    "data": "data=mnist",
+    "decoder": "decoder=deconv",
+}
+INSIDE = {"Augmentation": "augmentation", "SGD": "optimizer", "Adam": "optimizer", "KerasAdam": "optimizer"}
+INSIDE |= {
+    "CosineAnnealingLR": "scheduler",
+    "StepLR": "scheduler",
+    "DeconvDecoder": "network",
+    "DenseDecoder": "network",
+}
+LISTS = {"blocks": "[1,1,{}]", "hidden_capsules": "[{}]", "hidden": "[{}]", "betas": "[0.9,{}]"}
+SETTINGS = [
+    pytest.param(name, key, allowed.words, id=f"{name}.{key}")
+    for name, settings in {**OF_CLASSES, **OF_PARTS}.items()
+    for key, allowed in settings.items()
+]
+FINITE = ("beta_a", "beta_v")
+
+
+def overrides(name: str, key: str) -> list[str]:
+    """A number that is out of the range."""
+    choices = CHOICES[name].split()
+    part = ".".join(filter(None, (choices[0].partition("=")[0], INSIDE.get(name), key)))
+    return [*choices, f"{part}={LISTS.get(key, '{}').format('inf' if key in FINITE else -1)}"]
+
+
+@pytest.mark.parametrize(("name", "key", "words"), SETTINGS)
+def test_a_number_out_of_its_range_is_refused_when_a_run_is_planned(name: str, key: str, words: str) -> None:
+    with open_configuration() as loader, pytest.raises(ValueError, match=rf"\.{key} must be {words}, got "):
+        Composer(loader).compose(overrides(name, key))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "words"), [case for case in SETTINGS if case.values[1] != "batch_norm_momentum"]
+)
+def test_the_class_refuses_it_too(name: str, key: str, words: str) -> None:
+    with open_configuration() as loader:
+        config = Composer(loader).compose_unchecked(overrides(name, key))
+    with pytest.raises(Exception, match=r"."):  # some in PyTorch's words
+        build_module(config, build_data(config)).configure_optimizers()
