@@ -19,6 +19,7 @@ from capsbench.training import CheckpointError, read_checkpoint
 from capsbench.training.checkpoint import save_checkpoint
 
 FLIPS = 200
+Tally = Callable[..., None]
 
 
 def content(step: int) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Hostile:
 def test_a_checkpoint_that_would_execute_something_is_refused_in_a_line(
     folder: RunFolder, caplog: pytest.LogCaptureFixture, form: Callable[[object], bytes], name: str
 ) -> None:
+    """A checkpoint that would execute something: refused in a line, and nothing of it runs."""
     path: Path = getattr(folder, name)
     marker = folder.path / "executed"
     if name == "resume":
@@ -107,6 +109,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(
     folder: RunFolder, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
+    """Cut off, no archive, a zip bomb, a claim of a huge tensor: it is set aside, and the one before is taken."""
     damaged = DAMAGES[damage](folder.weights.read_bytes())
     folder.weights.write_bytes(damaged)
     assert find_checkpoint(folder) == folder.resume
@@ -117,6 +120,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_what_is_no_file_is_not_opened(folder: RunFolder, tmp_path: Path, kind: str) -> None:
+    """A link, a pipe or a folder in a checkpoint's place: neither read nor written through."""
     secret = tmp_path / "elsewhere.ckpt"
     folder.resume.rename(secret)
     folder.weights.unlink()
@@ -127,7 +131,8 @@ def test_what_is_no_file_is_not_opened(folder: RunFolder, tmp_path: Path, kind: 
     assert is_content(read_checkpoint(secret), 1)
 
 
-def test_every_flipped_bit_is_noticed_or_harmless(tmp_path: Path, folder: RunFolder) -> None:
+def test_every_flipped_bit_is_noticed_or_harmless(tmp_path: Path, folder: RunFolder, tally: Tally) -> None:
+    """A flipped bit anywhere in a checkpoint: noticed, or all that is read is what was written."""
     whole = folder.resume.read_bytes()
     rng = random.Random(0)
     noticed = 0
@@ -144,13 +149,14 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path: Path, folder: RunFol
         else:
             assert is_content(found, 1), f"bit {place} of {8 * len(whole)}"
     assert 0 < noticed < FLIPS
+    tally(FLIPS, FLIPS, f"{noticed} noticed")
 
 
-def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path, folder: RunFolder) -> None:
-    """Those that torch.load does not notice, and that gave other numbers."""
+def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path, folder: RunFolder, tally: Tally) -> None:
+    """A flipped bit in a tensor of a checkpoint: noticed; torch.load alone gives other numbers."""
     whole = folder.resume.read_bytes()
     start = whole.index(torch.arange(300.0).numpy().tobytes())
-    for number, bit in enumerate(random.Random(0).sample(range(8 * 1200), 50)):
+    for number, bit in enumerate(random.Random(0).sample(range(8 * 1200), FLIPS)):
         flipped = bytearray(whole)
         flipped[start + bit // 8] ^= 1 << bit % 8
         path = tmp_path / f"{number}.ckpt"
@@ -158,6 +164,7 @@ def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path, folder: RunFol
         assert not torch.load(path, weights_only=True)["state_dict"]["weight"].equal(torch.arange(300.0))
         with pytest.raises(CheckpointError, match="checksum"):
             read_checkpoint(path)
+    tally(FLIPS, FLIPS)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path, folder: RunFol
     [("torch.save", 1, 1), ("os.replace", 1, 1), ("os.fsync", 1, 1), ("os.replace", 2, 1), ("os.replace", 3, 2)],
 )
 def test_killed_while_it_saves(folder: RunFolder, call: str, nth: int, left: int) -> None:
-    """At every step of writing the last whole checkpoint is there."""
+    """kill -9 at each step of writing a checkpoint: the last whole one is there."""
     folder.weights.unlink()
     module, name = {"os": os, "torch": torch}[call.partition(".")[0]], call.partition(".")[2]
     original, calls = getattr(module, name), iter(range(1, 100))

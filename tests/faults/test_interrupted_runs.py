@@ -1,8 +1,12 @@
-"""What runs go on from: damaged checkpoints, other data, other code, and NaN."""
+"""An interrupted run that goes on elsewhere: every session is told in its result."""
 
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +105,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_bits
     capsys: pytest.CaptureFixture[str],
     damaged: int,
 ) -> None:
+    """A flipped bit in the newest checkpoint, or the last two: the run goes on from before them, to the same bits."""
     folder = interrupt(capsbench, monkeypatch, 4)
     for path in (folder.resume, folder.previous)[:damaged]:
         flip(path)
@@ -115,6 +120,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_bits
 
 
 def test_damaged_weights_of_a_finished_run_are_not_measured(capsbench: Command) -> None:
+    """A flipped bit in the weights of a finished run: they are not measured, and stay."""
     capsbench(*RUN)
     folder = only_run()
     flip(folder.weights)
@@ -124,6 +130,7 @@ def test_damaged_weights_of_a_finished_run_are_not_measured(capsbench: Command) 
 
 
 def test_what_gave_nan_is_kept_and_replayed(capsbench: Command) -> None:
+    """NaN or infinity in training: batch, weights, step and layer are kept, and give it once more."""
     with pytest.raises(SystemExit) as failed:
         capsbench(*RUN, "optim.optimizer.lr=1e30")
     folder = only_run()
@@ -139,6 +146,7 @@ def test_what_gave_nan_is_kept_and_replayed(capsbench: Command) -> None:
 
 
 def test_a_loss_that_is_not_finite_although_every_layer_is_comes_out_again(capsbench: Command) -> None:
+    """NaN or infinity in training: batch, weights, step and layer are kept, and give it once more."""
     with pytest.raises(SystemExit, match="the loss itself overflowed"):
         capsbench(*RUN, "loss.down_weight=1e39")
     assert not replay(only_run()).loss.isfinite()
@@ -147,6 +155,7 @@ def test_a_loss_that_is_not_finite_although_every_layer_is_comes_out_again(capsb
 def test_after_nan_a_retry_begins_anew_and_nothing_is_deleted(
     capsbench: Command, monkeypatch: pytest.MonkeyPatch, uninterrupted: Outcome
 ) -> None:
+    """A retry after NaN: it begins anew, and no checkpoint is deleted before it is finished."""
     original = ImageDataModule.train_images
     made = iter(range(1_000))
 
@@ -208,6 +217,7 @@ def test_a_run_does_not_go_on_with_other_data(
     seed: int,
     said: str,
 ) -> None:
+    """Other data under an interrupted run: refused in a line; with the former data the same bits."""
     folder = interrupt(capsbench, monkeypatch, 4)
     former = data.read_bytes()
     write_images(data, number, seed)
@@ -224,6 +234,7 @@ def test_a_run_does_not_go_on_with_other_data(
 
 
 def test_a_run_does_not_go_on_from_another_runs_checkpoint(capsbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint of another run: refused in a line."""
     other = interrupt(capsbench, monkeypatch, 4, "seed=2")
     other.path.rename("other")
     folder = interrupt(capsbench, monkeypatch, 2)
@@ -232,3 +243,33 @@ def test_a_run_does_not_go_on_from_another_runs_checkpoint(capsbench: Command, m
         capsbench(*RUN)
     assert f"the checkpoint in {folder} is of another run" in str(refused.value)
     assert folder.resume.is_file()
+
+
+@pytest.mark.faults
+def test_killed_again_and_again_and_its_newest_checkpoint_damaged_in_between(tmp_path: Path) -> None:
+    """kill -9 six times, the newest checkpoint damaged three times: the same bits."""
+    command = [sys.executable, "-m", "capsbench", *RUN, "trainer.max_epochs=30"]
+    subprocess.run([*command, "output_dir=whole"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    rng = random.Random(0)
+    log = tmp_path / "log"
+    for kill in range(6):
+        with log.open("w") as stream:
+            process = subprocess.Popen(command, cwd=tmp_path, stdout=stream, stderr=subprocess.STDOUT)
+        before = time.time()
+        while not any(path.stat().st_mtime > before for path in tmp_path.glob("outputs/**/resume.ckpt")):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        for newest in tmp_path.glob("outputs/**/resume.ckpt") if kill % 2 else ():
+            flip(newest)
+    with log.open("w") as stream:
+        subprocess.run(command, cwd=tmp_path, check=True, stdout=stream)
+    assert log.read_text().count("has another checksum") == 1
+    whole, resumed = (RunFolder(next((tmp_path / root).rglob("result.json")).parent) for root in ("whole", "outputs"))
+    sessions = Result.load(resumed.path).sessions  # those of which no checkpoint was left are not among them
+    assert 1 < len(sessions) <= 7
+    assert [each["from_step"] for each in sessions] == [0, *(each["to_step"] for each in sessions[:-1])]
+    assert sessions[-1]["to_step"] == 90
+    assert_same(resumed, outcome(whole))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
 from capsbench.data import Batch, ImageDataModule
+from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.saved import read_config
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import (
@@ -122,6 +123,7 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
         FileNotFoundError: the run has kept no such batch.
         ValueError: what it has kept is damaged.
     """
+    hide_harmless_messages()
     kept = read_checkpoint(folder.nonfinite)
     config = read_config(folder, config_dir)
     config.compile = None
@@ -136,7 +138,7 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
         enable_model_summary=False,
     )
     plugin, device = trainer.precision_plugin, trainer.strategy.root_device
-    plugin.convert_module(module).to(device).train(kept["training"])  # in place
+    plugin.convert_module(module.to(device).train(kept["training"]))
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
         return module.outcome(batch, progress=kept["progress"], training=kept["training"])
