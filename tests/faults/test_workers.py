@@ -20,7 +20,7 @@ SWEEP = (*ENDLESS, "-m", "launcher=local", "seed=1,2,3,4")
 DDP = (*ENDLESS, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
-def wait(until: Callable[[], Any], seconds: float = 120.0) -> None:
+def wait(until: Callable[[], Any], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline
