@@ -36,13 +36,8 @@ class Interrupted(SystemExit):
         self.code = 128 + signal_number
         self.signal_number = signal_number
 
-    @property
-    def cause(self) -> str:
-        """The signal's name."""
-        return f"interrupted by {signal.Signals(self.signal_number).name}"
-
     def __str__(self) -> str:
-        return self.args[1] or self.cause
+        return self.args[1] or f"interrupted by {signal.Signals(self.signal_number).name}"
 
 
 @dataclass

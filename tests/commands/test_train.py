@@ -100,6 +100,22 @@ def test_other_precisions(capsbench: Run, precision: str) -> None:
     assert Result.load(path.parent).metrics["inference/ms_per_batch"] > 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "decoder=deconv",
+        "decoder=dense loss=cross_entropy_learned",
+        "arch=resnet_capsnet arch.blocks=[1,1,1] router.implementation=plain",
+        "arch=capsnet_light arch.filters=16 router=dynamic router.implementation=plain",
+    ],
+)
+def test_sixteen_bits_reach_every_layer(capsbench: Run, settings: str) -> None:
+    few = ("data.subset=32", "data.batch_size=16", "data.test_subset=32", "trainer.max_epochs=1")
+    (path,) = capsbench("train", *few, "trainer.precision=bf16-true", *settings.split()).rglob("result.json")
+    weights = torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"].values()
+    assert {weight.dtype for weight in weights if weight.is_floating_point()} == {torch.bfloat16}
+
+
 def test_a_run_limited_in_steps_has_a_rate(capsbench: Run) -> None:
     (path,) = capsbench("train", "trainer.max_steps=3", "trainer.max_epochs=-1").rglob("result.json")
     result = Result.load(path.parent)

@@ -109,7 +109,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(
     folder: RunFolder, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    """A checkpoint that is cut off, no archive, a zip bomb or claims too much: set aside, and the one before taken."""
+    """Cut off, no archive, a zip bomb, a claim of a huge tensor: it is set aside, and the one before is taken."""
     damaged = DAMAGES[damage](folder.weights.read_bytes())
     folder.weights.write_bytes(damaged)
     assert find_checkpoint(folder) == folder.resume

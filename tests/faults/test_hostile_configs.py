@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from capsbench.launch.saved import read_config
-from capsbench.runs import NamedRuns, Result, RunFolder, State
+from capsbench.runs import Identity, NamedRuns, Result, RunFolder, State
 
 Command = Callable[..., Path]
 CONFIG: dict[str, Any] = {
@@ -31,9 +31,11 @@ CONFIG: dict[str, Any] = {
 def run(tmp_path: Path) -> RunFolder:
     """A finished run, as far as its configuration and result go."""
     names = {"experiment": "adhoc", "data": "digits", "arch": "capsnet", "router": "fm"}
-    folder = RunFolder(tmp_path / "outputs" / "run")
+    identity = Identity(**names, seed=1, settings={"seed": 1}, choices={})
+    folder = RunFolder(identity.folder(tmp_path / "outputs"))
     folder.path.mkdir(parents=True)
-    Result(**names, seed=1, identity="x", settings={}, choices={}, metrics={"test/accuracy": 0.5}).save(folder.path)
+    told = {**names, "seed": 1, "settings": identity.settings, "choices": {}, "identity": identity.digest}
+    Result(**told, metrics={"test/accuracy": 0.5}, identity_version=identity.version).save(folder.path)
     return folder
 
 

@@ -1,11 +1,13 @@
 """What ends a run and what it leaves out: used as it is meant, or refused in one line before anything is made."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from capsbench.launch.config import Composer, open_configuration
 from capsbench.runs import Result
 
 Run = Callable[..., Path]
@@ -29,7 +31,12 @@ def trained(capsbench: Run, *settings: str) -> Result:
     return Result.load(path.parent)
 
 
-@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+@pytest.fixture(scope="module")
+def composer() -> Iterator[Composer]:
+    with open_configuration() as loader:
+        yield Composer(loader)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -46,7 +53,7 @@ def trained(capsbench: Run, *settings: str) -> Result:
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches must not be 0, the run would not be trained; "),
         (
             "trainer.limit_train_batches=0.0",
-            "trainer.limit_train_batches must not be 0.0, the run would not be trained; ",
+            "trainer.limit_train_batches must not be 0, the run would not be trained; ",
         ),
         (
             "trainer.limit_test_batches=0",
@@ -95,8 +102,15 @@ def trained(capsbench: Run, *settings: str) -> Result:
         ("optim=adam_cosine optim.scheduler.T_max=0", "optim.scheduler.T_max must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_meant_makes_nothing(capsbench: Run, settings: str, said: str, sweep: list[str]) -> None:
-    assert refused(capsbench, "train", *sweep, *settings.split()).startswith(said)
+def test_what_cannot_be_meant_is_refused_when_a_run_is_planned(composer: Composer, settings: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        composer.compose(settings.split())
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize("setting", ["trainer.limit_test_batches=0", "+arch.colour=red"])
+def test_what_is_refused_makes_nothing(capsbench: Run, sweep: list[str], setting: str) -> None:
+    assert setting.strip("+").partition("=")[0] in refused(capsbench, "train", *sweep, setting)
 
 
 @pytest.mark.parametrize("command", [["train", "-m"], ["status"]])

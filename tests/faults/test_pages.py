@@ -14,8 +14,7 @@ from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.formats import emphasized, to_csv, to_markdown
 from capsbench.reports.publish import write_report
-from capsbench.runs import Result
-from capsbench.runs.identity import VERSION
+from capsbench.runs import Identity, Result
 
 NAMES = [
     "<script>alert(1)</script>",
@@ -62,16 +61,19 @@ class Page(HTMLParser):
 def write_runs(root: Path, names: list[str]) -> None:
     """Write a run of FM, and one for each router's name; the last name stands wherever a run may bring one."""
     told = names[-1]
-    for number, name in enumerate(["fm", *names]):
+    for name in ("fm", *names):
+        settings = {"seed": 1, "router": {"_target_": told, "mode": told}}
+        choices = {"router": name, "arch": told}
+        identity = Identity("demo", "digits", told, name, seed=1, settings=settings, choices=choices)
         result = Result(
             experiment="demo",
             data="digits",
             arch=told,
             router=name,
             seed=1,
-            identity="x",
-            settings={"seed": 1, "router": {"_target_": told, "mode": told}},
-            choices={"router": name, "arch": told},
+            identity=identity.digest,
+            settings=settings,
+            choices=choices,
             metrics={"test/accuracy": 0.5},
             history=[{"epoch": epoch, "train/accuracy": 0.5, "test/accuracy": 0.5} for epoch in (1, 2)],
             epochs=2,
@@ -81,9 +83,9 @@ def write_runs(root: Path, names: list[str]) -> None:
             data_title="digits",
             confusion={"test": [[3, 1], [1, 3]]},
             class_names=[told, "b"],
-            identity_version=VERSION,
+            identity_version=identity.version,
         )
-        folder = root / str(number)
+        folder = identity.folder(root.parent)
         folder.mkdir(parents=True)
         result.save(folder)
 

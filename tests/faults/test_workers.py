@@ -68,6 +68,18 @@ def test_a_signal_to_the_parent_reaches_its_workers(family: Any, number: signal.
 
 
 @pytest.mark.engines
+def test_a_signal_to_a_worker_stops_the_sweep(family: Any) -> None:
+    """SIGTERM to one worker of a sweep: all of its workers save, and the sweep ends."""
+    parent = family.start(*SWEEP)
+    wait(training(family.folder, 2))
+    os.kill(min(family.workers()), signal.SIGTERM)
+    assert parent.wait(60) == 128 + signal.SIGTERM
+    assert family.ends_within(5)
+    assert len(list(family.folder.rglob("resume.ckpt"))) == 2
+    assert not list(family.folder.rglob("session.json"))
+
+
+@pytest.mark.engines
 def test_a_signal_to_all_is_one(family: Any) -> None:
     """Ctrl-C, which a terminal sends to the parent of a sweep and its workers at once: all save."""
     parent = family.start(*SWEEP)

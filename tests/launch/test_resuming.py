@@ -271,7 +271,7 @@ def test_data_that_was_moved_is_the_same_data(
     assert restore(RunFolder(folder), data_dir="there").data.num_classes == 2
 
 
-FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "optim.optimizer.lr=1e30,2e-3")
+FAILING = ("train", "-m", "trainer=smoke", "router=dynamic", "optim.optimizer.lr=1e+30,2e-3")
 
 
 def test_a_failure_is_on_file_and_the_sweep_goes_on_and_names_it(
@@ -346,13 +346,13 @@ def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureF
     failed, done = json.loads(capsys.readouterr().out)
     assert (failed["state"], failed["folder"], failed["others"]) == (
         *("failed", str(folder)),
-        "trainer=smoke optim.optimizer.lr=1e30",
+        "trainer=smoke optim.optimizer.lr=1e+30",
     )
     assert (done["state"], set(done["metrics"]) >= {"test/accuracy"}) == ("done", True)
     capsbench("status", *FAILING[2:])
     printed = capsys.readouterr().out
     assert "2 runs, 1 done, 1 failed" in printed
-    assert "lr=1e30" in printed
+    assert "lr=1e+30" in printed
     assert "trainer=smoke" not in printed  # all have it
     assert "%" in printed
 

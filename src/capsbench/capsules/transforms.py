@@ -64,7 +64,7 @@ class FullTransform(nn.Module):
 
     def forward(self, poses: Float[Tensor, "batch child d"]) -> Float[Tensor, "batch child parent k"]:
         """Compute the votes of child poses."""
-        return torch.einsum("bid,ijdk->bijk", poses, self.weight)
+        return torch.einsum("bid,ijdk->bijk", poses.to(self.weight.dtype), self.weight)
 
     def factors(
         self, poses: Float[Tensor, "batch child d"]
@@ -117,7 +117,8 @@ class MatrixTransform(nn.Module):
 
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
         """Compute the votes of child poses."""
-        return torch.einsum("bixy,ijyz->bijxz", self._matrices(poses), self.weight).flatten(-2)
+        matrices = self._matrices(poses.to(self.weight.dtype))  # a router's are of 32 bits also where weights have 16
+        return torch.einsum("bixy,ijyz->bijxz", matrices, self.weight).flatten(-2)
 
     def factors(
         self, poses: Float[Tensor, "batch child k"]

@@ -22,17 +22,22 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
         ValueError: it is something else, or larger.
         OSError: it cannot be read.
     """
-    if path.is_symlink():
-        raise ValueError(f"{path} is a link, which is not followed; replace it by the file itself")
-    # A pipe without a writer would wait for one.
+    _check_regular(path, path.lstat().st_mode)
+    # What took its place since then is not followed or waited for either.
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)), "rb") as stream:
         found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"{path} is not a regular file; remove it")
+        _check_regular(path, found.st_mode)
         content = stream.read(most + 1)
     if len(content) > most:
         raise ValueError(f"{path} has {found.st_size:,} bytes, more than the {most:,} that such a file may have")
     return content
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISLNK(mode):
+        raise ValueError(f"{path} is a link, which is not followed; replace it by the file itself")
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is not a regular file; remove it")
 
 
 def refuse_links(folder: Path, but: tuple[str, ...] = ()) -> None:

@@ -204,9 +204,10 @@ def naming_batch_sizes(data: Mapping[str, Any]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         batches = " and ".join(f"data.{key}={data[key]}" for key in ("batch_size", "eval_batch_size") if key in data)
+        said = _joined(error)[:160] or type(error).__name__
         raise MemoryError(
             f"out of memory with {batches or 'these batches'}: lower them, or choose a smaller arch or "
-            f"trainer.precision=bf16-mixed ({_joined(error)[:160] or type(error).__name__})"
+            f"trainer.precision=bf16-mixed ({said})"
         ) from error
 
 

@@ -13,9 +13,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
+from capsbench import signals
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
+from capsbench.launch.ray import start_ray
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -129,7 +131,7 @@ class Sweep:
         for run in self.runs:
             if run.folder.is_finished:
                 log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
-        if isinstance(getattr(launcher, "joblib", None), dict):
+        if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
         jobs = [
@@ -140,13 +142,18 @@ class Sweep:
         results = []
         try:
             with stopped_together([run.folder for run in self.runs]):
+                if hasattr(launcher, "ray_cfg"):
+                    start_ray(launcher)
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
                     batch = jobs[start : start + batch_size] if batch_size else jobs
                     results += launcher.launch(batch, initial_job_idx=start)
         except BrokenExecutor:
             self._report_killed()
-        except Interrupted as error:
-            raise Interrupted(error.signal_number, f"{error.cause}: {self._left()}") from error
+        except SystemExit as error:  # Ray makes another one of ours
+            number = error.signal_number if isinstance(error, Interrupted) else signals.received()
+            if number is None:
+                raise
+            raise Interrupted(number, f"{Interrupted(number)}: {self._left()}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
         self._report(failed_before)

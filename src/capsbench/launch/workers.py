@@ -41,24 +41,25 @@ def stopped_together(folders: Sequence[RunFolder]) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         if signals.received() is None:
-            _stop(folders, signal.SIGTERM)
+            _stop(folders)
 
     os.environ[SWEEP] = uuid.uuid4().hex
     before = signal.signal(STOP, stop)
     try:
-        with signals.told(lambda number: _stop(folders, number)):
+        with signals.told(lambda _: _stop(folders)):
             yield
     finally:
         signal.signal(STOP, before)
         del os.environ[SWEEP]
 
 
-def _stop(folders: Sequence[RunFolder], number: int) -> None:
+def _stop(folders: Sequence[RunFolder]) -> None:
+    """Send SIGTERM, since Ray keeps other signals from its workers."""
     told: set[int] = set()
     while workers := _workers(folders):
         for worker in workers - told:
             with suppress(ProcessLookupError):
-                os.kill(worker, number)
+                os.kill(worker, signal.SIGTERM)
         told |= workers
         time.sleep(LOOK_EVERY_S)
 
@@ -67,5 +68,6 @@ def _workers(folders: Sequence[RunFolder]) -> set[int]:
     """The processes of this machine that train runs for this one."""
     sessions = [folder.read_session() for folder in folders if folder.session.exists() and folder.is_locked]
     ours = (os.environ[SWEEP], platform.node())
-    pids = {session.pid for session in sessions if (session.sweep, session.host) == ours}
-    return {pid for pid in pids if isinstance(pid, int)} - {os.getpid()}
+    return {session.pid for session in sessions if session.pid and (session.sweep, session.host) == ours} - {
+        os.getpid()
+    }

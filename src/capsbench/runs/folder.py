@@ -14,7 +14,7 @@ import filelock
 
 from capsbench.data.files import written_atomically
 from capsbench.data.foreign import read_bytes, refuse_links
-from capsbench.runs.reading import LONGEST, read_json
+from capsbench.runs.reading import LONGEST, STRICT, checked, read_json
 from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
@@ -46,6 +46,8 @@ class Session:
         sweep: what it trains the run for; None: for itself.
         signal: name of the signal that told it to stop.
     """
+
+    __pydantic_config__ = STRICT
 
     pid: int | None = None
     host: str | None = None
@@ -276,8 +278,8 @@ class RunFolder:
     def read_session(self) -> Session:
         """Which process trains the run, or did so when it ended without a word; empty if there is none."""
         try:
-            return Session(**read_json(self.session))
-        except (OSError, ValueError, TypeError):
+            return checked(Session, read_json(self.session))
+        except (OSError, ValueError):
             return Session()
 
 

@@ -2,9 +2,8 @@
 
 import functools
 import reprlib
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -48,13 +47,12 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    made: Kind = _adapter(cast(Hashable, kind)).validate_json(to_json(value))  # from JSON also strict types may be made
+    # From JSON also strict types may be made.
+    made: Kind = _adapter(kind).validate_json(to_json(value))  # type: ignore[arg-type]
     return made
 
 
-@functools.cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast(Any, kind))
+_adapter = functools.cache(TypeAdapter)
 
 
 def in_words(error: Exception) -> str:

@@ -32,7 +32,13 @@ def save_checkpoint(content: dict[str, Any], path: Path, previous: Path | None =
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as temporary:
-        torch.save(content, temporary)
+        with temporary.open("wb") as stream:
+            try:
+                torch.save(content, stream)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk, after which PyTorch cannot end the file
+                    raise error.__context__ from None
+                raise
         if previous is not None and path.exists():
             path.replace(previous)
 
