@@ -52,5 +52,5 @@ def test_a_failure_in_a_process_is_told(capsbench: Command) -> None:
         capsbench("train", "trainer=ddp", *DDP[1:], "router=dynamic", "router.iterations=0", "data.subset=64")
     assert error.value.code == 2
     assert str(error.value) == "error: router.iterations must be an integer of at least 1, got 0"
-    (failure,) = Path("outputs").rglob("error.txt")
+    (failure,) = Path("outputs").rglob("stopped.txt")
     assert "Traceback" in failure.read_text()
