@@ -48,7 +48,7 @@ def test_two_processes_train_as_one_does(capsbench: Command) -> None:
 
 
 def test_a_failure_in_a_process_is_told(capsbench: Command) -> None:
-    with pytest.raises(SystemExit, match="error: layer .* not finite") as error:
+    with pytest.raises(SystemExit, match=r"error: layer .* not finite") as error:
         capsbench("train", "trainer=ddp", *DDP[1:], "optim.optimizer.lr=1e30", "data.subset=64", "data.batch_size=16")
     assert error.value.code == 1
     (failure,) = Path("outputs").rglob("error.txt")
