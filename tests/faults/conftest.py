@@ -5,6 +5,7 @@ many times in itself says so with the fixture `tally`.
 """
 
 import contextlib
+import multiprocessing
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +30,8 @@ TALLY = "tally"
 BLOCK = re.compile(r"(<!-- faults -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Tally = Callable[..., None]
+WARM = Path(__file__).with_name("warm.py")
+FORKS = multiprocessing.get_context("forkserver")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +66,14 @@ class Family:
         with self.said.open("wb") as said, (self.folder / "stdout").open("wb") as printed:
             return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=printed, stderr=said)
 
+    def fork(self, *arguments: str) -> BaseProcess:
+        """Start a command in a process that has imported everything, which takes longer than a small run."""
+        FORKS.set_forkserver_preload(["capsbench.commands.train", "capsbench.launch.single_run"])
+        program = f"import runpy, sys; sys.argv = {['', str(self.folder), *arguments]!r}; runpy.run_path({str(WARM)!r})"
+        process = FORKS.Process(target=exec, args=(program, {}))
+        process.start()
+        return process
+
     def alive(self) -> set[int]:
         """The processes that run."""
         mark = f"CAPSBENCH_FAMILY={self.environment['CAPSBENCH_FAMILY']}".encode()
@@ -90,7 +102,7 @@ class Family:
     def workers(self) -> set[int]:
         """The processes that train a run now."""
         sessions = [RunFolder(path.parent).read_session() for path in self.folder.rglob("session.json")]
-        return {session.pid for session in sessions if session.pid is not None} & self.alive()
+        return {session.pid for session in sessions if session.pid and Path(f"/proc/{session.pid}").exists()}
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +132,11 @@ def pytest_configure(config: pytest.Config) -> None:
     page = config.getoption("--reliability", None)
     if page is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(page), "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.get_closest_marker("faults") is None)
 
 
 @pytest.hookimpl(tryfirst=True)

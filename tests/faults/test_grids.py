@@ -18,7 +18,7 @@ GRID = (
 GROWTH_MB = 30
 """By how much the parent's memory may grow from its tenth run to its last."""
 
-pytestmark = [pytest.mark.faults, pytest.mark.engines]
+pytestmark = pytest.mark.faults
 
 
 def results(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -1,5 +1,6 @@
 """One run that is killed, or told to stop, again and again at random moments."""
 
+import os
 import random
 import signal
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from capsbench.runs import Result, RunFolder
+from capsbench.signals import SIGNALS
 
 RUN = (
     *("train", "trainer.max_epochs=6", "data.subset=256", "data.test_subset=64", "data.batch_size=16"),
@@ -41,52 +43,76 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, families: Callable[[
     return bits(family.folder)
 
 
+def finish(family: Any, outputs: str, uninterrupted: tuple[Any, ...]) -> tuple[int, int]:
+    """Let the last run come to its end; how many runs there are, and how many have the same bits."""
+    last = family.fork(*RUN, outputs)
+    last.join(300)
+    assert last.exitcode == 0, family.said.read_text()
+    found = [bits(path) for path in (family.folder / "outputs").iterdir()]
+    return len(found), sum(each == uninterrupted for each in found)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_9(family: Any, uninterrupted: tuple[Any, ...], tally: Callable[..., None], seed: int) -> None:
     """kill -9 at random moments of a run: the same bits as without, weights, optimizer and metrics."""
     moments = random.Random(seed)
-    kills, ends = 0, []
+    kills, ended = 0, 0
     while kills < TIMES:
-        outputs = f"output_dir=outputs/{len(ends)}"
-        process = family.start(*RUN, outputs)
-        while not family.workers() and process.poll() is None:
+        outputs = f"output_dir=outputs/{ended}"
+        process = family.fork(*RUN, outputs)
+        while not family.workers() and process.is_alive():
             time.sleep(0.01)
         time.sleep(moments.uniform(0, MOST))
         process.kill()
-        if process.wait() == -signal.SIGKILL:
-            kills += 1
-        else:
-            ends.append(process.returncode)
-    assert family.start(*RUN, outputs).wait(300) == 0
-    found = [bits(path) for path in (family.folder / "outputs").iterdir()]
-    same = sum(each == uninterrupted for each in found)
-    tally(kills, kills if same == len(found) else 0, f"{same} of {len(found)} runs with the same bits")
-    assert same == len(found)
-    assert ends == [0] * len(ends)
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        ended += process.exitcode == 0
+        assert process.exitcode in (0, -signal.SIGKILL), family.said.read_text()
+    runs, same = finish(family, outputs, uninterrupted)
+    tally(kills, kills if same == runs else 0, f"{same} of {runs} runs with the same bits")
+    assert same == runs
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_told_to_stop(
     family: Any, uninterrupted: tuple[Any, ...], tally: Callable[..., None], number: signal.Signals
 ) -> None:
     """SIGTERM, SIGINT and SIGHUP at random moments of a command: one line, 128 + N, and the same bits in the end."""
     moments = random.Random(int(number))
-    signals = told = finished = 0
-    while signals < TIMES:
-        outputs = f"output_dir=outputs/{finished}"
-        process = family.start(*RUN, outputs)
+    stops = told = ended = 0
+    while stops < TIMES:
+        outputs = f"output_dir=outputs/{ended}"
+        process = family.fork(*RUN, outputs)
         while not family.catches(process.pid, signal.SIGTERM):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 2 * MOST))
-        process.send_signal(number)
-        code, said = process.wait(60), family.said.read_text()
-        if code == 0:
-            finished += 1
+        os.kill(process.pid, number)
+        process.join(60)
+        if process.exitcode == 0:
+            ended += 1
             continue
-        signals += 1
-        told += code == 128 + number and said.count("\n") == 1 and f"interrupted by {number.name}" in said
-    assert family.start(*RUN, outputs).wait(300) == 0
-    found = [bits(path) for path in (family.folder / "outputs").iterdir()]
-    same = sum(each == uninterrupted for each in found)
-    tally(signals, told if same == len(found) else 0, f"{same} of {len(found)} runs with the same bits")
-    assert (told, same) == (signals, len(found))
+        stops += 1
+        told += process.exitcode == 128 + number and is_one_line(family.said.read_text(), number)
+    runs, same = finish(family, outputs, uninterrupted)
+    tally(stops, told if same == runs else 0, f"{same} of {runs} runs with the same bits")
+    assert (told, same) == (stops, runs)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_told_to_stop_in_imports(family: Any, tally: Callable[..., None], number: signal.Signals) -> None:
+    """SIGTERM, SIGINT and SIGHUP at random moments of the imports: one line and 128 + N."""
+    moments = random.Random(int(number))
+    told = 0
+    for _ in range(TIMES):
+        process = family.start(*RUN)
+        while not family.catches(process.pid, signal.SIGTERM):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 2))
+        process.send_signal(number)
+        told += process.wait(60) == 128 + number and is_one_line(family.said.read_text(), number)
+    tally(TIMES, told)
+    assert told == TIMES
+
+
+def is_one_line(said: str, number: signal.Signals) -> bool:
+    return said.count("\n") == 1 and f"interrupted by {number.name}" in said
