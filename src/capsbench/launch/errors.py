@@ -35,8 +35,10 @@ REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
 
 OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
-SHORTAGES = ("out of memory", "allocate memory", "enough memory", "ALLOC_FAILED", "busy or unavailable")
-SHORTAGES += ("PytorchStreamWriter failed",)
+SHORTAGES = (
+    *("out of memory", "allocate memory", "enough memory", "ALLOC_FAILED", "busy or unavailable"),
+    "PytorchStreamWriter failed",
+)
 """How PyTorch says that memory, a GPU or the disk is short, in a RuntimeError."""
 
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"

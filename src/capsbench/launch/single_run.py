@@ -84,7 +84,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
             module=module,
             make_trainer=instantiate(config.trainer, _partial_=True),
             loggers=loggers,
-            shown=shown,
+            progress=shown,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
     except NonFiniteError:

@@ -50,7 +50,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    shown: Shown = "nothing",
+    progress: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -68,7 +68,7 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
+        progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history = Throughput(), History()
@@ -82,9 +82,10 @@ def train_and_test(
             ReportProgress(folder),
             stop,
             ResumeCheckpoint(folder.resume, checkpoint_every, stop),
-            *({"bar": [RichProgressBar()], "lines": [PrintEpochs(history)]}.get(shown, [])),
+            *([RichProgressBar()] if progress == "bar" else []),
+            *([PrintEpochs(history)] if progress == "lines" else []),
         ],
-        enable_progress_bar=shown == "bar",
+        enable_progress_bar=progress == "bar",
     )
     trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
     wall_time = throughput.seconds
