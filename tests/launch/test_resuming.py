@@ -334,7 +334,10 @@ def test_a_failed_run_is_tried_again_only_when_asked(
     assert not list(Path("outputs").rglob("error.txt"))
 
 
-def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_in_words_and_as_json(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     fails(capsbench, *FAILING)
     capsys.readouterr()
     capsbench("status", "trainer=smoke", "router=dynamic,fm", "seed=1,2", "--json")
