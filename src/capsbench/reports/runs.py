@@ -190,7 +190,7 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
         return []
     closest = max(like, key=lambda run: (same(run, "trainer"), run.result.arch == identity.arch))
     trainer = identity.settings.get("trainer", {})
-    length = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
+    length: dict[str, Any] = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
     told = {name: getattr(identity, name) for name in ("data", "arch", "router", "seed", "settings", "choices")}
     changed = {**told, "identity": identity.digest, "identity_version": identity.version, "metrics": {}, "history": ()}
     return [replace(closest.result, **changed, **({} if same(closest, "trainer") else length))]

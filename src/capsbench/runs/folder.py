@@ -17,13 +17,15 @@ LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
 
 
-OWN = ("result.json", "config.yaml", "identity.json", "error.txt", "progress.json", "session.json", "metrics.csv")
-OWN += (
-    "evaluation-*.json",
-    "equivariance.json",
-    "pictures*/*.png",
-    "checkpoints/resume*.ckpt",
-    "checkpoints/last*.ckpt",
+OWN = (
+    *("result.json", "config.yaml", "identity.json", "error.txt", "progress.json", "session.json", "metrics.csv"),
+    *(
+        "evaluation-*.json",
+        "equivariance.json",
+        "pictures*/*.png",
+        "checkpoints/resume*.ckpt",
+        "checkpoints/last*.ckpt",
+    ),
 )
 """Names of files that a run has."""
 

@@ -41,10 +41,13 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    return _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    made: Kind = _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    return made
 
 
-_adapter = functools.cache(TypeAdapter)
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)
 
 
 def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
