@@ -41,7 +41,8 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    made: Kind = _adapter(kind).validate_json(to_json(value))  # from JSON also strict types may be made
+    adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
+    made: Kind = adapter.validate_json(to_json(value))  # from JSON also strict types may be made
     return made
 
 
