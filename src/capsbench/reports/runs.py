@@ -158,6 +158,8 @@ def load_runs(root: Path, folders: Iterable[RunFolder] | None = None, within: Se
                     faults += runs[same].faults
             elif folder.cause_of_failure is not None and os.path.lexists(folder.identity):
                 crashed.append((Identity.load(folder.path), folder))
+        except FileNotFoundError:  # deleted while one looks
+            continue
         except ValueError as error:
             faults.append(str(error))
     if not runs:

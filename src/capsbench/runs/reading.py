@@ -41,8 +41,8 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
-    made: Kind = adapter.validate_json(to_json(value))  # from JSON also strict types may be made
+    # From JSON also strict types are made. mypy does not take a class for hashable.
+    made: Kind = _adapter(kind).validate_json(to_json(value))  # type: ignore[arg-type]
     return made
 
 
