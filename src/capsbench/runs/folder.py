@@ -1,16 +1,16 @@
 """A run's folder: every file in it, by name."""
 
+import contextlib
 import json
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
-from capsbench.data.files import written_atomically
+from capsbench.data.files import WriteError, written_atomically
 from capsbench.data.foreign import read_bytes, read_json, refuse_links
 
 LOCK_PATIENCE = 1.0
@@ -114,8 +114,8 @@ class RunFolder:
             return str(error)
 
     def record_failure(self, cause: str, traceback: str) -> None:
-        """Keep why the run failed."""
-        with written_atomically(self.failure) as path:
+        """Keep why the run failed, unless the disk is full: then that is what has to be told."""
+        with contextlib.suppress(WriteError), written_atomically(self.failure) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
     def refuse_links(self) -> None:
@@ -131,7 +131,7 @@ class RunFolder:
         for path in (self.resume, *self.path.glob("checkpoints/*.tmp"), self.progress):
             path.unlink(missing_ok=True)
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training the run; the system releases the lock when this process dies.
 
