@@ -1,31 +1,21 @@
 """A run's folder: every file in it, by name."""
 
-import contextlib
 import json
 import os
 import platform
 import signal
 from collections.abc import Iterable, Iterator
-<<<<<<< HEAD
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-=======
-from dataclasses import dataclass
->>>>>>> 3be7b55e27ac2aa1c6483f9c06802afdeb868eb6
 from pathlib import Path
 
 import filelock
 
-<<<<<<< HEAD
 from capsbench.data.files import written_atomically
 from capsbench.data.foreign import read_bytes, refuse_links
 from capsbench.runs.reading import LONGEST, STRICT, checked, read_json
 from capsbench.signals import told
-=======
-from capsbench.data.files import WriteError, written_atomically
-from capsbench.data.foreign import read_bytes, read_json, refuse_links
->>>>>>> 3be7b55e27ac2aa1c6483f9c06802afdeb868eb6
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
@@ -167,7 +157,6 @@ class RunFolder:
         """Why the run failed, in one line; None if it did not. It is not tried again unasked."""
         return _first_line(self.failure)
 
-<<<<<<< HEAD
     @property
     def failed_at(self) -> datetime | None:
         """When the run failed; None if it did not."""
@@ -187,11 +176,6 @@ class RunFolder:
             failed: the run itself failed, so that trying again would fail again.
         """
         with written_atomically(self.failure if failed else self.stop) as path:
-=======
-    def record_failure(self, cause: str, traceback: str) -> None:
-        """Keep why the run failed, unless the disk is full: then that is what has to be told."""
-        with contextlib.suppress(WriteError), written_atomically(self.failure) as path:
->>>>>>> 3be7b55e27ac2aa1c6483f9c06802afdeb868eb6
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
     def refuse_links(self) -> None:
@@ -241,7 +225,6 @@ class RunFolder:
         for path in self.leftovers:
             path.unlink(missing_ok=True)
 
-<<<<<<< HEAD
     def check_whole(self) -> None:
         """Check that nobody deleted the folder while its run trained.
 
@@ -252,9 +235,6 @@ class RunFolder:
             raise LostError(f"{self} was deleted while its run trained; give the command again to begin anew")
 
     @contextmanager
-=======
-    @contextlib.contextmanager
->>>>>>> 3be7b55e27ac2aa1c6483f9c06802afdeb868eb6
     def locked(self) -> Iterator[None]:
         """Keep other processes from training the run; the system releases the lock when this process dies.
 
