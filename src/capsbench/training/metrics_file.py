@@ -26,7 +26,7 @@ class MetricsFile(CSVLogger):
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _WholeFile(log_dir=self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+        return self._experiment
 
 
 class _WholeFile(ExperimentWriter):
