@@ -317,7 +317,7 @@ def test_a_sweep_names_a_damaged_result(capsbench: Command, capsys: pytest.Captu
     damaged = min(Path("outputs").rglob("result.json"))
     damaged.write_text("{}")
     assert fails(capsbench, *sweep) == "error: 1 of 2 runs failed; retry_failed=true tries them again"
-    assert f"failed: {damaged.parent}: {damaged} is not a result of this version" in capsys.readouterr().err
+    assert f"failed: {damaged.parent}: {damaged} is no valid result" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_tried_again_only_when_asked(
