@@ -128,10 +128,11 @@ class MeanRouting(Router):
     [
         ("import nowhere_to_be_found", "there is no module nowhere_to_be_found: install its package"),
         ("class MeanRouting(:", "invalid syntax"),
+        ("", "there is no MeanRouting in own_"),
         (ROUTER.replace("votes.mean", "votes.meen"), "meen"),
         (ROUTER.replace("Router)", "Router, metaclass=3)"), "int"),
     ],
-    ids=["import", "syntax", "typo", "type"],
+    ids=["import", "syntax", "name", "typo", "type"],
 )
 def test_an_error_before_the_first_step_is_no_failed_run(
     capsbench: Run, capsys: pytest.CaptureFixture[str], text: str, said: str

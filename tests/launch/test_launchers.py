@@ -82,7 +82,7 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments:
         assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
     said = [run.ended.stderr.strip().splitlines()[-2:] for run in (serial, other)]
     assert said[0] == said[1]
-    assert said[0][0].endswith("Are you sure that 'Broken' is an attribute of 'capsbench.routing'?")
+    assert said[0][0].endswith(": there is no Broken in capsbench.routing")
     assert said[0][1].startswith("error: 1 of 3 runs failed")
     assert other.ended.returncode == serial.ended.returncode == 1
     assert len(list(other.outputs.rglob("stopped.txt"))) == 1
