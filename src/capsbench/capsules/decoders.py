@@ -88,7 +88,7 @@ class DeconvDecoder(nn.Module):
     ) -> Float[Tensor, "batch several channel height width"]:
         """Compute an image in [0, 1] from the pose of each chosen class."""
         picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
-        images: Tensor = self.layers(picked.flatten(0, 1).to(self.layers[0].weight.dtype))
+        images: Tensor = self.layers(picked.flatten(0, 1).to(next(self.parameters()).dtype))
         return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
 
 
@@ -138,5 +138,5 @@ class DenseDecoder(nn.Module):
         """Compute an image in [0, 1] for each chosen class; the poses of all other classes are masked."""
         mask = torch.nn.functional.one_hot(chosen, poses.shape[1]).to(poses.dtype)
         masked = torch.einsum("bsj,bjk->bsjk", mask, poses)
-        images: Tensor = self.layers(rearrange(masked, "b s j k -> (b s) (j k)").to(self.layers[0].weight.dtype))
+        images: Tensor = self.layers(rearrange(masked, "b s j k -> (b s) (j k)").to(next(self.parameters()).dtype))
         return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))

@@ -68,5 +68,5 @@ def widen(values: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, 
     wide = values.to(dtype)
     if wide is not values and wide.requires_grad and not torch.compiler.is_compiling():
         largest = torch.finfo(values.dtype).max
-        wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))
+        wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))  # type: ignore[no-untyped-call]
     return wide
