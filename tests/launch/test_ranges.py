@@ -1,7 +1,5 @@
 """Numbers that have a range: refused when a run is planned, and by the class as well."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from capsbench.launch.build import build_data, build_module
@@ -54,9 +52,9 @@ def overrides(name: str, key: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def composer() -> Iterator[Composer]:
+def composer() -> Composer:
     with open_configuration() as loader:
-        yield Composer(loader)
+        return Composer(loader)
 
 
 @pytest.mark.parametrize(("name", "key", "words"), SETTINGS)
