@@ -39,9 +39,9 @@ def test_a_grid_under_kills(family: Any, tally: Callable[..., None]) -> None:
     kills, left, again, before = 0, 0, 0, {}
     while kills < KILLS:
         parent = family.start(*GRID)
-        while not family.workers() and parent.poll() is None:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 3))
+        while len(results(family.folder)) == len(before) and parent.poll() is None:
+            time.sleep(0.05)  # imports take longer than a run
+        time.sleep(chance.uniform(0, 2))
         workers = family.workers()
         victim = chance.choice(sorted(workers)) if workers and kills % 2 else parent.pid
         os.kill(victim, chance.choice([signal.SIGKILL, signal.SIGTERM]))
