@@ -78,6 +78,15 @@ def test_what_only_an_unfinished_run_needs_goes_of_finished_ones(clean: Callable
     assert Result.load(done.path).seed == 1
 
 
+def test_temporary_files_of_an_interrupted_run_go_and_its_checkpoint_stays(clean: Callable[..., str]) -> None:
+    run = begun(1)
+    (run.path / "progress.json.tmp").write_text("half")
+    (run.weights.parent / "resume.ckpt.tmp").write_text("half")
+    before = files()
+    assert "deleted 2 of 2 files" in clean("--yes", "weights=true", "failed=true")
+    assert before - files() == {str(run.path / "progress.json.tmp"), f"{run.resume}.tmp"}
+
+
 def test_weights_and_failed_runs_go_where_that_is_said(clean: Callable[..., str]) -> None:
     done, lost = finished(1), failed(3)
     (done.path / "notes.txt").write_text("mine")
@@ -119,6 +128,15 @@ def test_no_link_is_followed(clean: Callable[..., str]) -> None:
     clean("--yes", "failed=true", "weights=true")
     assert {path.name for path in Path("precious").iterdir()} == {"resume.ckpt", "last.ckpt"}
     assert os.path.lexists(done.resume)
+
+
+def test_a_lock_that_is_a_link_is_not_opened(clean: Callable[..., str]) -> None:
+    lost = failed(1)
+    Path("precious").write_text("mine")
+    lost.lock.symlink_to(Path("precious").absolute())
+    clean("--yes", "failed=true")
+    assert Path("precious").read_text() == "mine"
+    assert lost.config.is_file()
 
 
 def test_a_folder_that_is_not_its_runs_is_left_alone(clean: Callable[..., str]) -> None:

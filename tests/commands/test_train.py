@@ -296,7 +296,10 @@ def test_a_decoder_without_labels(capsbench: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "there is no command trian; did you mean train? There are: analyze, benchmark, dashboard, data"),
+        (
+            ["trian"],
+            "there is no command trian; did you mean train? There are: analyze, benchmark, clean, dashboard, data",
+        ),
         (["status", "--jsn"], "unrecognized arguments: --jsn; capsbench status --help shows what there is"),
         (["status", "table3"], "settings are given as name=value, got table3"),
         (["data"], "the following arguments are required: ACTION"),
@@ -345,7 +348,7 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == [
-        *("train", "status", "report", "analyze", "evaluate", "data", "dashboard", "benchmark")
+        *("train", "status", "report", "analyze", "evaluate", "data", "clean", "dashboard", "benchmark")
     ]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 

@@ -15,6 +15,7 @@ import pytest
 from capsbench.commands import cli
 from capsbench.data.files import WriteError, written_atomically
 from capsbench.launch.errors import describe
+from capsbench.runs import RunFolder
 from capsbench.training import MetricsFile
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,7 @@ def test_tables_of_a_page_that_do_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "page.md.tmp").exists()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("most", "name"), [(0, "session.json"), (500, "config.yaml"), (20_000, "checkpoints/")])
 def test_a_run_that_does_not_fit_goes_on_later(
     capsbench: Callable[..., Path], tmp_path: Path, most: int, name: str
@@ -143,6 +145,12 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
         f"{path} could not be written: No space left on device; output_dir and data_dir say where files go"
     )
     assert {path.name: path.read_text() for path in small_disk.iterdir()} == {"report.html": "old"}
+
+
+def test_what_failed_is_told_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    RunFolder(tmp_path).record_failure("metrics.csv could not be written", "Traceback")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What ends a run and what it leaves out: used as it is meant, or refused in one line before anything is made."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,9 +32,9 @@ def trained(capsbench: Run, *settings: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def composer() -> Iterator[Composer]:
+def composer() -> Composer:
     with open_configuration() as loader:
-        yield Composer(loader)
+        return Composer(loader)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,14 @@ def test_a_folder_with_a_link_is_not_locked_to_train(target: Path, tmp_path: Pat
     assert at_home(target) == before
 
 
+def test_links_that_wandb_makes_in_its_folder_are_its_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (folder.wandb / "run-1").mkdir(parents=True)
+    (folder.wandb / "latest-run").symlink_to("run-1")
+    with folder.locked():
+        assert folder.session.is_file()
+
+
 def test_nothing_is_trained_into_a_linked_folder(
     finished: RunFolder, capsbench: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

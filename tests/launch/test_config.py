@@ -57,7 +57,6 @@ from capsbench.launch.sweep import plan
         ),
         ("experiment=fig5 data=svhn data.standardize_before_crop=1", "data.standardize_before_crop must be true or"),
         ("data=affnist data.placement=6", "data.placement=6 has no effect with data.test_source=official"),
-        ("+trainer.overfit_batches=2", "trainer.overfit_batches cannot be set: "),
         ("router.output=squash", "router.normalize_pose has no effect with router.output=squash; set it to false"),
         ("~data.batch_size", "data.batch_size cannot be left out; set a value"),
         ("~optim.optimizer.lr", "optim.optimizer.lr cannot be left out; set a value"),

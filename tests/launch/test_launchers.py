@@ -25,7 +25,7 @@ RUNS = (
     *("--config-dir", "conf", "router=fm,dynamic,broken"),
     *("data=digits", "data.subset=64", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
 )
-BROKEN = "_target_: capsbench.routing.Broken"
+BROKEN = "_target_: capsbench.routing.DynamicRouting\n_partial_: true\nnum_parents: 3"
 
 
 class Sweep(NamedTuple):
@@ -83,7 +83,7 @@ def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments:
         assert all(first.equal(second) for first, second in zip(*(w.values() for w in weights), strict=True))
     said = [run.ended.stderr.strip().splitlines()[-2:] for run in (serial, other)]
     assert said[0] == said[1]
-    assert said[0][0].endswith("Are you sure that 'Broken' is an attribute of 'capsbench.routing'?")
+    assert said[0][0].endswith("router.num_parents follows from the router's place in the network; leave it out")
     assert said[0][1].startswith("error: 1 of 3 runs failed")
     assert other.ended.returncode == serial.ended.returncode == 1
     assert len(list(other.outputs.rglob("stopped.txt"))) == 1
@@ -111,7 +111,7 @@ def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path: Path) ->
     (told,) = (line for line in said if "/broken/" in line)
     assert told.startswith("interrupted: outputs/")
     assert told.endswith("was killed, perhaps out of memory")
-    deadly.write_text(BROKEN.replace("Broken", "DynamicRouting") + "\n_partial_: true")
+    deadly.write_text(BROKEN.replace("num_parents: 3", "iterations: 2"))
     assert start("launcher=serial").returncode == 0
 
 

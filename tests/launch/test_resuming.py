@@ -317,7 +317,7 @@ def test_a_sweep_names_a_damaged_result(capsbench: Command, capsys: pytest.Captu
     damaged = min(Path("outputs").rglob("result.json"))
     damaged.write_text("{}")
     assert fails(capsbench, *sweep) == "error: 1 of 2 runs failed; retry_failed=true tries them again"
-    assert f"failed: {damaged.parent}: {damaged} is not a result of this version" in capsys.readouterr().err
+    assert f"failed: {damaged.parent}: {damaged} is no valid result" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_tried_again_only_when_asked(
@@ -334,7 +334,10 @@ def test_a_failed_run_is_tried_again_only_when_asked(
     assert not list(Path("outputs").rglob("error.txt"))
 
 
-def test_status_in_words_and_as_json(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_in_words_and_as_json(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     fails(capsbench, *FAILING)
     capsys.readouterr()
     capsbench("status", "trainer=smoke", "router=dynamic,fm", "seed=1,2", "--json")

@@ -164,7 +164,7 @@ def test_means_of_a_factorial_are_those_of_its_levels(factorial: Path) -> None:
 
 
 def test_runs_that_crashed_are_counted(crash: Callable[..., None], factorial: Path) -> None:
-    crash(next(factorial.glob("digits/em/*")))
+    crash(next(factorial.glob("digits/capsnet/em/*")))
     for figure in setting_figures(panel_of(factorial)).values():
         assert "(1 run crashed)" in figure.get_suptitle()
 
@@ -175,7 +175,7 @@ def test_an_experiment_keeps_no_figure_that_it_no_longer_has(add_run: AddRun, fa
     add_run(tmp_path / "plain", "fm", 1, 0.9, epochs=2)
     write_figures(Comparison.of(tmp_path / "plain", protocol), folder)
     assert {path.name for path in folder.iterdir()} == {"curves.png", "curves.svg"}
-    write_figures(Comparison.of(factorial / "digits", protocol), folder)
+    write_figures(Comparison.of(factorial, protocol), folder)
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.{end}" for name in (SETTINGS, COMBINATIONS) for end in ("png", "svg")
     }

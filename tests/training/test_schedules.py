@@ -1,5 +1,6 @@
 """Learning rates, step by step, against the formulas of their schedules, whatever ends a run."""
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -69,9 +70,14 @@ class Rates(lightning.Callback):
             raise InterruptedError
 
 
-def compose(*settings: str) -> DictConfig:
+@functools.cache
+def composer() -> Composer:
     with open_configuration() as loader:
-        return Composer(loader).compose([word for words in settings for word in words.split()]).config
+        return Composer(loader)
+
+
+def compose(*settings: str) -> DictConfig:
+    return composer().compose([word for words in settings for word in words.split()]).config
 
 
 def fit(config: DictConfig, rates: Rates, resume: Path | None = None) -> None:

@@ -57,7 +57,8 @@ def _run(name: str, words: list[str]) -> None:
     with one_line():
         words = [_at_home(word) for word in words]
         arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
-        import_beside(arguments.config_dir if arguments else None)
+        if arguments is not None:
+            import_beside(arguments.config_dir)
         command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
         command.main(words if arguments is None else arguments)
         if name != "train" and (cause := lost_output()):  # of train, files hold what counts

@@ -1,5 +1,6 @@
 """`capsbench report`: compares the finished runs of experiments."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -38,23 +39,35 @@ def main(arguments: Arguments) -> None:
     """
     settings = parse_settings(Report, arguments.settings)
     outputs = Path(settings.output_dir)
-    comparisons: list[Comparison] = []
-    unread: list[str] = []
-    if settings.names:
-        if settings.experiment is not None or settings.publish:
-            raise ValueError("names=[…] compares sweeps of any experiment; leave experiment= and publish= out")
-        comparisons = [report_on_names(outputs, settings)]
-    elif settings.readme is None or settings.publish or settings.experiment is not None:
-        comparisons, unread = report_on(outputs, settings)
-        if settings.publish:
-            for comparison in comparisons:
-                say(f"Published: {publish(comparison, outputs, protocol)}")
+    try:
+        comparisons, unread = compare(outputs, settings)
+    except NoRunsError as error:
+        say_left_out(error.faults)
+        raise
+    if settings.publish:
+        for comparison in comparisons:
+            say(f"Published: {publish(comparison, outputs, protocol)}")
     if settings.readme is not None:
         fill(Path(settings.readme), outputs / PUBLISHED, protocol)
         say(f"Tables filled: {settings.readme}")
     faults = len(unread) + sum(len(comparison.faults) for comparison in comparisons)
     if faults:
         fail(f"{faults} files cannot be believed and were left out; each is named above")
+
+
+def compare(outputs: Path, settings: Report) -> tuple[list[Comparison], list[str]]:
+    """Report on what the settings name, if anything; see `report_on`.
+
+    Raises:
+        ValueError: names and experiment are both given; there are no finished runs, or none with the baseline.
+    """
+    if settings.names:
+        if settings.experiment is not None or settings.publish:
+            raise ValueError("names=[…] compares sweeps of any experiment; leave experiment= and publish= out")
+        return [report_on_names(outputs, settings)], []
+    if settings.readme is None or settings.publish or settings.experiment is not None:
+        return report_on(outputs, settings)
+    return [], []
 
 
 def report_on(outputs: Path, settings: Report) -> tuple[list[Comparison], list[str]]:
@@ -75,13 +88,12 @@ def report_on(outputs: Path, settings: Report) -> tuple[list[Comparison], list[s
         try:
             found.append(Comparison.of(outputs / name, protocol, settings.baseline, name))
         except NoRunsError as error:
-            for fault in error.faults:
-                say(f"left out: {fault}")
             if len(names) == 1:
                 raise
+            say_left_out(error.faults)
             unread += error.faults
     if not found:
-        raise NoRunsError(outputs)
+        raise ValueError(f"no finished runs in {outputs} that can be believed")
     if settings.experiment is None and not all(comparison.smoke for comparison in found):
         for comparison in found:
             if comparison.smoke:
@@ -127,9 +139,14 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     say_first([f"crashed: {folder}: {cause}" for folder, cause in crashed.items()])
     say_first([f"left out: {folder} is {_why(folder)}" for folder in left_out if folder not in crashed])
     say_first([f"left out: {folder} is in another output folder, inside {root}" for folder in comparison.elsewhere])
-    for fault in comparison.faults:
-        say(f"left out: {fault}")
+    say_left_out(comparison.faults)
     say(f"{_contents(comparison)}: {root / PAGE}, {root / REPORT}")
+
+
+def say_left_out(faults: Sequence[str]) -> None:
+    """Name each file that was left out because it cannot be believed."""
+    for fault in faults:
+        say(f"left out: {fault}")
 
 
 def say_first(lines: list[str]) -> None:

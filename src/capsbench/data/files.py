@@ -40,7 +40,7 @@ class DataFile:
             it: the reader then checks the form of the file.
         urls: addresses to download it from, tried in this order.
         download_md5: of the download, before it is unpacked.
-        download_mb: size of the download in MB.
+        download_mb: size of the download in MB; content of more than ten times as much is refused.
         parts: files that hold the same together, and are accepted in its place.
     """
 

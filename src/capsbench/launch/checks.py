@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from capsbench.launch.errors import choice_of
 from capsbench.launch.limits import check_limits
 from capsbench.launch.ranges import check_ranges
-from capsbench.launch.signatures import check_argument
+from capsbench.launch.signatures import check_argument, takes
 from capsbench.launch.words import check_words
 
 NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
@@ -56,15 +56,19 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experi
         if missing:
             raise ValueError(f"{part}.{missing[0]} cannot be left out; set a value")
         kind = str(known.get("_target_"))
-        takes_others = not kind.startswith("capsbench.")
-        foreign = [] if takes_others else sorted(set(node) & set(set_by_files) - set(known))
+        unknown = sorted(set(node) - set(known))
+        foreign = [
+            key
+            for key in unknown
+            if key in set_by_files and (kind.startswith("capsbench.") or not takes(part, key, node))
+        ]
         if foreign:
             setting = f"{part}.{foreign[0]}"
             raise ValueError(
                 f"{kind.rpartition('.')[2]} does not accept {setting}, which experiment={experiment} sets; leave it "
                 f"out with ~{setting}, or choose another {part.partition('.')[0]} or experiment"
             )
-        for key in set(node) - set(known):
+        for key in unknown:
             check_argument(part, key, node)
 
 

@@ -47,13 +47,15 @@ class RunConfig:
 
     Attributes:
         config: interpolations unresolved, without Hydra's own node.
-        resolved: the same as plain containers, with the `devices` that its trainer means.
+        resolved: the same as plain containers.
         choices: the name chosen in each group.
+        devices: what the trainer's settings come to, see `devices_of`.
     """
 
     config: DictConfig
     resolved: Mapping[str, Any]
     choices: Mapping[str, str | None]
+    devices: Mapping[str, Any]
 
 
 def own_choices(config_dir: str) -> Path:
@@ -117,8 +119,8 @@ class Composer:
             check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            resolved["devices"] = devices_of(config)
-        return RunConfig(config, resolved, choices)
+            devices = devices_of(config)
+        return RunConfig(config, resolved, choices, devices)
 
     def compose_unchecked(self, overrides: Sequence[str]) -> DictConfig:
         """Compose a configuration that need not be complete: some of its settings may be missing."""

@@ -172,6 +172,9 @@ def _describe_import(error: ImportError) -> str:
     module = requirement[1] if requirement else str(cause.name)
     if (package := module.partition(".")[0]) in PACKAGES:
         return f"{package} is not installed: pip install {PACKAGES[package]}"
+    parent, _, name = module.rpartition(".")
+    if parent in sys.modules:
+        return f"there is no {name} in {parent}"
     return (
         f"there is no module {module}: install its package, put {package}.py beside the directory of --config-dir, "
         "or name its folder in PYTHONPATH"

@@ -24,14 +24,25 @@ def check_argument(part: str, key: str, settings: Mapping[str, Any]) -> None:
     Raises:
         ValueError: it does not, or the setting follows from others.
     """
+    if not takes(part, key, settings):
+        raise ValueError(f"there is no setting {part}.{key}; {choice_of(key, _taken(part, settings) or ())}")
+
+
+def takes(part: str, key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the class of a part takes a setting."""
     if key.startswith("_") or "_target_" not in settings:
-        return
+        return True
+    taken = _taken(part, settings)
+    return taken is None or key in taken
+
+
+def _taken(part: str, settings: Mapping[str, Any]) -> set[str] | None:
+    """The settings that the class of a part takes; None if any, or if it cannot be imported: the run says why."""
     try:
-        taken = _arguments(get_object(settings["_target_"]))
-    except Exception:  # a user's module may fail in any way; the run says how
-        return
-    if taken is not None and key not in (allowed := taken - GIVEN.get(part, set())):
-        raise ValueError(f"there is no setting {part}.{key}; {choice_of(key, allowed)}")
+        names = _arguments(get_object(settings["_target_"]))
+    except Exception:  # a user's module may fail in any way
+        return None
+    return names and names - GIVEN.get(part, set())
 
 
 def _arguments(made_by: Any) -> set[str] | None:

@@ -91,7 +91,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
             module=module,
             make_trainer=_trainer(config.trainer),
             loggers=loggers,
-            shown=shown,
+            progress=shown,
             checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
         )
     except NonFiniteError:

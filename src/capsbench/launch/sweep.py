@@ -54,7 +54,7 @@ class PlannedRun:
         Raises:
             ValueError: its seed or its name is not one.
         """
-        identity = Identity.of(run.resolved, run.choices)
+        identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
         outputs, name = Path(run.resolved["output_dir"]).expanduser(), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)

@@ -158,6 +158,8 @@ def load_runs(root: Path, folders: Iterable[RunFolder] | None = None, within: Se
                     faults += runs[same].faults
             elif folder.cause_of_failure is not None and os.path.lexists(folder.identity):
                 crashed.append((Identity.load(folder.path), folder))
+        except FileNotFoundError:  # deleted while one looks
+            continue
         except ValueError as error:
             faults.append(str(error))
     if not runs:
@@ -190,7 +192,7 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
         return []
     closest = max(like, key=lambda run: (same(run, "trainer"), run.result.arch == identity.arch))
     trainer = identity.settings.get("trainer", {})
-    length = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
+    length: dict[str, Any] = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
     told = {name: getattr(identity, name) for name in ("data", "arch", "router", "seed", "settings", "choices")}
     changed: dict[str, Any] = {
         **told,

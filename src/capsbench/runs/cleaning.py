@@ -30,11 +30,13 @@ class Removable:
         kind: one of `KINDS`.
         paths: regular files, none of them behind a link.
         run: the folder that they are in; None of a list of names.
+        state: of that run, in which they may go.
     """
 
     kind: str
     paths: tuple[Path, ...]
     run: RunFolder | None = None
+    state: str | None = None
 
     @property
     def size(self) -> int:
@@ -51,14 +53,14 @@ class Removable:
             return _delete(self.paths)
         try:
             with filelock.FileLock(self.run.lock).acquire(timeout=0):
-                if _kind_of(self.run) != ("failed" if self.kind == "failed" else "finished"):
+                if _state_of(self.run) != self.state:
                     return 0
                 count = _delete(self.paths)
         except filelock.Timeout:
             return 0
         if self.kind == "failed":
             self.run.lock.unlink(missing_ok=True)
-            for folder in (self.run.weights.parent, self.run.pictures, self.run.path):
+            for folder in (self.run.weights.parent, *self.run.path.glob("pictures*"), self.run.path):
                 with contextlib.suppress(OSError):  # it is not there, or has files of somebody else
                     folder.rmdir()
         return count
@@ -68,7 +70,7 @@ def runs_below(outputs: Path) -> list[RunFolder]:
     """The runs of an output folder that are what their folders say; what was published is not among them."""
     found = dict.fromkeys([*finished_runs(outputs), *begun_runs(outputs)])
     published = outputs / "published"
-    return [run for run in found if published not in run.path.parents and _kind_of(run) is not None]
+    return [run for run in found if published not in run.path.parents and _state_of(run) is not None]
 
 
 def removable(outputs: Path, runs: list[RunFolder]) -> Iterator[Removable]:
@@ -81,8 +83,8 @@ def removable(outputs: Path, runs: list[RunFolder]) -> Iterator[Removable]:
         runs: of `runs_below`.
     """
     for run in runs:
-        state = _kind_of(run)
-        if state is None or (state != "finished" and run.is_locked):
+        state = _state_of(run)
+        if state is None or run.lock.is_symlink() or (state != "finished" and run.is_locked):
             continue
         plain = [path for path in run.own_files if _is_plain(path, outputs)]
         temporary = [path for path in plain if path.suffix == ".tmp"]
@@ -92,7 +94,7 @@ def removable(outputs: Path, runs: list[RunFolder]) -> Iterator[Removable]:
             kinds["weights"] = [path for path in plain if path == run.weights]
         elif state == "failed":
             kinds = {"failed": plain}
-        yield from (Removable(kind, tuple(paths), run) for kind, paths in kinds.items() if paths)
+        yield from (Removable(kind, tuple(paths), run, state) for kind, paths in kinds.items() if paths)
     for path in sorted(outputs.glob(f"{NAMES}/*.json")):
         with contextlib.suppress(ValueError):  # a file of somebody else
             if _is_plain(path, outputs) and not any(run.path.is_dir() for run in NamedRuns(outputs, path.stem).folders):
@@ -108,7 +110,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def _kind_of(run: RunFolder) -> str | None:
+def _state_of(run: RunFolder) -> str | None:
     """Whether a run is finished, failed or begun; None if the folder is not that of the run that its files name."""
     try:
         if run.is_finished:

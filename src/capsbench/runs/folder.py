@@ -21,10 +21,10 @@ LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock: whoever only looks holds it for a moment."""
 SWEEP = "CAPSBENCH_SWEEP"
 """Environment variable: the sweep that this process trains runs for."""
-OWN: tuple[str, ...] = ("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv")
-OWN += ("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png")
-OWN += tuple(
-    f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")
+OWN = (
+    *("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv"),
+    *("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png"),
+    *(f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")),
 )
 """Names of files that a run has."""
 

@@ -47,12 +47,14 @@ def checked(kind: type[Kind], value: Any) -> Kind:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of its range.
     """
-    # From JSON also strict types may be made.
+    # From JSON also strict types are made. mypy does not take a class for hashable.
     made: Kind = _adapter(kind).validate_json(to_json(value))  # type: ignore[arg-type]
     return made
 
 
-_adapter = functools.cache(TypeAdapter)
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)
 
 
 def in_words(error: Exception) -> str:

@@ -56,7 +56,7 @@ def train_and_test(
     module: ClassificationModule,
     make_trainer: TrainerFactory,
     loggers: list[Logger],
-    shown: Shown = "nothing",
+    progress: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
     """Train to the end, measure the final weights on the watched split, write `result.json` and return it.
@@ -76,7 +76,7 @@ def train_and_test(
         data, module: what to train on, and what.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
-        shown: how far the run is shows as a bar, or as a line for each epoch, or not at all.
+        progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
@@ -92,10 +92,10 @@ def train_and_test(
             provenance,
             stop,
             ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
-            *([RichProgressBar()] if shown == "bar" else []),
-            *([PrintEpochs(history)] if shown == "lines" else []),
+            *([RichProgressBar()] if progress == "bar" else []),
+            *([PrintEpochs(history)] if progress == "lines" else []),
         ],
-        enable_progress_bar=shown == "bar",
+        enable_progress_bar=progress == "bar",
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
     with stop.held:

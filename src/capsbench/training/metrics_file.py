@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -20,12 +21,12 @@ class MetricsFile(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> _ExperimentWriter:
         """What writes the file."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _WholeFile(log_dir=self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+        return self._experiment
 
 
 class _WholeFile(ExperimentWriter):
