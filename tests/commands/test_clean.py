@@ -39,7 +39,7 @@ def finished(seed: int, experiment: str = "demo") -> RunFolder:
 
 def failed(seed: int) -> RunFolder:
     folder = begun(seed)
-    folder.record_failure("loss is NaN", "Traceback")
+    folder.record("loss is NaN", "Traceback", failed=True)
     return folder
 
 
@@ -156,7 +156,7 @@ def test_what_was_published_stays(clean: Callable[..., str]) -> None:
     folder = RunFolder(run.folder("outputs/published"))
     folder.path.mkdir(parents=True)
     run.save(folder.identity)
-    folder.record_failure("loss is NaN", "")
+    folder.record("loss is NaN", "", failed=True)
     before = files()
     clean("--yes", "failed=true")
     assert files() == before

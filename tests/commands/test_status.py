@@ -67,7 +67,7 @@ def test_crashed_did_not_learn_and_learned_are_told_apart(
         run.folder.path.mkdir(parents=True)
         run.folder.config.touch()
         if accuracy is None:
-            run.folder.record_failure("loss is NaN", "")
+            run.folder.record("loss is NaN", "", failed=True)
             continue
         axes = {name: getattr(run.identity, name) for name in ("experiment", "data", "arch", "router", "seed")}
         told = {"settings": run.identity.settings, "choices": run.identity.choices, "identity": run.identity.digest}

@@ -149,7 +149,7 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
 
 def test_what_failed_is_told_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
-    RunFolder(tmp_path).record_failure("metrics.csv could not be written", "Traceback")
+    RunFolder(tmp_path).record("metrics.csv could not be written", "Traceback", failed=True)
     assert not list(tmp_path.iterdir())
 
 

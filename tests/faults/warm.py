@@ -5,8 +5,9 @@ import sys
 
 from capsbench.commands import cli
 
-folder, *arguments = sys.argv[1:]
-os.chdir(folder)
-os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-cli.main(arguments)
+if sys.argv[1:]:
+    folder, *arguments = sys.argv[1:]
+    os.chdir(folder)
+    os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    cli.main(arguments)

@@ -354,7 +354,7 @@ def test_status_in_words_and_as_json(
     assert (done["state"], set(done["metrics"]) >= {"test/accuracy"}) == ("done", True)
     capsbench("status", *FAILING[2:])
     printed = capsys.readouterr().out
-    assert "2 runs, 1 done, 1 failed" in printed
+    assert "2 runs, 1 done (1 did not learn), 1 failed" in printed
     assert "lr=1e+30" in printed
     assert "trainer=smoke" not in printed  # all have it
     assert "%" in printed

@@ -1,5 +1,6 @@
 """`capsbench data`: list data sets, get them, check them, look at them."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,8 +92,10 @@ def _is_here(config: DictConfig) -> bool:
         source = SOURCES[name]
         if config.data.get("test_source") == "generated":
             source = replace(source, files=source.files[:1])
-        return source.is_here(Path(config.data_dir).expanduser())
-    return (Path(config.data.get("data_dir", "")).expanduser() / Path(config.data.path).expanduser()).exists()
+        return source.is_here(Path(os.path.expanduser(config.data_dir)))
+    return (
+        Path(os.path.expanduser(config.data.get("data_dir", ""))) / Path(os.path.expanduser(config.data.path))
+    ).exists()
 
 
 def _overview(configs: Mapping[str, DictConfig]) -> Table:

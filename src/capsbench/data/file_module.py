@@ -45,7 +45,7 @@ class FileDataModule(ImageDataModule):
         if absent not in ("fetch", "stand_in"):
             raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
         self.needed = (self.source,) if needed is None else needed
-        self.data_dir = Path(data_dir).expanduser()
+        self.data_dir = Path(os.path.expanduser(data_dir))
         self.is_stand_in = absent == "stand_in" and not self.is_here()
         if self.is_stand_in:
             self.title, self.stands_in_for = f"{self.title} (stand-in)", self.title

@@ -1,6 +1,5 @@
 """One run from its configuration, in this process or over several devices."""
 
-import contextlib
 import logging
 import signal
 import sys
@@ -72,8 +71,7 @@ def _record(error: Exception, folder: RunFolder, step_before: int | None) -> Non
     """
     has_trained = folder.last_report != step_before
     failed = isinstance(error, NonFiniteError) or (has_trained and not blames_machine(error))
-    with contextlib.suppress(OSError):  # a full disk: the error itself is told
-        folder.record(describe(error), traceback.format_exc(), failed=failed)
+    folder.record(describe(error), traceback.format_exc(), failed=failed)
 
 
 def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> Result:

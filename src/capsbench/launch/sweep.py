@@ -1,6 +1,7 @@
 """A sweep: which runs it asks for, and what became of them."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -55,7 +56,7 @@ class PlannedRun:
             ValueError: its seed or its name is not one.
         """
         identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
-        outputs, name = Path(run.resolved["output_dir"]).expanduser(), run.resolved["name"]
+        outputs, name = Path(os.path.expanduser(run.resolved["output_dir"])), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
 

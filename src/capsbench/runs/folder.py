@@ -12,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from capsbench.data.files import written_atomically
+from capsbench.data.files import WriteError, written_atomically
 from capsbench.data.foreign import read_bytes, refuse_links
 from capsbench.runs.reading import LONGEST, STRICT, checked, read_json
 from capsbench.signals import told
@@ -168,14 +168,14 @@ class RunFolder:
         return _first_line(self.stop)
 
     def record(self, cause: str, traceback: str, *, failed: bool) -> None:
-        """Keep why the run came to no end.
+        """Keep why the run came to no end, unless the disk is full: then that is what has to be told.
 
         Args:
             cause: in one line.
             traceback: of the error.
             failed: the run itself failed, so that trying again would fail again.
         """
-        with written_atomically(self.failure if failed else self.stop) as path:
+        with suppress(WriteError), written_atomically(self.failure if failed else self.stop) as path:
             path.write_text(f"{cause}\n\n{traceback}", encoding="utf-8")
 
     def refuse_links(self) -> None:

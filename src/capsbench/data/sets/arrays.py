@@ -49,7 +49,7 @@ class Arrays(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self.stands_in_for = stands_in_for
         self.title = title or self.path.stem
         self._train, self._test = self._read(test_fraction)

@@ -49,7 +49,7 @@ class ImageFolder(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.path = Path(data_dir).expanduser() / Path(path).expanduser()
+        self.path = Path(os.path.expanduser(data_dir)) / Path(os.path.expanduser(path))
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
         self.class_names = self.classes = [folder.name for folder in self._class_folders("train")]
