@@ -29,10 +29,14 @@ MEASURED = re.compile(
 """A number with decimals, or of percent, milliseconds or times; but for the level of intervals."""
 
 
+FAULTS = re.compile(r"<!-- faults -->.*?<!-- end -->", re.DOTALL)
+"""What `make test-faults` writes."""
+
+
 def prose_and_tables(page: str) -> tuple[str, str]:
     """What people wrote on a page, without code, and what was made from published results."""
     tables = "\n".join(block[0] for block in readme.BLOCK.finditer(page))
-    without = readme.BLOCK.sub("", page)
+    without = FAULTS.sub("", readme.BLOCK.sub("", page))
     prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", without, flags=re.DOTALL)
     return prose, tables
 
