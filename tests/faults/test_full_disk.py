@@ -75,7 +75,7 @@ def test_tables_of_a_page_that_do_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("most", "name"), [(0, "session.json"), (500, "config.yaml"), (20_000, "checkpoints/")])
+@pytest.mark.parametrize(("most", "name"), [(8, "config.yaml"), (500, "config.yaml"), (20_000, "checkpoints/")])
 def test_a_run_that_does_not_fit_goes_on_later(
     capsbench: Callable[..., Path], tmp_path: Path, most: int, name: str
 ) -> None:

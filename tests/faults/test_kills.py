@@ -1,5 +1,6 @@
 """One run that is killed, or told to stop, again and again at random moments."""
 
+import contextlib
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ RUN = (
     *("optim=adam_cosine", "trainer.enable_progress_bar=false", "checkpoint_minutes=0"),
 )
 TIMES = 20
+LAST = SIGNALS[-1]
+"""When this one is handled, all are."""
 MOST = 2.0
 """Seconds after a run has begun until which it is killed."""
 
@@ -83,10 +86,11 @@ def test_told_to_stop(
     while stops < TIMES:
         outputs = f"output_dir=outputs/{ended}"
         process = family.fork(*RUN, outputs)
-        while not family.catches(process.pid, signal.SIGTERM):
+        while not family.catches(process.pid, LAST):
             time.sleep(0.001)
-        time.sleep(moments.uniform(0, 2 * MOST))
-        os.kill(process.pid, number)
+        time.sleep(moments.uniform(0, MOST))
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(process.pid, number)
         process.join(60)
         if process.exitcode == 0:
             ended += 1
@@ -105,7 +109,7 @@ def test_told_to_stop_in_imports(family: Any, tally: Callable[..., None], number
     told = 0
     for _ in range(TIMES):
         process = family.start(*RUN)
-        while not family.catches(process.pid, signal.SIGTERM):
+        while not family.catches(process.pid, LAST):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 2))
         process.send_signal(number)
