@@ -43,6 +43,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def limited(most: int, *words: str, cwd: Path) -> str:
     """What a command says that cannot write larger files."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "MPLCONFIGDIR": str(cwd / "matplotlib")}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would cut its own files short, and read them again
     command = [sys.executable, "-c", LIMITED, str(most), *words]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
