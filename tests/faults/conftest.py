@@ -69,7 +69,8 @@ class Family:
     def fork(self, *arguments: str) -> BaseProcess:
         """Start a command in a process that has imported everything, which takes longer than a small run."""
         FORKS.set_forkserver_preload(["capsbench.commands.train", "capsbench.launch.single_run"])
-        program = f"import runpy, sys; sys.argv = {['', str(self.folder), *arguments]!r}; runpy.run_path({str(WARM)!r})"
+        words = ["", str(self.folder), *arguments]
+        program = f"import runpy, sys; sys.argv = {words!r}; runpy.run_path({str(WARM)!r}, run_name='__main__')"
         process = FORKS.Process(target=exec, args=(program, {}))
         process.start()
         return process

@@ -14,6 +14,7 @@ Command = Callable[..., Path]
 RUN = ("train", "data.subset=64", "trainer.max_epochs=2", "trainer.enable_progress_bar=false", "arch=capsnet_light")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("owner", "moment"),
     [(History, "on_fit_start"), (History, "on_train_epoch_end"), (ResumeCheckpoint, "on_test_batch_end")],

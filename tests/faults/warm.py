@@ -5,7 +5,7 @@ import sys
 
 from capsbench.commands import cli
 
-if sys.argv[1:]:
+if __name__ == "__main__":
     folder, *arguments = sys.argv[1:]
     os.chdir(folder)
     os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
