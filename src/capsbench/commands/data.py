@@ -1,6 +1,5 @@
 """`capsbench data`: list data sets, get them, check them, look at them."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capsbench.commands.arguments import Arguments
+from capsbench.data.files import at_home
 from capsbench.data.sources import SOURCES, Source
 from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.errors import choice_of, describe
@@ -92,10 +92,8 @@ def _is_here(config: DictConfig) -> bool:
         source = SOURCES[name]
         if config.data.get("test_source") == "generated":
             source = replace(source, files=source.files[:1])
-        return source.is_here(Path(os.path.expanduser(config.data_dir)))
-    return (
-        Path(os.path.expanduser(config.data.get("data_dir", ""))) / Path(os.path.expanduser(config.data.path))
-    ).exists()
+        return source.is_here(at_home(config.data_dir))
+    return (at_home(config.data.get("data_dir", "")) / at_home(config.data.path)).exists()
 
 
 def _overview(configs: Mapping[str, DictConfig]) -> Table:

@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from capsbench.data.batch import LabelledImages, StoredSplit
-from capsbench.data.files import FileSet
+from capsbench.data.files import FileSet, at_home
 from capsbench.data.module import ImageDataModule
 from capsbench.data.stand_ins import stand_in_digits
 
@@ -45,7 +44,7 @@ class FileDataModule(ImageDataModule):
         if absent not in ("fetch", "stand_in"):
             raise ValueError(f"data.absent must be fetch or stand_in, got {absent}")
         self.needed = (self.source,) if needed is None else needed
-        self.data_dir = Path(os.path.expanduser(data_dir))
+        self.data_dir = at_home(data_dir)
         self.is_stand_in = absent == "stand_in" and not self.is_here()
         if self.is_stand_in:
             self.title, self.stands_in_for = f"{self.title} (stand-in)", self.title

@@ -215,6 +215,11 @@ def _unzip(archive: Path, file: DataFile) -> None:
         archive.unlink()
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """A path in which ~ is the home folder, and a ~ that is nobody's is a name."""
+    return Path(os.path.expanduser(path))
+
+
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Give the path of a temporary file to write; at the end of the block it replaces `path`, or a link in its place.

@@ -1,13 +1,11 @@
 """A sweep: which runs it asks for, and what became of them."""
 
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 from capsbench import signals
+from capsbench.data.files import at_home
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
@@ -56,7 +55,7 @@ class PlannedRun:
             ValueError: its seed or its name is not one.
         """
         identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
-        outputs, name = Path(os.path.expanduser(run.resolved["output_dir"])), run.resolved["name"]
+        outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
 

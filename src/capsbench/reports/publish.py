@@ -94,7 +94,7 @@ def publish(comparison: Comparison, outputs: Path, protocols: Protocols) -> Path
     """
     if comparison.smoke:
         raise ValueError(f"{comparison.name} has only smoke runs, whose numbers mean nothing; they are not published")
-    failed = [folder for root in roots_of(outputs / comparison.name) for folder in unfinished(root)]
+    failed = [folder for root in roots_of(outputs / comparison.name, comparison.name) for folder in unfinished(root)]
     failed = [folder for folder in failed if folder.cause_of_failure is not None]
     for folder in (*(RunFolder(run.folder) for run in comparison.runs), *failed):
         folder.refuse_links()

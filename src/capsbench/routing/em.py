@@ -106,9 +106,8 @@ class EMRouting(Router):
         parents = self.m_step(votes, activations, None, iteration=0)
         for iteration in range(1, self.iterations):
             parents = self.m_step(votes, activations, parents, iteration)
-        overflowed = ~torch.isfinite(parents.variance).all(
-            dim=-1
-        )  # the activation alone would be 0, as if it were sure
+        # A variance that overflowed would leave an activation of 0, as if that were sure.
+        overflowed = ~torch.isfinite(parents.variance).all(dim=-1)
         return Capsules(parents.mean, parents.activation.masked_fill(overflowed, torch.nan))
 
     def m_step(

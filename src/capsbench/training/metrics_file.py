@@ -39,7 +39,10 @@ class _WholeFile(ExperimentWriter):
             return
         self._rows += self.metrics
         self.metrics = []
-        with written_atomically(Path(self.metrics_file_path)) as path, path.open("w", newline="") as stream:
+        with (
+            written_atomically(Path(self.metrics_file_path)) as path,
+            path.open("w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, sorted(set().union(*self._rows)))
             writer.writeheader()
             writer.writerows(self._rows)

@@ -1,14 +1,13 @@
 """Your own images, from one .npz file of arrays."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from capsbench.data.batch import LabelledImages, StoredSplit
-from capsbench.data.files import DataError
+from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.module import ImageDataModule
 
@@ -49,7 +48,7 @@ class Arrays(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
-        self.path = Path(os.path.expanduser(path))
+        self.path = at_home(path)
         self.stands_in_for = stands_in_for
         self.title = title or self.path.stem
         self._train, self._test = self._read(test_fraction)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from capsbench.data.batch import LabelledImages, StoredSplit
-from capsbench.data.files import DataError
+from capsbench.data.files import DataError, at_home
 from capsbench.data.module import ImageDataModule
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -49,7 +49,7 @@ class ImageFolder(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.path = Path(os.path.expanduser(data_dir)) / Path(os.path.expanduser(path))
+        self.path = at_home(data_dir) / at_home(path)
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
         self.class_names = self.classes = [folder.name for folder in self._class_folders("train")]
