@@ -193,3 +193,11 @@ def test_in_a_terminal_it_asks(
 
 def test_where_nothing_is(clean: Callable[..., str]) -> None:
     assert "nothing is to be deleted" in clean()
+
+
+@pytest.mark.parametrize("word", ["output_dir=nowhere", "experiment=nowhere"])
+def test_a_folder_that_is_not_there_is_named(capsbench: Command, word: str) -> None:
+    Path("outputs").mkdir()
+    with pytest.raises(SystemExit, match=r"error: there is no folder .*nowhere") as ended:
+        capsbench("clean", word)
+    assert ended.value.code == 2

@@ -18,10 +18,16 @@ ASKED_FOR = ("weights", "failed")
 
 
 def main(arguments: Arguments) -> None:
-    """Say what may be deleted, and delete it after a question; without a terminal only with --yes."""
+    """Say what may be deleted, and delete it after a question; without a terminal only with --yes.
+
+    Raises:
+        ValueError: a folder that was named is not there.
+    """
     settings = parse_settings(Clean, arguments.settings)
     outputs = Path(settings.output_dir)
     root = outputs if settings.experiment is None else outputs / settings.experiment
+    if not root.is_dir() and root != Path(Clean().output_dir):
+        raise ValueError(f"there is no folder {root}; output_dir and experiment say where the runs are")
     runs = [run for run in runs_below(outputs) if root in run.path.parents]
     found = [one for one in removable(outputs, runs) if one.run or settings.experiment is None]
     chosen = [one for one in found if one.kind not in ASKED_FOR or getattr(settings, one.kind)]
