@@ -3,11 +3,15 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from capsbench import signals
+from capsbench.launch.errors import one_line
 from capsbench.signals import SIGNALS, Interrupted, heeded, interruptible, receive, told, uninterrupted
 
 
@@ -76,6 +80,28 @@ def test_a_second_signal_ends_the_process_at_once(
     receive(signal.SIGINT)
     assert ended == [130]
     assert capfd.readouterr().err == "error: ended at once by a second signal, SIGINT\n"
+
+
+def test_a_signal_in_an_import_ends_the_process_though_the_module_catches_everything(tmp_path: Path) -> None:
+    (tmp_path / "catching.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\nexcept BaseException:\n    print('caught')\n"
+    )
+    program = "from capsbench.signals import heeded\nprint('kept')\nwith heeded():\n    import catching"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "kept\n", "error: interrupted by SIGTERM\n")
+
+
+def test_a_signal_is_told_though_a_library_made_another_exception_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def compose() -> None:
+        try:
+            send(signal.SIGTERM)
+        except BaseException as error:
+            raise ValueError("cannot compose") from error
+
+    with pytest.raises(Interrupted), heeded(), one_line():
+        compose()
+    assert capsys.readouterr().err == "error: interrupted by SIGTERM\n"
 
 
 def test_what_is_ignored_stays_ignored() -> None:

@@ -18,6 +18,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ECHO_S = 1.0
 """The same signal again within so many seconds is the same signal: a process on several devices gets Ctrl-C from the
 terminal and from its parent."""
+IMPORTS = "<frozen importlib._bootstrap>"
+"""The file that frames of imports name."""
 LOOK_EVERY_S = 0.5
 SAVE_S = 4.0
 """Seconds that a process has to save after its parent's death; then it ends, and loses what `kill -9` loses."""
@@ -74,18 +76,38 @@ def received() -> int | None:
 def receive(number: int, frame: FrameType | None = None) -> None:
     """Handle a signal: the first is recorded, told to listeners and raised; a second ends the process at once.
 
+    The first one does so, too, if it falls into an import, where modules in C may swallow what is raised.
     A process that follows its parent is not ended by a second one: the parent passes on what both of them may get.
 
     Raises:
-        Interrupted: outside of `uninterrupted`.
+        Interrupted: outside of `uninterrupted` and of imports.
     """
     if _process.received is None:
         record(number)
-        _raise_if_received()
+        if _process.raises and _is_import(frame):
+            _end(number, str(Interrupted(number)))
+        raise_if_received()
     elif _process.parent is None and (number != _process.received or time.monotonic() - _process.received_at > ECHO_S):
-        with contextlib.suppress(OSError):
-            os.write(2, f"error: ended at once by a second signal, {signal.Signals(number).name}\n".encode())
-        os._exit(128 + number)
+        _end(number, f"ended at once by a second signal, {signal.Signals(number).name}")
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != IMPORTS:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _end(number: int, line: str) -> None:
+    if not _parent_tells():
+        with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
+            os.write(2, f"error: {line}\n".encode())
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # lost, in use, closed
+        sys.stdout.flush()
+    os._exit(128 + number)
+
+
+def _parent_tells() -> bool:
+    return _process.parent == os.getppid()
 
 
 def record(number: int) -> None:
@@ -125,7 +147,7 @@ def heeded() -> Iterator[None]:
         with interruptible():
             yield
     except Interrupted as error:
-        if _process.parent != os.getppid():
+        if not _parent_tells():
             with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
                 print(f"error: {error}", file=sys.stderr, flush=True)
             if _process.parent is not None:
@@ -176,14 +198,21 @@ def told(listener: Callable[[int], None]) -> Iterator[None]:
 def _raising(raises: bool) -> Iterator[None]:
     before, _process.raises = _process.raises, raises
     try:
-        _raise_if_received()
+        raise_if_received()
         yield
+    except Exception:
+        raise_if_received()
+        raise
     finally:
         _process.raises = before
-    _raise_if_received()
+    raise_if_received()
 
 
-def _raise_if_received() -> None:
+def raise_if_received() -> None:
+    """Raise `Interrupted` after a signal, outside of `uninterrupted`.
+
+    It is asked where exceptions are handled, too: a library may have made another one of it.
+    """
     if _process.raises and _process.received is not None:
         raise Interrupted(_process.received)
 

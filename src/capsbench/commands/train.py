@@ -20,7 +20,7 @@ from capsbench.launch.output import unbreakable_output
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import LockedError, Result, RunFolder
 from capsbench.runs.state import Shown
-from capsbench.signals import Interrupted, heeded
+from capsbench.signals import Interrupted, heeded, raise_if_received
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def _train_job(overrides: list[str]) -> float:
             keep_names([run])
         return _accuracy(composed.config, run)
     except Exception as error:
+        raise_if_received()
         if _is_sweep():
             log.error("failed: %s: %s", " ".join(overrides), describe(error))
             return math.nan

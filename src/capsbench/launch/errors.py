@@ -19,6 +19,7 @@ from hydra.errors import (
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from capsbench.data.files import DataError, WriteError
+from capsbench.signals import raise_if_received
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_COMPILER = "InvalidCxxCompiler"
@@ -78,6 +79,7 @@ def one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        raise_if_received()
         fail(describe(error), exit_code(error))
     finally:
         del os.environ[FULL_ERROR]

@@ -58,6 +58,7 @@ def train_run(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
         with naming_batch_sizes(resolved.data):
             return _run_here(resolved, identity, folder, shown)
     except Exception as error:
+        signals.raise_if_received()
         folder.check_whole()  # whatever failed, this is why
         if folder.cause_of_failure is None and folder.cause_of_stop is None:  # else a rank has told more
             _record(error, folder, step_before)
