@@ -38,8 +38,8 @@ REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
 
 OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
-SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed")
-"""How PyTorch says that memory, a GPU or the disk is short, in a RuntimeError."""
+SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed", "NCCL")
+"""How PyTorch says that memory, a GPU, the disk or the way between GPUs is short, in a RuntimeError."""
 
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
@@ -156,7 +156,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, TypeError) and outer is not error:
         part = str(outer).rpartition("full_key: ")[2]
         return f"{part} cannot be made from its settings: {_joined(error)}; capsbench train --cfg job shows them"
-    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
+    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError, ChildProcessError))
     if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, WriteError):

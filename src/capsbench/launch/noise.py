@@ -18,10 +18,21 @@ HARMLESS = (
 """Beginnings of warnings, as regular expressions."""
 
 
+LOGGERS = {
+    "lightning.pytorch": logging.WARNING,
+    "lightning.fabric": logging.WARNING,
+    # where a run is over several processes: of one that ends they say in many lines what we say in one
+    "torch.distributed.elastic.agent.server.api": logging.CRITICAL,
+    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,
+    "torch.multiprocessing.spawn": logging.CRITICAL,
+}
+"""Loggers of libraries, and the least level that is shown."""
+
+
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, and what Lightning and PyTorch's profiler say whenever they start."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Hide the warnings in `HARMLESS`, what is below a level of `LOGGERS`, and what PyTorch's profiler says."""
+    for name, level in LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory speaks of each start and end
