@@ -18,7 +18,6 @@ from capsbench.data.files import at_home
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
-from capsbench.launch.ray import start_ray
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -144,9 +143,8 @@ class Sweep:
             launcher.planned = unfinished
         results = []
         try:
-            with stopped_together([run.folder for run in self.runs]):
-                if hasattr(launcher, "ray_cfg"):
-                    start_ray(launcher)
+            own = hasattr(launcher, "ray_cfg")  # tells its processes itself, on whatever machine they are
+            with stopped_together([] if own else [run.folder for run in self.runs]):
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
                     batch = jobs[start : start + batch_size] if batch_size else jobs
                     results += launcher.launch(batch, initial_job_idx=start)
