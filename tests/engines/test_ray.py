@@ -132,7 +132,7 @@ def test_a_run_on_a_gpu_gets_one_though_the_head_has_none(start: Start, tmp_path
         ),
         (
             ["trainer.accelerator=gpu", "gpus_per_run=4"],
-            "error: a run asks Ray for 1 CPU and 4 GPU, and no node of the cluster has that, but 1 CPU and 0 GPU or 2 C",
+            "error: a run asks Ray for 1 CPU and 4 GPU, and no node of the cluster has that, but 1 CPU and 0 GPU or",
         ),
     ],
     ids=["auto", "cpus", "gpus"],
@@ -147,7 +147,8 @@ def test_what_the_cluster_does_not_have(start: Start, tmp_path: Path, asked: lis
 def test_a_cluster_that_is_not_there(start: Start, tmp_path: Path, address: str) -> None:
     assert start(CPU, address=address).wait(20) == 1
     (line,) = (tmp_path / "stderr").read_text().splitlines()
-    assert line.startswith(f"error: there is no Ray cluster at {address}")
+    assert line.startswith("error: no Ray cluster answers at ")
+    assert f"hydra.launcher.ray.init.address={address} means; start one with ray start" in line
 
 
 def test_after_ctrl_c_all_tasks_save(start: Start, tmp_path: Path) -> None:

@@ -157,7 +157,10 @@ def describe(error: BaseException) -> str:
     if isinstance(error, TypeError) and outer is not error:
         part = str(outer).rpartition("full_key: ")[2]
         return f"{part} cannot be made from its settings: {_joined(error)}; capsbench train --cfg job shows them"
-    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError, ChildProcessError))
+    says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
+    says_all |= (
+        isinstance(error, (ChildProcessError, ConnectionError)) and error.errno is None
+    )  # ours, not the system's
     if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, WriteError):

@@ -33,6 +33,7 @@ PASSED_ON = (
     SWEEP,
 )
 """Environment variables that mean the same in workers on any machine."""
+ENDED = "the Ray cluster at {} has ended; the same command continues its runs when there is one again"
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 10.0
 """Seconds for which a cluster may be silent."""
@@ -83,6 +84,8 @@ def start_ray(settings: DictConfig) -> str | None:
     Raises:
         ConnectionError: nothing answers there.
     """
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would show the lines of one run for those of several
+
     import ray
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray as start  # of an optional package
 
@@ -93,8 +96,8 @@ def start_ray(settings: DictConfig) -> str | None:
             settings.object_store_memory = OBJECT_STORE
         elif address is not None and not _answers(address):
             raise ConnectionError(
-                f"there is no Ray cluster at {address}, as hydra.launcher.ray.init.address={settings.address} says, or "
-                "it has ended; start one with ray start, or leave that setting out to train on this machine"
+                f"no Ray cluster answers at {address}, which hydra.launcher.ray.init.address={settings.address} means; "
+                "start one with ray start --head, or leave that setting out to train on this machine"
             )
         with open_dict(settings):
             settings.runtime_env.env_vars.update({name: os.environ[name] for name in PASSED_ON if name in os.environ})
@@ -208,13 +211,14 @@ def _start(launcher: Any, asked: Mapping[str, float], words: Sequence[str], numb
 
 
 def _until_cancelled(task: Callable[[DictConfig], float], config: DictConfig) -> float:
-    """Train a run in its worker, which stays when Ray cancels the task; Ray tells of one that ends in many lines."""
-    try:
-        return task(config)
-    except signals.Interrupted as error:
-        if error.signal_number != signal.SIGINT:
-            raise
-        return math.nan
+    """Train a run in its worker, which stays when Ray cancels the task, and says nothing: the command does."""
+    with signals.heeded():
+        try:
+            return task(config)
+        except signals.Interrupted as error:
+            if error.signal_number != signal.SIGINT:
+                raise
+            return math.nan
 
 
 def _wait(tasks: Mapping[Any, RunFolder], address: str | None) -> dict[RunFolder, str]:
@@ -238,6 +242,8 @@ def _wait(tasks: Mapping[Any, RunFolder], address: str | None) -> dict[RunFolder
             except ray.exceptions.TaskCancelledError:
                 time.sleep(LOOK_EVERY_S)  # its process may still save
             except ray.exceptions.RayError as error:
+                if address is not None and not _answers(address):
+                    raise ConnectionError(ENDED.format(address)) from error
                 causes[tasks[task]] = _cause(error)
         if signals.received() is not None and not told:
             told = [tasks[task] for task in left]
@@ -246,7 +252,7 @@ def _wait(tasks: Mapping[Any, RunFolder], address: str | None) -> dict[RunFolder
         if address is None or _answers(address):
             answered = time.monotonic()
         elif time.monotonic() - answered > PATIENCE_S:
-            raise ConnectionError(f"the Ray cluster at {address} has ended; give the command again when there is one")
+            raise ConnectionError(ENDED.format(address))
     return causes
 
 
