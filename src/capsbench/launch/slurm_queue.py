@@ -49,9 +49,9 @@ def job_of(submission: Submission | None, queue: Mapping[str, Job] | None) -> Jo
     job = (queue or {}).get(submission.number) if submission else None
     if job is None or submission is None:
         return None
-    # submitit leaves its script in a folder above the logs.
-    beside = Path(os.path.realpath(job.script)).parent
-    return job if beside in Path(os.path.realpath(submission.log)).parents else None
+    # submitit leaves its script, or a link to it, in a folder above the logs.
+    above = Path(os.path.realpath(Path(job.script).parent))
+    return job if above in Path(os.path.realpath(submission.log)).parents else None
 
 
 def states_of(folders: Sequence[RunFolder]) -> list[State]:
