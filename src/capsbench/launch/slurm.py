@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
+from capsbench import signals
 from capsbench.launch.slurm_job import Task
 from capsbench.launch.slurm_queue import ask, job_of, read_queue
 from capsbench.launch.slurm_watch import Followed, follow
@@ -58,8 +59,10 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
     refused = None
     try:
         for part in _parts(launcher, tasks):
-            jobs += _submit(launcher, part)
+            with signals.uninterrupted():  # no job without a note of it
+                jobs += _submit(launcher, part)
     except RuntimeError as error:
+        signals.raise_if_received()  # sbatch may have got it, too
         if not jobs:
             raise
         refused = f"Slurm refused its job: {error}"
