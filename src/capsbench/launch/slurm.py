@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from capsbench import signals
 from capsbench.launch.slurm_job import Task
-from capsbench.launch.slurm_queue import ask, job_of, read_queue
+from capsbench.launch.slurm_queue import ask, job_of, read_queue, refusals
 from capsbench.launch.slurm_watch import Followed, follow
 from capsbench.launch.sweep import PlannedRun
 from capsbench.runs import RunFolder
@@ -154,7 +154,8 @@ def _submit(launcher: Any, part: tuple[dict[str, Any], list[Sequence[Asked]]]) -
     executor.update_parameters(**{key if key in shared else f"slurm_{key}": value for key, value in params.items()})
     there = copy.copy(launcher)  # what a job needs of it
     there.planned = ()
-    submitted = executor.map_array(there, [[task for _, task in pack] for pack in packs])
+    with refusals(launcher.params.get("partition")):
+        submitted = executor.map_array(there, [[task for _, task in pack] for pack in packs])
     jobs = []
     for job, pack in zip(submitted, packs, strict=True):
         submission = Submission(job.job_id, str(job.paths.stdout))

@@ -1,10 +1,12 @@
 """Slurm's queue, as squeue tells it: which jobs of this user wait and for what, which run, and on which node."""
 
+import io
 import logging
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from capsbench.runs import RunFolder, State
@@ -18,8 +20,8 @@ SHOWN = "%i|%T|%r|%N|%o"
 """What squeue prints of a job: number, state, reason, nodes, script; the last may hold any character."""
 ASKED = "%P|%l|%D|%C|%m|%b"
 """What it asks for: partition, time, nodes, CPUs, memory, GPUs of a node."""
-THERE = "%l|%c|%m|%G"
-"""What sinfo prints of a partition: time, and CPUs, megabytes and GPUs of a node."""
+THERE = "%P|%l|%c|%m|%G"
+"""What sinfo prints of each kind of node in each partition: partition, time, CPUs, megabytes, GPUs."""
 SETTINGS = "hydra.launcher.timeout_min, cpus_per_task, mem_gb or partition, or gpus_per_run"
 """What says what a job asks for."""
 LOOKED_AT_S = 10.0
@@ -68,16 +70,44 @@ def states_of(folders: Sequence[RunFolder]) -> list[State]:
 
 def why_never(job: Job) -> str:
     """Why a job can never start, in one line: what it asks for, what there is, and what to change."""
+    told = f"{job.reason}: "
     found = (ask("squeue", "--noheader", f"--jobs={job.number}", f"--format={ASKED}") or "").strip().split("|")
-    told = f"{job.reason}"
     if len(found) == len(ASKED.split("|")):
         partition, limit, nodes, cpus, memory, gpus = found
-        there = ask("sinfo", "--noheader", f"--partition={partition}", f"--format={THERE}") or ""
-        kinds = [line.split("|") for line in there.splitlines() if line.count("|") == THERE.count("|")]
-        has = " or ".join(f"{_node(*kind[1:])} for at most {kind[0]}" for kind in kinds)
-        told += f": it asks for {nodes} node(s), in all {_node(cpus, memory, gpus)}, for {limit}; "
-        told += f"a node of partition {partition} has {has}"
-    return f"{told}; change {SETTINGS}"
+        told += f"it asks for {_node(cpus, memory, gpus)} on {nodes} node(s) for {limit}; {_what_there_is(partition)}"
+    return f"{told}change {SETTINGS}"
+
+
+@contextmanager
+def refusals(partition: str | None) -> Iterator[None]:
+    """Where sbatch refuses what the body submits, say in one line why, what there is, and what to change.
+
+    Args:
+        partition: that was asked for; None: the default one.
+
+    Raises:
+        RuntimeError: sbatch refuses, or cannot be asked.
+    """
+    try:
+        with redirect_stderr(io.StringIO()):  # submitit prints what it raises, too
+            yield
+    except RuntimeError as error:
+        lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines()]
+        there = _what_there_is(partition)
+        raise RuntimeError(f"Slurm refuses the jobs: {'; '.join(lines)}; {there}change {SETTINGS}") from error
+
+
+def _what_there_is(partition: str | None) -> str:
+    told = ask("sinfo", "--noheader", f"--format={THERE}") or ""
+    kinds = [line.split("|") for line in told.splitlines() if line.count("|") == THERE.count("|")]
+    here = [
+        kind for kind in kinds if (kind[0].endswith("*") if partition is None else kind[0].rstrip("*") == partition)
+    ]
+    if not here:
+        names = ", ".join(dict.fromkeys(kind[0].rstrip("*") for kind in kinds))
+        return f"partitions are {names}; " if names else ""
+    has = " or ".join(f"{_node(*kind[2:])} for at most {kind[1]}" for kind in here)
+    return f"a node of partition {here[0][0].rstrip('*')} has {has}; "
 
 
 def _node(cpus: str, memory: str, gpus: str) -> str:
