@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from capsbench import signals
 from capsbench.launch.slurm_job import Task
-from capsbench.launch.slurm_queue import ask, job_of, read_queue, refusals
+from capsbench.launch.slurm_queue import ask, job_of, read_queue, refusals, refuse_never
 from capsbench.launch.slurm_watch import Followed, follow
 from capsbench.launch.sweep import PlannedRun
 from capsbench.runs import RunFolder
@@ -61,7 +61,7 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
         for part in _parts(launcher, tasks):
             with signals.uninterrupted():  # no job without a note of it
                 jobs += _submit(launcher, part)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         signals.raise_if_received()  # sbatch may have got it, too
         if not jobs:
             raise
@@ -162,6 +162,7 @@ def _submit(launcher: Any, part: tuple[dict[str, Any], list[Sequence[Asked]]]) -
         jobs.append(Followed(submission, tuple(run for run, _ in pack)))
         for run, _ in pack:
             submission.save(run.folder)
+    refuse_never([job.job_id for job in submitted])
     first, last = submitted[0], submitted[-1]
     numbers = first.job_id if first is last else f"{first.job_id} to {last.job_id}"
     several = f"{len(packs)} jobs" if len(packs) > 1 else "a job"

@@ -100,9 +100,8 @@ def refusals(partition: str | None) -> Iterator[None]:
 def _what_there_is(partition: str | None) -> str:
     told = ask("sinfo", "--noheader", f"--format={THERE}") or ""
     kinds = [line.split("|") for line in told.splitlines() if line.count("|") == THERE.count("|")]
-    here = [
-        kind for kind in kinds if (kind[0].endswith("*") if partition is None else kind[0].rstrip("*") == partition)
-    ]
+    default = next((kind[0] for kind in kinds if kind[0].endswith("*")), "")
+    here = [kind for kind in kinds if kind[0].rstrip("*") == (partition or default.rstrip("*"))]
     if not here:
         names = ", ".join(dict.fromkeys(kind[0].rstrip("*") for kind in kinds))
         return f"partitions are {names}; " if names else ""
@@ -111,8 +110,9 @@ def _what_there_is(partition: str | None) -> str:
 
 
 def _node(cpus: str, memory: str, gpus: str) -> str:
-    parts = [f"{cpus} CPUs", f"{memory} MB" if memory.isdigit() else memory, gpus.removeprefix("gres:")]
-    return ", ".join(part for part in parts if part not in ("0 MB", "N/A", "(null)"))
+    gpus = "no GPU" if gpus == "(null)" else gpus.removeprefix("gres:")
+    parts = [f"{cpus} CPUs", f"{memory} MB" if memory.isdigit() else memory, gpus]
+    return ", ".join(part for part in parts if part not in ("0 MB", "N/A"))
 
 
 def refuse_never(numbers: Sequence[str]) -> None:
