@@ -26,7 +26,9 @@ Slurm = Any
 @pytest.fixture(scope="module")
 def two(start_slurm: Callable[..., Slurm]) -> Slurm:
     """A cluster that trains two runs at once."""
-    return start_slurm(ACCOUNTING="0", CPUS="2", MEMORY_MB="3000")
+    slurm = start_slurm(ACCOUNTING="0", CPUS="2", MEMORY_MB="3000")
+    slurm.environment["COLUMNS"] = "300"
+    return slurm
 
 
 def states(slurm: Slurm, folder: Path, *words: str) -> list[dict[str, Any]]:
@@ -65,7 +67,6 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
     assert (queued["state"], queued["reason"], queued["node"]) == ("PENDING", "Resources", None)
     assert {run["job"]["node"] for run in runs if run["state"] == "running"} == {node}
     assert {run["job"]["number"] for run in runs} == set(jobs(two))
-    two.environment["COLUMNS"] = "300"
     shown = two.run(tmp_path, "status", *words)
     assert re.search(rf"running on {node} \(job \d+_\d\), epoch \d+, \d+%", shown.stdout)
     assert f"queued (job {queued['number']}: Resources)" in shown.stdout

@@ -26,6 +26,8 @@ SETTINGS = "hydra.launcher.timeout_min, cpus_per_task, mem_gb or partition, or g
 """What says what a job asks for."""
 LOOKED_AT_S = 10.0
 """Seconds within which Slurm looks at new jobs and says what they wait for."""
+SETTLED_S = 2.0
+"""Seconds after which Slurm still says so if a job can never start."""
 AT_A_TIME = 500
 """Jobs that one scancel is given: a command line has an end."""
 
@@ -125,16 +127,22 @@ def refuse_never(numbers: Sequence[str]) -> None:
         ValueError: there are such jobs.
     """
     deadline = time.monotonic() + LOOKED_AT_S
-    while True:
-        queue = read_queue() or {}
-        ours = [queue[number] for number in numbers if number in queue]
-        if all(job.reason or not job.waits for job in ours) or time.monotonic() > deadline:
-            break
+    found = _waiting(numbers)
+    while any(job.reason is None for job in found) and time.monotonic() < deadline:
         time.sleep(0.5)
-    if never := [job for job in ours if job.never_starts]:
+        found = _waiting(numbers)
+    if any(job.never_starts for job in found):
+        time.sleep(SETTLED_S)
+        found = _waiting(numbers)
+    if never := [job for job in found if job.never_starts]:
         why = why_never(never[0])
         cancel(job.number for job in never)
         raise ValueError(f"{len(never)} of {len(numbers)} jobs can never start and were taken back: {why}")
+
+
+def _waiting(numbers: Sequence[str]) -> list[Job]:
+    queue = read_queue() or {}
+    return [job for number in numbers if (job := queue.get(number)) and job.waits]
 
 
 def cancel(numbers: Iterable[str], *options: str) -> bool:
