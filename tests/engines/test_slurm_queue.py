@@ -161,7 +161,15 @@ def test_a_job_that_can_no_longer_start_is_shown(two: Slurm, tmp_path: Path) -> 
         shown = two.run(tmp_path, "status", *words)
         assert "PartitionTimeLimit, can never start" in shown.stdout
         assert shown.stderr.startswith("2 jobs can never start, PartitionTimeLimit: it asks for 1 CPUs on 1 node(s)")
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(timeout=30) == 130
+        before = set(jobs(two))
+        again = two.popen(tmp_path, "train", "-m", *words, *SLURM, "hydra.launcher.timeout_min=9")
+        runs = wait_until(two, tmp_path, words, lambda runs: any(run["state"] == "running" for run in runs))
+        assert before.isdisjoint(jobs(two))
     finally:
         two.tell("scontrol", "update", "partitionname=main", "state=UP", "maxtime=60")
-        two.run(tmp_path, "cancel", *words)
-    assert waiting.wait(timeout=60) == 1
+        ended = two.run(tmp_path, "cancel", *words)
+    assert ended.returncode == 0
+    assert jobs(two) == []
+    again.wait(timeout=60)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from capsbench import signals
 from capsbench.launch.slurm_job import Task
-from capsbench.launch.slurm_queue import ask, job_of, read_queue, refusals, refuse_never
+from capsbench.launch.slurm_queue import ask, cancel, job_of, read_queue, refusals, refuse_never
 from capsbench.launch.slurm_watch import Followed, follow
 from capsbench.launch.sweep import PlannedRun
 from capsbench.runs import RunFolder
@@ -50,9 +50,12 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
     for number, (run, words) in enumerate(zip(runs, overrides, strict=True)):
         submission = Submission.read(run.folder)
         before = job_of(submission, queue)
-        if before is not None and submission is not None and not before.is_over:
+        if before is not None and before.never_starts:
+            cancel([before.number])  # another one asks for something else, perhaps
+        elif before is not None and submission is not None and not before.is_over:
             jobs.append(Followed(submission, (run,)))
-        elif retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
+            continue
+        if retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
             tasks.append((run, Task(run.folder, list(words), number, Singleton.get_state())))
     if jobs:
         log.info("%d of %d runs are in the queue already", len(jobs), len(runs))
