@@ -25,7 +25,7 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
     command += ["trainer.accelerator=gpu", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert ended.stderr.splitlines()[-1] == "error: no queue here"
+    assert ended.stderr.splitlines()[-1].startswith("error: Slurm refuses the jobs: no queue here; ")
     asked = {line.removeprefix("#SBATCH --") for line in (tmp_path / "asked").read_text().splitlines()}
     assert {"array=0-1%2", "gpus-per-node=1", "partition=gpu", "requeue", "signal=USR2@120", "time=600"} <= asked
     assert f"output={tmp_path}/outputs/slurm/%A_%a/%A_%a_0_log.out" in asked

@@ -67,6 +67,13 @@ def test_a_run_has_the_job_that_the_queue_confirms(squeue: Path, tmp_path: Path)
     assert job_of(Submission("17_1", LOG.format("17_1")), None) is None
 
 
+def test_the_script_of_a_job_may_be_a_link(tmp_path: Path) -> None:
+    script = tmp_path / ".submission_file_1.sh"
+    script.symlink_to(tmp_path / "17" / "17_submission.sh")
+    job = Job("17", "RUNNING", None, "node3", str(script))
+    assert job_of(Submission("17", f"{tmp_path}/17/17_0_log.out"), {"17": job}) is job
+
+
 @pytest.mark.parametrize(
     "written",
     ['{"number": "--user=root", "log": ""}', '{"number": "17\\n", "log": ""}', '{"number": 17, "log": ""}', "[", "{}"],

@@ -46,9 +46,7 @@ def main(arguments: Arguments) -> None:
     if on := len(is_over) - sum(is_over.values()):
         fail(f"{on} of {len(folders)} runs go on")
     if queue is None:
-        fail(
-            f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue); give the command where it does"
-        )
+        fail(f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue)")
     if not is_over:
         print(f"none of {len(folders)} runs is queued or running")
         return
