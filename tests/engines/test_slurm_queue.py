@@ -93,7 +93,14 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
     assert sorted(run["state"] for run in states(two, tmp_path, *words)) == ["queued", "running", "running"]
 
     # A job that goes before takes a node away.
-    two.tell("sbatch", "--partition=urgent", "--cpus-per-task=1", "--wrap=sleep 300", "--job-name=urgent")
+    two.tell(
+        "sbatch",
+        "--partition=urgent",
+        "--cpus-per-task=1",
+        "--wrap=sleep 300",
+        "--job-name=urgent",
+        "--output=/dev/null",
+    )
     runs = wait_until(two, tmp_path, words, lambda runs: any(run["job"] and run["job"]["requeued"] for run in runs))
     (back,) = (run for run in runs if run["job"]["requeued"])
     assert back["state"] == "queued"

@@ -1,9 +1,9 @@
 """Slurm's queue, as squeue tells it: which jobs of this user wait and for what, which run, and on which node."""
 
 import io
-import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -11,8 +11,6 @@ from pathlib import Path
 
 from capsbench.runs import RunFolder, State
 from capsbench.runs.submission import Job, Submission
-
-log = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0
 """Seconds that Slurm has to answer: squeue itself tries a controller that is away for minutes."""
@@ -63,10 +61,8 @@ def states_of(folders: Sequence[RunFolder]) -> list[State]:
     notes = {folder: note for folder in folders if not folder.is_finished and (note := Submission.read(folder))}
     queue = read_queue() if notes else {}
     if queue is None:
-        log.warning(
-            "%d runs were handed to Slurm, which does not answer here (squeue): their folders alone are told",
-            len(notes),
-        )
+        told = f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue): jobs are not told"
+        print(told, file=sys.stderr)
     return [State.of(folder, job_of(notes.get(folder), queue)) for folder in folders]
 
 
