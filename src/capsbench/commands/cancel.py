@@ -61,13 +61,15 @@ class _Job:
     Attributes:
         number: of it.
         folders: of the runs.
-        told_at, killed_at: when it was told to save and when to end, in seconds of the monotonic clock.
+        told_at, killed_at: when it was first told to save and when to end, in seconds of the monotonic clock.
+        times_told: how often it was told to save.
         trained: those of its runs that it was seen to train.
     """
 
     number: str
     folders: list[RunFolder]
     told_at: float | None = None
+    times_told: int = 0
     killed_at: float | None = None
     trained: set[RunFolder] = field(default_factory=set)
 
@@ -84,7 +86,7 @@ class _Job:
         if self.told_at is None:
             return "tell"
         has_heard = any(folder.read_session().signal for folder in training)
-        return None if has_heard or now - self.told_at < HEARD_S else "tell"
+        return None if has_heard or now - self.told_at < self.times_told * HEARD_S else "tell"
 
     def how_it_ended(self, folder: RunFolder) -> str:
         """In words."""
@@ -137,6 +139,7 @@ def _take(steps: Mapping[str, Sequence[_Job]]) -> None:
         for job in jobs:
             if step == "tell":
                 job.told_at = time.monotonic() if job.told_at is None else job.told_at
+                job.times_told += 1
             elif step == "kill":
                 job.killed_at = time.monotonic()
 
