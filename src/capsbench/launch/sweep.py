@@ -135,7 +135,7 @@ class Sweep:
         asked: the words of a shell that ask `capsbench status` for them.
     """
 
-    def __init__(self, runs: Sequence[PlannedRun], asked: str) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], asked: str = "") -> None:
         self.runs = runs
         self.asked = asked
 
