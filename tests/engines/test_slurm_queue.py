@@ -48,10 +48,10 @@ def jobs(slurm: Slurm) -> list[str]:
     return slurm.tell("squeue", "--noheader", "--array", "--format=%i").split()
 
 
-def interrupted(process: subprocess.Popen[bytes], folder: Path) -> list[str]:
-    """Press Ctrl-C; what the command says then."""
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+def interrupted(process: subprocess.Popen[bytes], folder: Path, number: signal.Signals = signal.SIGINT) -> list[str]:
+    """Send Ctrl-C, or another signal; what the command says then."""
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
     return (folder / "stderr").read_text().splitlines()[-3:]
 
 
@@ -80,9 +80,9 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
     assert "3 of 3 runs are in the queue already" in (again / "stdout").read_text()
     assert len(jobs(two)) == 3
 
-    # Ctrl-C at the commands that wait.
-    told = interrupted(second, again)
-    assert told[0] == "error: interrupted by SIGINT: the jobs of 3 runs go on without this command"
+    # Signals to the commands that wait.
+    told = interrupted(second, again, signal.SIGTERM)
+    assert told[0] == "error: interrupted by SIGTERM: the jobs of 3 runs go on without this command"
     assert told[1].endswith(f" output_dir={tmp_path / 'outputs'}")
     told = interrupted(first, tmp_path)
     watch, cancel = (shlex.split(line.partition(":")[2]) for line in told[1:])
@@ -93,7 +93,14 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
     assert sorted(run["state"] for run in states(two, tmp_path, *words)) == ["queued", "running", "running"]
 
     # A job that goes before takes a node away.
-    two.tell("sbatch", "--partition=urgent", "--cpus-per-task=1", "--wrap=sleep 300", "--job-name=urgent")
+    two.tell(
+        "sbatch",
+        "--partition=urgent",
+        "--cpus-per-task=1",
+        "--wrap=sleep 300",
+        "--job-name=urgent",
+        "--output=/dev/null",
+    )
     runs = wait_until(two, tmp_path, words, lambda runs: any(run["job"] and run["job"]["requeued"] for run in runs))
     (back,) = (run for run in runs if run["job"]["requeued"])
     assert back["state"] == "queued"
@@ -122,6 +129,7 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
 def test_a_finished_sweep_submits_nothing(two: Slurm, tmp_path: Path) -> None:
     command = ("train", "-m", *RUNS, *SHORT, *SLURM)
     assert two.run(tmp_path, *command).returncode == 0
+    assert not list(tmp_path.rglob("job.json"))
     submitted = list((tmp_path / "outputs" / "slurm").iterdir())
     again = two.run(tmp_path, *command)
     assert again.returncode == 0

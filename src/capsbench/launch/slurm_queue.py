@@ -1,18 +1,18 @@
 """Slurm's queue, as squeue tells it: which jobs of this user wait and for what, which run, and on which node."""
 
 import io
-import logging
 import os
 import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 from capsbench.runs import RunFolder, State
 from capsbench.runs.submission import Job, Submission
-
-log = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0
 """Seconds that Slurm has to answer: squeue itself tries a controller that is away for minutes."""
@@ -28,6 +28,8 @@ LOOKED_AT_S = 10.0
 """Seconds within which Slurm looks at new jobs and says what they wait for."""
 SETTLED_S = 2.0
 """Seconds after which Slurm still says so if a job can never start."""
+ITS_TURN = "runs before it in this job"
+"""What a run waits for whose job runs, and trains several one after the other."""
 AT_A_TIME = 500
 """Jobs that one scancel is given: a command line has an end."""
 
@@ -63,11 +65,15 @@ def states_of(folders: Sequence[RunFolder]) -> list[State]:
     notes = {folder: note for folder in folders if not folder.is_finished and (note := Submission.read(folder))}
     queue = read_queue() if notes else {}
     if queue is None:
-        log.warning(
-            "%d runs were handed to Slurm, which does not answer here (squeue): their folders alone are told",
-            len(notes),
-        )
-    return [State.of(folder, job_of(notes.get(folder), queue)) for folder in folders]
+        told = f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue): jobs are not told"
+        print(told, file=sys.stderr)
+    jobs = {folder: job_of(note, queue) for folder, note in notes.items()}
+    in_job = Counter(job.number for job in jobs.values() if job)
+    for folder, job in jobs.items():
+        if job is not None and job.runs and in_job[job.number] > 1 and not folder.session.exists():
+            passed = folder.cause_of_stop is not None or folder.cause_of_failure is not None
+            jobs[folder] = None if passed else replace(job, state="PENDING", reason=ITS_TURN, node=None)
+    return [State.of(folder, jobs.get(folder)) for folder in folders]
 
 
 def why_never(job: Job) -> str:
