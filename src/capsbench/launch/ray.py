@@ -61,7 +61,7 @@ def launch(
     address = start_ray(launcher.ray_cfg.init)
     check_kind(launcher.config, runs)
     asked = [what_is_asked(run, launcher) for run in runs]
-    if not launcher.config.wait:
+    if not launcher.config.get("wait"):
         for each in {tuple(sorted(each.items())): each for each in asked}.values():
             check_resources(each)
     with signals.uninterrupted():
@@ -91,8 +91,8 @@ def start_ray(settings: DictConfig) -> str | None:
 
     address = None
     if not ray.is_initialized():
-        address = _address(settings.address)
-        if address is None and settings.object_store_memory is None:
+        address = _address(settings.get("address"))
+        if address is None and settings.get("object_store_memory") is None:
             settings.object_store_memory = OBJECT_STORE
         elif address is not None and not _answers(address):
             raise ConnectionError(
@@ -152,9 +152,9 @@ def check_kind(config: DictConfig, runs: Sequence[PlannedRun]) -> None:
 
 def what_is_asked(run: PlannedRun, launcher: Any) -> dict[str, float]:
     """Resources that a run asks Ray for: {"CPU": 1, "GPU": 0.25}."""
-    remote, devices = launcher.ray_cfg.remote, run.identity.settings["devices"]
-    gpus = gpus_per_run(remote.num_gpus, devices)
-    return {"CPU": float(remote.num_cpus), "GPU": gpus, **{k: float(v) for k, v in remote.get("resources", {}).items()}}
+    remote = launcher.ray_cfg.remote
+    gpus = gpus_per_run(remote.get("num_gpus"), run.identity.settings["devices"])
+    return {"CPU": remote.get("num_cpus", 1), "GPU": gpus, **(remote.get("resources") or {})}
 
 
 def gpus_per_run(wanted: float | int | None, devices: Mapping[str, Any]) -> float:
