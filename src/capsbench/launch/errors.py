@@ -120,7 +120,7 @@ def blames_machine(error: BaseException) -> bool:
     (True, False)
     """
     error = _origin(error)
-    is_of_service = type(error).__module__.partition(".")[0] == "wandb"
+    is_of_service = type(error).__module__.partition(".")[0] in ("wandb", "submitit")
     return isinstance(error, OF_MACHINES) or is_of_service or any(words in str(error) for words in SHORTAGES)
 
 
