@@ -151,6 +151,16 @@ def test_a_cluster_that_is_not_there(start: Start, tmp_path: Path, address: str)
     assert f"hydra.launcher.ray.init.address={address} means; start one with ray start" in line
 
 
+def test_a_killed_worker_is_replaced(start: Start, tmp_path: Path) -> None:
+    process = start("data.subset=320", "data.batch_size=16", "trainer.max_epochs=3", CPU, "checkpoint_minutes=0")
+    wait(lambda: list(tmp_path.rglob("resume.ckpt")))
+    (session,) = tmp_path.rglob("session.json")
+    os.kill(json.loads(session.read_text())["pid"], signal.SIGKILL)
+    assert process.wait(240) == 0
+    (result,) = tmp_path.rglob("result.json")
+    assert len(json.loads(result.read_text())["sessions"]) == 2
+
+
 def test_after_ctrl_c_all_tasks_save(start: Start, tmp_path: Path) -> None:
     process = start(*ENDLESS, CPU, "seed=1,2,3,4")
     wait(lambda: len(list(tmp_path.rglob("progress.json"))) == 3)
