@@ -40,9 +40,8 @@ def start_ray(settings: DictConfig) -> str | None:
     import ray
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray as start  # of an optional package
 
-    address = None
+    address = _address(settings.get("address"))
     if not ray.is_initialized():
-        address = _address(settings.get("address"))
         if address is None and settings.get("object_store_memory") is None:
             settings.object_store_memory = OBJECT_STORE
         elif address is not None and not answers(address):
