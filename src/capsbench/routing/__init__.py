@@ -9,6 +9,7 @@ from capsbench.routing.functional import exp_squash, l2_normalize, squash, squas
 from capsbench.routing.hit_or_miss import HitOrMiss
 from capsbench.routing.inverted_attention import InvertedAttention
 from capsbench.routing.kernels import sum_over_children, vote_sums
+from capsbench.routing.none import no_router
 from capsbench.routing.vb import VBRouting
 from capsbench.routing.votes import LazyVotes
 
@@ -29,6 +30,7 @@ __all__ = [
     "exp_squash",
     "l2_normalize",
     "make_router",
+    "no_router",
     "squash",
     "squashed_norm",
     "sum_over_children",
