@@ -1,5 +1,6 @@
 """Capsule layers in plain PyTorch: primary capsules, transforms, the layer that routes, decoders."""
 
+from capsbench.capsules.convolutional import Competition, ConvCapsuleLayer
 from capsbench.capsules.decoders import DeconvDecoder, DenseDecoder
 from capsbench.capsules.initial import Conv2d, LayerInit, Linear, StridePadding, initialise
 from capsbench.capsules.layer import CapsuleLayer
@@ -12,7 +13,9 @@ __all__ = [
     "BATCH_NORM_MOMENTUM",
     "CapsuleLayer",
     "Capsules",
+    "Competition",
     "Conv2d",
+    "ConvCapsuleLayer",
     "DeconvDecoder",
     "DenseDecoder",
     "FullTransform",

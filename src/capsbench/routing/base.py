@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.functional import widen
+from capsbench.routing.functional import softmax_over_parents, widen
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -55,6 +55,13 @@ class Router(nn.Module, ABC):
     """Whether `route` also works with `LazyVotes`, which it may use through `sum_over_children`, `vote_sums` and `sum`
     only. A subclass that overrides `route` has to declare it again."""
 
+    divides_children: ClassVar[bool] = False
+    """Whether `route` divides each child among parents by `share`."""
+
+    share: Callable[[Tensor], Tensor] = staticmethod(softmax_over_parents)
+    """Divides each child among its parents: logits (batch, child, parent) to coefficients of the same shape. A
+    convolutional layer replaces it where parents of several places compete for a child."""
+
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
         check_choice("router.implementation", implementation, *IMPLEMENTATIONS)
@@ -93,6 +100,11 @@ class Router(nn.Module, ABC):
         if votes.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents
+
+    @property
+    def shares_within_places(self) -> bool:
+        """Whether only the parents of one example, or one place, compete for a child."""
+        return self.share is softmax_over_parents
 
     @abstractmethod
     def route(self, votes: Any, activations: Float[Tensor, "batch child"] | None) -> Capsules:

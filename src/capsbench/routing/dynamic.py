@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.functional import softmax_over_parents, squash, squashed_norm, weighted_sum
+from capsbench.routing.functional import squash, squashed_norm, weighted_sum
 from capsbench.routing.kernels import sum_over_children
 from capsbench.routing.votes import Votes
 
@@ -43,6 +43,7 @@ class DynamicRouting(Router):
     With a quarter of that it learns."""
 
     takes_lazy_votes = True
+    divides_children = True
 
     def __init__(
         self, iterations: int = 3, detach: bool = False, implementation: str = "auto", *, leaky: bool = False
@@ -58,8 +59,10 @@ class DynamicRouting(Router):
         Each iteration adds ⟨û, v⟩ to the logits b, so b is the product of û with the sum of all v so far. Only that sum
         is kept.
         """
-        destinations = votes.shape[2] + self.leaky
-        s = votes.sum(dim=1) / destinations  # b = 0, so every coupling coefficient is 1/J
+        if self.shares_within_places:  # b = 0, so every coupling coefficient is 1/J
+            s = votes.sum(dim=1) / (votes.shape[2] + self.leaky)
+        else:
+            (s,) = sum_over_children(self._coupled_votes, votes, shared=(torch.zeros_like(votes.sum(dim=1)),))
         sum_of_v = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
             sum_of_v = sum_of_v + squash(s.detach() if self.detach else s)
@@ -71,7 +74,7 @@ class DynamicRouting(Router):
     ) -> tuple[Float[Tensor, "batch parent dim"]]:
         """Compute s = Σ c û."""
         b = ((votes.detach() if self.detach else votes) * sum_of_v.unsqueeze(1)).sum(dim=-1)
-        c = softmax_over_parents(F.pad(b, (0, 1)))[..., :-1] if self.leaky else softmax_over_parents(b)
+        c = self.share(F.pad(b, (0, 1)))[..., :-1] if self.leaky else self.share(b)
         return (weighted_sum(c, votes),)
 
     def extra_repr(self) -> str:

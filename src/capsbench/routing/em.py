@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.functional import softmax_over_parents
 from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import mass_and_total, spread
+from capsbench.routing.mixtures import mass_and_total, spread, uniform
 from capsbench.routing.votes import Votes
 
 # Hinton et al. give none of these numbers. They are those of FMRouting (em_routing.py), the code of FM agreement's
@@ -64,6 +63,7 @@ class EMRouting(Router):
     """
 
     takes_lazy_votes = True
+    divides_children = True
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class EMRouting(Router):
         num_children, num_parents = votes.shape[1:3]
         assigned_by = () if parents is None else parents
         mass, total = sum_over_children(
-            partial(mass_and_total, e_step=_e_step), votes, per_child=(activations,), shared=assigned_by
+            partial(mass_and_total, e_step=self._e_step), votes, per_child=(activations,), shared=assigned_by
         )
         mean = total / (mass + EPS).unsqueeze(-1)
         (scatter,) = sum_over_children(
-            partial(spread, e_step=_e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
+            partial(spread, e_step=self._e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
         )
         variance = scatter / (mass + EPS).unsqueeze(-1) + EPS
 
@@ -139,18 +139,20 @@ class EMRouting(Router):
         inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - INVERSE_TEMPERATURE_DECAY ** (iteration + 1))
         return Gaussians(mean, variance, torch.sigmoid(inverse_temperature * (self.beta_a - cost)))
 
+    def e_step(
+        self, votes: Float[Tensor, "batch child parent dim"], parents: Gaussians
+    ) -> Float[Tensor, "batch child parent"]:
+        """Assign children to parents in proportion to a·N(û; μ, σ²), in logarithms so that nothing overflows."""
+        mean, variance, activation = parents
+        distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
+        log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
+        log_peak = (activation + EPS).log() - log_volume
+        return self.share(log_peak.unsqueeze(1) - distance)
+
+    def _e_step(self, votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
+        if parents:
+            return self.e_step(votes, Gaussians(*parents))
+        return uniform(votes) if self.shares_within_places else self.share(torch.zeros_like(votes[..., 0]))
+
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
-
-
-def e_step(votes: Float[Tensor, "batch child parent dim"], parents: Gaussians) -> Float[Tensor, "batch child parent"]:
-    """Assign children to parents in proportion to a·N(û; μ, σ²), computed in logarithms so that nothing overflows."""
-    mean, variance, activation = parents
-    distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
-    log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
-    log_peak = (activation + EPS).log() - log_volume
-    return softmax_over_parents(log_peak.unsqueeze(1) - distance)
-
-
-def _e_step(votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
-    return e_step(votes, Gaussians(*parents))

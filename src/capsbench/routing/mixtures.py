@@ -8,7 +8,7 @@ from torch import Tensor
 from capsbench.routing.functional import weighted_sum
 
 EStep = Callable[..., Tensor]
-"""Assigns children to parents: `e_step(votes, *parents)` gives R (batch, child, parent), 1 in all for each child."""
+"""Assigns children to parents: `e_step(votes, *parents)` gives R (batch, child, parent); without parents, at first."""
 
 
 def mass_and_total(
@@ -40,6 +40,10 @@ def _weights(
     parents: tuple[Tensor, ...],
     e_step: EStep,
 ) -> Float[Tensor, "batch child parent"]:
-    """Compute R·a. In the first iteration, which has no parents yet, the assignment R is uniform."""
-    assignment = e_step(votes, *parents) if parents else votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
-    return assignment * activations.unsqueeze(-1)
+    """Compute R·a."""
+    return e_step(votes, *parents) * activations.unsqueeze(-1)
+
+
+def uniform(votes: Float[Tensor, "batch child parent dim"]) -> Float[Tensor, "batch child parent"]:
+    """Return equal shares of all parents of a place."""
+    return votes.new_full(votes.shape[:-1], 1 / votes.shape[2])

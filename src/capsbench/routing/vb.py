@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.batch_norm import BatchNorm
-from capsbench.routing.functional import softmax_over_parents
 from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import mass_and_total, spread
+from capsbench.routing.mixtures import mass_and_total, spread, uniform
 from capsbench.routing.votes import Votes
 
 EPS = 1e-9
@@ -66,6 +65,7 @@ class VBRouting(Router):
     """
 
     takes_lazy_votes = True
+    divides_children = True
 
     def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
         super().__init__(implementation)
@@ -86,53 +86,52 @@ class VBRouting(Router):
 
     def raw(self, votes: Votes, activations: Float[Tensor, "batch child"]) -> tuple[Tensor, Tensor]:
         """Compute poses (batch, parent, dim) and the logits of activations (batch, parent) before batch norm."""
-        parents = m_step(votes, activations, None)
+        parents = self.m_step(votes, activations, None)
         for _ in range(self.iterations - 1):
-            parents = m_step(votes, activations, parents)
+            parents = self.m_step(votes, activations, parents)
         entropy = 0.5 * (votes.shape[3] * math.log(2 * math.pi * math.e) - parents.log_precision)
         return parents.mean, self.beta_a - (parents.log_share.exp() * entropy + self.beta_u)
 
+    def m_step(self, votes: Votes, activations: Float[Tensor, "batch child"], parents: Posterior | None) -> Posterior:
+        """Compute the posterior from the children assigned to each parent.
+
+        The priors are α₀ = 1, m₀ = 0, κ₀ = 1, ν₀ = k + 1 and Ψ₀ = 1.
+
+        Args:
+            votes: (batch, child, parent, dim).
+            activations: (batch, child).
+            parents: those to which `e_step` assigns children; None for a uniform assignment.
+        """
+        dim = votes.shape[3]
+        assigned_by = () if parents is None else parents
+        mass, total = sum_over_children(
+            partial(mass_and_total, e_step=self._e_step), votes, per_child=(activations,), shared=assigned_by
+        )
+        mean = total / (mass + EPS).unsqueeze(-1)
+        (scatter,) = sum_over_children(
+            partial(spread, e_step=self._e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
+        )
+        concentration, strength, freedom = 1 + mass, 1 + mass, dim + 1 + mass
+        pulled = (mass / strength).unsqueeze(-1)  # by how much the votes move the prior's mean
+        psi = 1 + scatter + pulled * mean.square()
+        halves = torch.arange(dim, device=mass.device, dtype=mass.dtype)
+        log_precision = torch.digamma((freedom.unsqueeze(-1) - halves) / 2).sum(dim=-1) + dim * math.log(2)
+        log_share = torch.digamma(concentration) - torch.digamma(concentration.sum(dim=-1, keepdim=True))
+        return Posterior(pulled * mean, psi, strength, freedom, log_precision - psi.log().sum(dim=-1), log_share)
+
+    def e_step(
+        self, votes: Float[Tensor, "batch child parent dim"], parents: Posterior
+    ) -> Float[Tensor, "batch child parent"]:
+        """Assign children to parents in proportion to the expected likelihood, computed in logarithms."""
+        mean, psi, strength, freedom, log_precision, log_share = parents
+        dim = votes.shape[3]
+        scaled = ((votes - mean.unsqueeze(1)).square() / psi.unsqueeze(1)).sum(dim=-1)
+        distance = 0.5 * (dim / strength.unsqueeze(1) + freedom.unsqueeze(1) * scaled)
+        log_peak = log_share + 0.5 * log_precision - 0.5 * dim * math.log(2 * math.pi)
+        return self.share(log_peak.unsqueeze(1) - distance)
+
+    def _e_step(self, votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
+        return self.e_step(votes, Posterior(*parents)) if parents else uniform(votes)
+
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
-
-
-def m_step(votes: Votes, activations: Float[Tensor, "batch child"], parents: Posterior | None) -> Posterior:
-    """Compute the posterior from the children assigned to each parent.
-
-    The priors are α₀ = 1, m₀ = 0, κ₀ = 1, ν₀ = k + 1 and Ψ₀ = 1.
-
-    Args:
-        votes: (batch, child, parent, dim).
-        activations: (batch, child).
-        parents: those to which `e_step` assigns children; None for a uniform assignment.
-    """
-    dim = votes.shape[3]
-    assigned_by = () if parents is None else parents
-    mass, total = sum_over_children(
-        partial(mass_and_total, e_step=_e_step), votes, per_child=(activations,), shared=assigned_by
-    )
-    mean = total / (mass + EPS).unsqueeze(-1)
-    (scatter,) = sum_over_children(
-        partial(spread, e_step=_e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
-    )
-    concentration, strength, freedom = 1 + mass, 1 + mass, dim + 1 + mass
-    pulled = (mass / strength).unsqueeze(-1)  # by how much the votes move the prior's mean
-    psi = 1 + scatter + pulled * mean.square()
-    halves = torch.arange(dim, device=mass.device, dtype=mass.dtype)
-    log_precision = torch.digamma((freedom.unsqueeze(-1) - halves) / 2).sum(dim=-1) + dim * math.log(2)
-    log_share = torch.digamma(concentration) - torch.digamma(concentration.sum(dim=-1, keepdim=True))
-    return Posterior(pulled * mean, psi, strength, freedom, log_precision - psi.log().sum(dim=-1), log_share)
-
-
-def e_step(votes: Float[Tensor, "batch child parent dim"], parents: Posterior) -> Float[Tensor, "batch child parent"]:
-    """Assign children to parents in proportion to the expected likelihood, computed in logarithms."""
-    mean, psi, strength, freedom, log_precision, log_share = parents
-    dim = votes.shape[3]
-    scaled = ((votes - mean.unsqueeze(1)).square() / psi.unsqueeze(1)).sum(dim=-1)
-    distance = 0.5 * (dim / strength.unsqueeze(1) + freedom.unsqueeze(1) * scaled)
-    log_peak = log_share + 0.5 * log_precision - 0.5 * dim * math.log(2 * math.pi)
-    return softmax_over_parents(log_peak.unsqueeze(1) - distance)
-
-
-def _e_step(votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
-    return e_step(votes, Posterior(*parents))
