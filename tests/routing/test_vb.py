@@ -13,7 +13,8 @@ def test_golden_numbers(systems: dict[str, Tensor], iterations: int) -> None:
     router.beta_a.data, router.beta_u.data = systems["vb_beta_a"], systems["vb_beta_u"]
     votes, activations = systems["votes"], systems["child_activations"]
     for atol in (1e-8, 1e-4):
-        for ending, found in (("raw_", router.raw(votes, activations)), ("", router(votes, activations))):
+        for ending, normalise in (("raw_", False), ("", True)):
+            found = router(votes, activations, normalise=normalise)
             for name, part in zip(("poses", "activations"), found, strict=True):
                 golden = systems[f"vb{iterations}_{ending}{name}"]
                 torch.testing.assert_close(part.double(), golden, atol=atol, rtol=0)
@@ -30,7 +31,7 @@ def test_evaluation_uses_running_statistics() -> None:
 def test_agreement_wins_children() -> None:
     votes = torch.randn(4, 20, 2, 8, generator=torch.Generator().manual_seed(0))
     votes[:, :, 1] = 0.1  # the children agree on the second parent, near the prior's mean
-    _, logits = VBRouting(2).raw(votes, torch.ones(4, 20))
+    _, logits = VBRouting(2)(votes, torch.ones(4, 20), normalise=False)
     assert (logits[:, 1] > logits[:, 0]).all()
 
 

@@ -6,6 +6,7 @@ from capsbench.capsules.initial import Conv2d, LayerInit, Linear, StridePadding,
 from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 from capsbench.capsules.primary import PrimaryActivation, PrimaryCapsules
+from capsbench.capsules.shared_transform import SharedMatrixTransform
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, WeightInit
 from capsbench.routing import Capsules, RouterFactory, squash
 
@@ -25,6 +26,7 @@ __all__ = [
     "PrimaryActivation",
     "PrimaryCapsules",
     "RouterFactory",
+    "SharedMatrixTransform",
     "StridePadding",
     "VoteNorm",
     "VoteNormKind",

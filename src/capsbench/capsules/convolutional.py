@@ -1,12 +1,14 @@
 """The convolutional capsule layer: a capsule layer at each place of a map, with one set of weights for all places."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
@@ -15,8 +17,8 @@ from capsbench.routing import Capsules, RouterFactory, check_choice
 
 Competition = Literal["place", "all"]
 
-PLAIN_BYTES = 2**31
-"""The most votes that may be stored where parents of all places compete."""
+CHUNK_BYTES = 2**23
+"""Bytes of votes that are stored at once where parents of all places compete."""
 
 
 class ConvCapsuleLayer(nn.Module):
@@ -27,7 +29,8 @@ class ConvCapsuleLayer(nn.Module):
 
     Any router works, since places are to it what examples are. Dynamic, EM and VB routing divide each child among
     parents. With `competition="all"` these are the parents of all places that see the child, as in Hinton et al. and
-    Gritzman 2019 (arXiv:1907.00652); then all votes are stored. With "place" a child divides itself anew at each place.
+    Gritzman 2019 (arXiv:1907.00652). Then the votes of some examples at a time are stored, and computed again in the
+    backward pass. With "place" a child divides itself anew at each place.
 
     Source: Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018), §1.1 and fig. 1.
 
@@ -36,7 +39,7 @@ class ConvCapsuleLayer(nn.Module):
         router: makes the router, see `make_router`.
         grid: (rows, columns) of the child map.
         kernel_size, stride, padding: of the windows, in places.
-        competition: see above.
+        competition: see above; None takes the router's `default_competition`.
         vote_norm, vote_gain, feeds_capsules, batch_norm_momentum: see `CapsuleLayer`.
 
     Attributes:
@@ -46,7 +49,7 @@ class ConvCapsuleLayer(nn.Module):
     Raises:
         ValueError: a window has fewer than two children or does not fit into the map, the transform's children cannot
             be divided among the window's places, competition is unknown, or it is "all" and the router divides no
-            children or is `implementation="fused"`. In the forward pass: with "all", votes take more than `PLAIN_BYTES`.
+            children or is `implementation="fused"`.
 
     >>> from capsbench.routing import FMAgreement
     >>> transform = MatrixTransform(num_children=3 * 3 * 8, num_parents=16, pose_dim=16)
@@ -65,15 +68,16 @@ class ConvCapsuleLayer(nn.Module):
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
-        competition: Competition = "place",
+        competition: Competition | None = None,
         vote_norm: VoteNormKind = "none",
         vote_gain: float | None = None,
         feeds_capsules: bool = False,
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
-        check_choice("competition", competition, "place", "all")
-        num_children, num_parents, *_ = transform.weight.shape
+        if competition is not None:
+            check_choice("competition", competition, "place", "all")
+        num_children, num_parents = transform.num_children, transform.num_parents
         num_types, rest = divmod(num_children, kernel_size**2)
         if rest:
             raise ValueError(
@@ -87,7 +91,6 @@ class ConvCapsuleLayer(nn.Module):
         self.grid, self.parent_grid = grid, (rows, columns)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.num_types, self.num_capsules = num_types, rows * columns * num_parents
-        self.competition = competition
         self.layer = CapsuleLayer(
             transform,
             router,
@@ -96,14 +99,15 @@ class ConvCapsuleLayer(nn.Module):
             feeds_capsules=feeds_capsules,
             batch_norm_momentum=batch_norm_momentum,
         )
-        if competition == "all":
+        self.competition = competition or self.layer.router.default_competition
+        if self.competition == "all":
             self._compete()
 
     def forward(self, children: Capsules) -> Capsules:
         """Map child capsules (batch, row · column · type, d) to parent capsules (batch, place · parent, k).
 
         Raises:
-            ValueError: children are of another map, or their votes are too many to be stored, see the class.
+            ValueError: children are of another map.
         """
         poses, activations = children
         expected = math.prod(self.grid) * self.num_types
@@ -113,8 +117,7 @@ class ConvCapsuleLayer(nn.Module):
                 f"{self.grid[1]} map, got {poses.shape[1]}"
             )
         windows = Capsules(self._windows(poses), self._windows(activations.unsqueeze(-1)).squeeze(-1))
-        self._check_size(windows.poses)
-        parents: Capsules = self.layer(windows)
+        parents = self.layer(windows) if self.competition == "place" else self._in_chunks(windows)
         batch = len(poses)
         dim = parents.poses.shape[-1]
         return Capsules(
@@ -173,14 +176,17 @@ class ConvCapsuleLayer(nn.Module):
         cut = numbers.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
         return cut.permute(0, 1, 2, 5, 6, 3, 4).reshape(math.prod(self.parent_grid), -1)
 
-    def _check_size(self, windows: Tensor) -> None:
-        num_children, num_parents, *_ = self.layer.transform.weight.shape
-        size = len(windows) * num_children * num_parents * self.layer.transform.pose_dim * windows.element_size()
-        if self.competition == "all" and size > PLAIN_BYTES:
-            raise ValueError(
-                f"competition=all stores {size / 2**30:.1f} GiB of votes, of at most {PLAIN_BYTES / 2**30:.1f} GiB; "
-                "take a smaller batch, or competition=place"
-            )
+    def _in_chunks(self, windows: Capsules) -> Capsules:
+        """Route some examples at a time, unless votes are normalised over the batch."""
+        transform, places = self.layer.transform, math.prod(self.parent_grid)
+        votes = places * transform.num_children * transform.num_parents * transform.pose_dim
+        rows = places * max(1, CHUNK_BYTES // (votes * windows.poses.element_size()))
+        is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
+        if is_normed or rows >= len(windows.poses):
+            return self.layer(windows)
+        route = partial(checkpoint, partial(self.layer, normalise=False), use_reentrant=False, preserve_rng_state=False)
+        chunks = [route(Capsules(*chunk)) for chunk in zip(*(torch.split(part, rows) for part in windows), strict=True)]
+        return self.layer.router.normalise(Capsules(*(torch.cat(parts) for parts in zip(*chunks, strict=True))))
 
     def extra_repr(self) -> str:
         return (

@@ -2,7 +2,8 @@
 
 from capsbench.models.capsnet import CapsNet
 from capsbench.models.efficient_capsnet import EfficientCapsNet
+from capsbench.models.matrix_capsnet import MatrixCapsNet
 from capsbench.models.resnet import ResNet
 from capsbench.models.resnet_capsnet import ResNetCapsNet
 
-__all__ = ["CapsNet", "EfficientCapsNet", "ResNet", "ResNetCapsNet"]
+__all__ = ["CapsNet", "EfficientCapsNet", "MatrixCapsNet", "ResNet", "ResNetCapsNet"]

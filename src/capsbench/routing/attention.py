@@ -38,6 +38,7 @@ class AttentionRouting(Router):
     """
 
     takes_lazy_votes = True
+    reads_activations = False
 
     def __init__(self, num_children: int, num_parents: int, implementation: str = "auto") -> None:
         super().__init__(implementation)

@@ -43,6 +43,7 @@ class DynamicRouting(Router):
     With a quarter of that it learns."""
 
     takes_lazy_votes = True
+    reads_activations = False
     divides_children = True
 
     def __init__(

@@ -36,6 +36,7 @@ class HitOrMiss(Router):
     """
 
     takes_lazy_votes = True
+    reads_activations = False
 
     def __init__(
         self, num_parents: int, pose_dim: int, batch_norm_momentum: float = 0.01, implementation: str = "auto"

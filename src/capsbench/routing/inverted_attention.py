@@ -45,6 +45,7 @@ class InvertedAttention(Router):
     """
 
     takes_lazy_votes = True
+    reads_activations = False
 
     def __init__(
         self, pose_dim: int, feeds_capsules: bool = False, iterations: int = 2, implementation: str = "auto"

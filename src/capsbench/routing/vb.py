@@ -66,6 +66,7 @@ class VBRouting(Router):
 
     takes_lazy_votes = True
     divides_children = True
+    default_competition = "all"
 
     def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
         super().__init__(implementation)
@@ -76,21 +77,20 @@ class VBRouting(Router):
         self.norm_of_activations = BatchNorm(num_parents, affine=False)
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None) -> Capsules:
-        """Compute the posterior, and normalise what comes of it."""
+        """Compute poses (batch, parent, dim) and the logits of activations (batch, parent), not yet normalised."""
         if activations is None:
             raise ValueError("VB routing weighs children by their activations: pass activations (batch, child)")
         if votes.shape[2] != len(self.beta_a):
             raise ValueError(f"votes are for {votes.shape[2]} parents, this router was built for {len(self.beta_a)}")
-        poses, surprise = self.raw(votes, activations)
-        return Capsules(self.norm_of_poses(poses), activations=self.norm_of_activations(surprise).sigmoid())
-
-    def raw(self, votes: Votes, activations: Float[Tensor, "batch child"]) -> tuple[Tensor, Tensor]:
-        """Compute poses (batch, parent, dim) and the logits of activations (batch, parent) before batch norm."""
         parents = self.m_step(votes, activations, None)
         for _ in range(self.iterations - 1):
             parents = self.m_step(votes, activations, parents)
         entropy = 0.5 * (votes.shape[3] * math.log(2 * math.pi * math.e) - parents.log_precision)
-        return parents.mean, self.beta_a - (parents.log_share.exp() * entropy + self.beta_u)
+        return Capsules(parents.mean, self.beta_a - (parents.log_share.exp() * entropy + self.beta_u))
+
+    def normalise(self, parents: Capsules) -> Capsules:
+        """Normalise poses and logits over the batch, and turn logits into activations."""
+        return Capsules(self.norm_of_poses(parents.poses), self.norm_of_activations(parents.activations).sigmoid())
 
     def m_step(self, votes: Votes, activations: Float[Tensor, "batch child"], parents: Posterior | None) -> Posterior:
         """Compute the posterior from the children assigned to each parent.
