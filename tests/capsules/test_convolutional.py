@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from capsbench.capsules import CapsuleLayer, Capsules, ConvCapsuleLayer, FullTransform, MatrixTransform
 from capsbench.capsules import convolutional as module
@@ -206,14 +207,47 @@ def test_bad_input(way: Callable[[], Any], message: str) -> None:
         way()
 
 
-@pytest.mark.parametrize("router", [DynamicRouting, EMRouting, VBRouting])
-def test_some_examples_at_a_time_give_the_same(router: RouterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = make(router, competition="all")
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that is made, in bytes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.untyped_storage().size():
+            self.size = max(self.size, made.untyped_storage().nbytes())
+        return made
+
+
+@pytest.mark.parametrize("competition", ["place", "all"])
+def test_no_tensor_grows_as_votes_do_with_the_map(monkeypatch: pytest.MonkeyPatch, competition: Any) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 2**17)
+    for side in (8, 14):
+        layer = ConvCapsuleLayer(
+            MatrixTransform(72, 16, 16), EMRouting, grid=(side, side), kernel_size=3, competition=competition
+        )
+        places = (side - 2) ** 2
+        with Largest() as largest:
+            given = Capsules(torch.randn(2, side * side * 8, 16, requires_grad=True), torch.rand(2, side * side * 8))
+            layer(given).activations.sum().backward()
+        rows = 2 * places if competition == "place" else places
+        windows, votes = 4 * 2 * places * 72 * 16, 4 * rows * 72 * 16 * 16
+        assert largest.size <= (max(windows, 2**17) if competition == "place" else max(windows, votes))
+
+
+@pytest.mark.parametrize(
+    ("router", "competition"),
+    [(FMAgreement, "place"), *itertools.product([DynamicRouting, EMRouting, VBRouting], ["place", "all"])],
+)
+def test_some_rows_at_a_time_give_the_same(
+    router: RouterFactory, competition: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(router, competition=competition)
     poses = torch.randn(5, 90, 16, dtype=torch.float64, requires_grad=True)
     results = []
     for size in (module.CHUNK_BYTES, 2 * 12 * 27 * 4 * 16 * 8):  # all, and two examples
         monkeypatch.setattr(module, "CHUNK_BYTES", size)
-        layer.load_state_dict(make(router, competition="all").state_dict())
+        layer.load_state_dict(make(router, competition=competition).state_dict())
         parents = layer(Capsules(poses, torch.ones(5, 90, dtype=torch.float64)))
         loss = parents.poses.sin().sum() + parents.activations.exp().sum()
         results.append([*parents, *torch.autograd.grad(loss, [poses, *layer.parameters()]), *layer.buffers()])

@@ -1,14 +1,14 @@
 """The convolutional capsule layer: a capsule layer at each place of a map, with one set of weights for all places."""
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
@@ -17,8 +17,8 @@ from capsbench.routing import Capsules, RouterFactory, check_choice
 
 Competition = Literal["place", "all"]
 
-CHUNK_BYTES = 2**23
-"""Bytes of votes that are stored at once where parents of all places compete."""
+CHUNK_BYTES = 2**21
+"""Bytes of votes that are stored at once, which fit into a CPU core's cache."""
 
 
 class ConvCapsuleLayer(nn.Module):
@@ -29,8 +29,10 @@ class ConvCapsuleLayer(nn.Module):
 
     Any router works, since places are to it what examples are. Dynamic, EM and VB routing divide each child among
     parents. With `competition="all"` these are the parents of all places that see the child, as in Hinton et al. and
-    Gritzman 2019 (arXiv:1907.00652). Then the votes of some examples at a time are stored, and computed again in the
-    backward pass. With "place" a child divides itself anew at each place.
+    Gritzman 2019 (arXiv:1907.00652). With "place" a child divides itself anew at each place.
+
+    Many votes are computed for some places at a time (for whole examples with "all"), and again in the backward pass.
+    So memory does not grow with the number of places, but for the capsules themselves.
 
     Source: Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018), §1.1 and fig. 1.
 
@@ -117,7 +119,7 @@ class ConvCapsuleLayer(nn.Module):
                 f"{self.grid[1]} map, got {poses.shape[1]}"
             )
         windows = Capsules(self._windows(poses), self._windows(activations.unsqueeze(-1)).squeeze(-1))
-        parents = self.layer(windows) if self.competition == "place" else self._in_chunks(windows)
+        parents = self.layer(windows) if self._fits(windows) else self._in_chunks(windows)
         batch = len(poses)
         dim = parents.poses.shape[-1]
         return Capsules(
@@ -176,20 +178,69 @@ class ConvCapsuleLayer(nn.Module):
         cut = numbers.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
         return cut.permute(0, 1, 2, 5, 6, 3, 4).reshape(math.prod(self.parent_grid), -1)
 
-    def _in_chunks(self, windows: Capsules) -> Capsules:
-        """Route some examples at a time, unless votes are normalised over the batch."""
-        transform, places = self.layer.transform, math.prod(self.parent_grid)
-        votes = places * transform.num_children * transform.num_parents * transform.pose_dim
-        rows = places * max(1, CHUNK_BYTES // (votes * windows.poses.element_size()))
+    def _fits(self, windows: Capsules) -> bool:
+        """Whether to route all rows at once: few of them, votes never stored, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
-        if is_normed or rows >= len(windows.poses):
-            return self.layer(windows)
-        route = partial(checkpoint, partial(self.layer, normalise=False), use_reentrant=False, preserve_rng_state=False)
-        chunks = [route(Capsules(*chunk)) for chunk in zip(*(torch.split(part, rows) for part in windows), strict=True)]
-        return self.layer.router.normalise(Capsules(*(torch.cat(parts) for parts in zip(*chunks, strict=True))))
+        return is_normed or self.layer.router.implementation == "fused" or self._rows(windows) >= len(windows.poses)
+
+    def _rows(self, windows: Capsules) -> int:
+        """Return how many rows make a chunk: places, or whole examples where parents of all places compete."""
+        transform, together = self.layer.transform, math.prod(self.parent_grid) if self.competition == "all" else 1
+        votes = together * transform.num_children * transform.num_parents * transform.pose_dim
+        return together * max(1, CHUNK_BYTES // (votes * windows.poses.element_size()))
+
+    def _in_chunks(self, windows: Capsules) -> Capsules:
+        """Route some rows at a time, then normalise over the batch."""
+        route = partial(self.layer, normalise=False)
+        parents = _InChunks.apply(route, self._rows(windows), *windows, *self.layer.parameters())
+        return self.layer.router.normalise(Capsules(*parents))
 
     def extra_repr(self) -> str:
         return (
             f"grid={self.grid}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"competition={self.competition}"
         )
+
+
+class _InChunks(torch.autograd.Function):
+    """Route some rows at a time, in the backward pass once more. The results of all rows lie in one piece of memory:
+    between chunks, `torch.utils.checkpoint` would leave holes in it as large as all votes."""
+
+    @staticmethod
+    def forward(ctx: Any, route: Callable[[Capsules], Capsules], rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.route, ctx.rows = route, rows
+        ctx.save_for_backward(*tensors)
+        ctx.autocast = torch.is_autocast_enabled(tensors[0].device.type)
+        wholes: tuple[Tensor, ...] = ()
+        for chunk in _chunks(len(tensors[0]), rows):
+            parts = route(Capsules(*(tensor[chunk] for tensor in tensors[:2])))
+            wholes = wholes or tuple(part.new_empty(len(tensors[0]), *part.shape[1:]) for part in parts)
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[chunk] = part
+        return wholes
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        windows, weights = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
+        totals = [torch.zeros_like(tensor) for tensor in ctx.saved_tensors]
+        kind = windows[0].device.type
+        for chunk in _chunks(len(windows[0]), ctx.rows):
+            leaves = [window[chunk].detach().requires_grad_() for window in windows]
+            with torch.enable_grad(), torch.autocast(kind, enabled=ctx.autocast):
+                parts = ctx.route(Capsules(*leaves))
+            reached = [number for number, part in enumerate(parts) if part.requires_grad]
+            found = torch.autograd.grad(
+                [parts[number] for number in reached],
+                [*leaves, *weights],
+                [gradients[number][chunk] for number in reached],
+                allow_unused=True,
+            )
+            parts_of_totals = [*(total[chunk] for total in totals[:2]), *totals[2:]]
+            for total, gradient in zip(parts_of_totals, found, strict=True):
+                if gradient is not None:
+                    total += gradient
+        return None, None, *totals
+
+
+def _chunks(size: int, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, size, rows)]
