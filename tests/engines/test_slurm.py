@@ -54,7 +54,7 @@ def test_each_run_is_told_and_cancelled_ones_do_not_end_the_others(cluster: Any,
     cluster.tell("scancel", waiting)
     assert command.wait(180) == 1
     printed, errors = said(tmp_path), said(tmp_path, "stderr")
-    assert states(tmp_path) == {"seed1": "interrupted", "seed2": "done", "seed3": "interrupted"}
+    assert [seed for seed, state in states(tmp_path).items() if state == "done"] == ["seed2"]
     assert printed[0].startswith("submitted 3 jobs, ")
     assert printed[0].endswith("logs are in outputs/slurm")
     assert sum(": interrupted: its job was cancelled" in line for line in printed) == 2
