@@ -88,6 +88,11 @@ def test_a_number_of_devices_that_is_none(wrong: str) -> None:
         planned(*DDP, f"trainer.devices={wrong}")
 
 
+def test_a_run_on_several_machines_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer\.num_nodes must be 1, got 2: a run trains on one machine"):
+        planned(*DDP, "trainer.accelerator=cpu", "+trainer.num_nodes=2")
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_workers_elsewhere_are_told_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They may have other devices; with these words they find the planned folder."""

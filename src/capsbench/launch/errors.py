@@ -28,7 +28,8 @@ SETUP_REFUSED = "MisconfigurationException"
 """What Lightning's trainer raises where it cannot be set up; its module takes long to import."""
 NO_MEMORY = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "ALLOC_FAILED")
 """How PyTorch, C++ and CUDA say so, in errors of several types."""
-EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm"}
+EXTRAS |= dict.fromkeys(("submitit_slurm", "capsbench_slurm"), "slurm")
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
 PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submitit": "'capsbench[slurm]'"}
@@ -119,7 +120,7 @@ def blames_machine(error: BaseException) -> bool:
     (True, False)
     """
     error = _origin(error)
-    is_of_service = type(error).__module__.partition(".")[0] == "wandb"
+    is_of_service = type(error).__module__.partition(".")[0] in ("wandb", "submitit")
     return isinstance(error, OF_MACHINES) or is_of_service or any(words in str(error) for words in SHORTAGES)
 
 

@@ -1,11 +1,15 @@
 """A sweep: which runs it asks for, and what became of them."""
 
 import logging
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -18,6 +22,7 @@ from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.launch.ray import start_ray
+from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -27,6 +32,10 @@ log = logging.getLogger(__name__)
 SHOWN = 2
 """Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
+OF_LAUNCHING = ("launcher=", "hydra.", "hydra/", "gpus_per_run=", "retry_failed=")
+"""Beginnings of settings that do not say which runs there are."""
+PLAIN_PATH = re.compile(r"(?<==)'([\w.-]*/[\w./-]*)'$")
+"""A value that was quoted for Hydra and need not be."""
 HERE = ("BasicLauncher", "JoblibLauncher")
 """Launchers that train on the machine where the sweep was planned."""
 
@@ -99,6 +108,19 @@ def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     return jobs
 
 
+def asked_again(loader: ConfigLoader, overrides: Sequence[str]) -> str:
+    """The words of a shell that ask another command for the same runs.
+
+    Args:
+        loader: of the configuration.
+        overrides: as on the command line.
+    """
+    own = [each.path for each in loader.get_search_path().get_path() if each.provider == "command-line"]
+    words = [word for path in own for word in ("--config-dir", path.removeprefix("file://"))]
+    settings = [PLAIN_PATH.sub(r"\1", word) for word in overrides if not word.lstrip("+~").startswith(OF_LAUNCHING)]
+    return shlex.join([*settings, *words])
+
+
 def keep_names(runs: Sequence[PlannedRun]) -> None:
     """List runs under the name that they were asked for by, if any."""
     for named in {run.named for run in runs if run.named}:
@@ -110,10 +132,12 @@ class Sweep:
 
     Args:
         runs: what was asked for.
+        asked: the words of a shell that ask `capsbench status` for them.
     """
 
-    def __init__(self, runs: Sequence[PlannedRun]) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], asked: str = "") -> None:
         self.runs = runs
+        self.asked = asked
 
     def launch(self, launcher: Any, batch_size: int | None) -> list[Any]:
         """Hand the runs that are not finished to a launcher; then list those that failed.
@@ -124,7 +148,7 @@ class Sweep:
 
         Raises:
             SystemExit: a run failed.
-            Interrupted: a signal came, and the runs that were being trained have saved.
+            Interrupted: a signal came, and the runs that were being trained have saved; jobs of a cluster go on.
         """
         keep_names(self.runs)
         failed_before = {run.folder: run.folder.failed_at for run in self.runs}
@@ -134,14 +158,17 @@ class Sweep:
         if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
+        unfinished = [run for run in self.runs if not run.folder.is_finished]
         jobs = [
             [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
-            for run in self.runs
-            if not run.folder.is_finished
+            for run in unfinished
         ]
+        outlives = hasattr(launcher, "planned")  # in jobs of a cluster
+        if outlives:
+            launcher.planned = unfinished
         results = []
         try:
-            with stopped_together([run.folder for run in self.runs]):
+            with nullcontext() if outlives else stopped_together([run.folder for run in self.runs]):
                 if hasattr(launcher, "ray_cfg"):
                     start_ray(launcher)
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
@@ -153,17 +180,28 @@ class Sweep:
             number = error.signal_number if isinstance(error, Interrupted) else signals.received()
             if number is None:
                 raise
-            raise Interrupted(number, f"{Interrupted(number)}: {self._left()}") from error
+            left = self._jobs_left() if outlives else self._left()
+            raise Interrupted(number, f"{Interrupted(number)}: {left}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
-        self._report(failed_before)
+        self._report(failed_before, getattr(launcher, "causes", {}))
         return results
 
-    def _states(self) -> list[tuple[PlannedRun, State]]:
-        return [(run, State.of(run.folder)) for run in self.runs]
+    def _states(self, stopped: Mapping[RunFolder, str] = MappingProxyType({})) -> list[tuple[PlannedRun, State]]:
+        states = [(run, State.of(run.folder)) for run in self.runs]
+        return [
+            (run, replace(state, name="interrupted", cause=stopped[run.folder]) if run.folder in stopped else state)
+            for run, state in states
+        ]
 
-    def _report(self, failed_before: Mapping[RunFolder, datetime | None]) -> None:
-        states = self._states()
+    def _report(self, failed_before: Mapping[RunFolder, datetime | None], stopped: Mapping[RunFolder, str]) -> None:
+        """List what came to no end, and say how to go on.
+
+        Args:
+            failed_before: when runs failed before this sweep.
+            stopped: what stopped runs from outside, where their launcher tells.
+        """
+        states = self._states(stopped)
         elsewhere = sum(state.name == "running" for _, state in states)
         if elsewhere:
             print(f"{elsewhere} of {len(states)} runs are being trained by another process")
@@ -179,6 +217,11 @@ class Sweep:
             why += f"; {len(old)} of them before (last on {max(old):%Y-%m-%d}), which were not tried again"
         sticks = any(state.name == "failed" for _, state in failed)
         again = "retry_failed=true tries them again" if sticks else "mend the cause, then give the command again"
+        if interrupted := sum(run.folder in stopped for run, _ in failed):
+            done = len(states) - elsewhere - len(failed)
+            others = f", {len(failed) - interrupted} failed{why}" if len(failed) > interrupted else ""
+            again = "the same command continues them" + (f"; {again}" if others else "")
+            fail(f"{done} of {len(states)} runs are finished, {interrupted} interrupted{others}; {again}")
         fail(f"{len(failed)} of {len(states)} runs failed{why}; {again}")
 
     def _left(self) -> str:
@@ -187,6 +230,14 @@ class Sweep:
         if not unfinished:
             return f"all {len(self.runs)} runs are finished"
         return f"{unfinished} of {len(self.runs)} runs are not finished; the same command continues them"
+
+    def _jobs_left(self) -> str:
+        """What goes on without this process, and how to watch and to end it."""
+        in_queue = sum(state.job is not None for state in states_of([run.folder for run in self.runs]))
+        if not in_queue:
+            return self._left()
+        jobs = f"the jobs of {in_queue} runs go on without this command"
+        return f"{jobs}\n  watch them:  capsbench status {self.asked}\n  cancel them: capsbench cancel {self.asked}"
 
     def _report_killed(self) -> None:
         """List unfinished runs after a worker was killed."""
