@@ -44,6 +44,7 @@ CPU = "8efd2c45"
         (*DDP, "trainer.devices=1"),
         (*DDP, "trainer.devices=-1", "trainer.accelerator=cpu"),
         ("+gpus_per_run=0",),
+        ("launcher=ray", "wait=true"),
     ],
     ids=" ".join,
 )

@@ -11,17 +11,28 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
     "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 with torch 2.13 and later
-    "The `srun` command is available on your system but is not used.*",  # launcher=slurm submits the jobs itself
+    "The `srun` command is available on your system but is not used.*",  # launchers start the processes themselves
     "Using `DistributedSampler` with the dataloaders.*",  # our batches are divided so that no example is seen twice
     "You defined a `validation_step` but have no `val_dataloader`.*",  # benchmarks only train
 )
 """Beginnings of warnings, as regular expressions."""
 
 
+LOGGERS = {
+    "lightning.pytorch": logging.WARNING,
+    "lightning.fabric": logging.WARNING,
+    # where a run is over several processes: of one that ends they say in many lines what we say in one
+    "torch.distributed.elastic.agent.server.api": logging.CRITICAL,
+    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,
+    "torch.multiprocessing.spawn": logging.CRITICAL,
+}
+"""Loggers of libraries, and the least level that is shown."""
+
+
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, and what Lightning and PyTorch's profiler say whenever they start."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Hide the warnings in `HARMLESS`, what is below a level of `LOGGERS`, and what PyTorch's profiler says."""
+    for name, level in LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory speaks of each start and end
