@@ -18,6 +18,7 @@ from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.sweep import PlannedRun, keep_names
+from capsbench.launch.wandb import settle
 from capsbench.runs import LockedError, Result, RunFolder
 from capsbench.runs.state import Shown
 from capsbench.signals import Interrupted, heeded, raise_if_received
@@ -100,6 +101,10 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
             f"{folder} failed on {folder.failed_at:%Y-%m-%d}: {folder.cause_of_failure}; it was not tried again, "
             "retry_failed=true does so"
         )
+    if not _is_sweep():  # which did so before it was launched
+        (settings,) = settle([(run.loggers, folder.path)])
+        for key, value in settings.items():
+            OmegaConf.update(config, key, value)
     folder.forget_errors()
     with written_atomically(folder.config) as path:
         OmegaConf.save(config, path, resolve=True)

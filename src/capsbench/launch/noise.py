@@ -17,11 +17,21 @@ HARMLESS = (
 )
 """Beginnings of warnings, as regular expressions."""
 
+UNLESS_SET = {
+    "KINETO_LOG_LEVEL": "99",  # the profiler that measures memory speaks of each start and end
+    "WANDB_SILENT": "true",  # a command says in one line where its runs are logged; errors are raised, not printed
+    "WANDB_INIT_TIMEOUT": "20",  # seconds; then a run is logged offline
+    "WANDB_FINISH_TIMEOUT": "60",  # seconds to upload the rest of a run, which a job that is preempted may have
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+}
+"""Environment variables."""
+
 
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, and what Lightning and PyTorch's profiler say whenever they start."""
+    """Hide the warnings in `HARMLESS`, and what Lightning, PyTorch's profiler and wandb say whenever they start."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory speaks of each start and end
+    for variable, value in UNLESS_SET.items():
+        os.environ.setdefault(variable, value)

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from hydra.types import RunMode
 
 from capsbench import signals
 from capsbench.data.files import at_home
+from capsbench.launch import wandb
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
@@ -40,12 +41,14 @@ class PlannedRun:
         identity: of the run.
         folder: of the run, which need not exist.
         named: the list that the run is to be in, if it was asked for by a name.
+        loggers: where its metrics go.
     """
 
     overrides: tuple[str, ...]
     identity: Identity
     folder: RunFolder
     named: NamedRuns | None
+    loggers: wandb.Loggers = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
@@ -57,7 +60,7 @@ class PlannedRun:
         identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
-        return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
+        return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named, run.resolved["logger"])
 
     @property
     def others(self) -> str:
@@ -134,10 +137,15 @@ class Sweep:
         if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
+        runs = [run for run in self.runs if not run.folder.is_finished]
+        logged = wandb.settle([(run.loggers, run.folder.path) for run in runs], elsewhere=elsewhere)
         jobs = [
-            [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
-            for run in self.runs
-            if not run.folder.is_finished
+            [
+                *run.overrides,
+                *(as_overrides(run.identity.settings["devices"]) if elsewhere else []),
+                *wandb.as_overrides(settings),
+            ]
+            for run, settings in zip(runs, logged, strict=True)
         ]
         results = []
         try:
