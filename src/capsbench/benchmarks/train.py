@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from capsbench.benchmarks.data import RandomPictures
@@ -157,6 +158,7 @@ def quiet_trainer(steps: int, times: StepTimes) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,
+        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
         max_steps=steps,
         callbacks=[times],
         logger=False,

@@ -5,6 +5,7 @@ import os
 from typing import cast, get_args
 
 import lightning
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from capsbench.commands.analyze import for_each_run
 from capsbench.commands.arguments import Arguments, parse_settings
@@ -82,6 +83,7 @@ def _trainer(run: TrainedRun) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
+        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
         precision=run.result.settings["trainer"]["precision"],
         logger=False,
         enable_checkpointing=False,

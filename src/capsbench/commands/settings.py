@@ -84,6 +84,14 @@ COMMANDS = {
   capsbench status experiment=table3 router=fm,em seed=1,2 --json""",
         switches={"json": "print JSON: one object for each run"},
     ),
+    "cancel": Command(
+        "end the jobs and processes that train the runs of capsbench train -m with the same settings",
+        """Jobs of Slurm leave the queue. Those that run, and the processes of a sweep on this machine, save first: they
+have two minutes for it. Finished runs stay. capsbench train -m with the same settings continues the others.
+
+  capsbench cancel experiment=table2
+  capsbench cancel experiment=table3 router=fm,em seed=1,2""",
+    ),
     "report": Command(
         "compare the finished runs of experiments",
         """It prints tables; beside the runs it writes report.html and report/ (table.md, .tex, .csv; figures).

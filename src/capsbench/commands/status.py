@@ -1,6 +1,7 @@
 """`capsbench status`: how far a sweep is, as a matrix of its runs."""
 
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -14,12 +15,15 @@ from rich.text import Text
 from capsbench.commands.arguments import Arguments
 from capsbench.launch.config import open_configuration
 from capsbench.launch.errors import fail
+from capsbench.launch.slurm_queue import states_of, why_never
 from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.reports.paper import router_title
 from capsbench.runs import State
 from capsbench.runs.result import watched_split
+from capsbench.runs.submission import Job
 
-COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "missing": "dim"}
+COLORS = {"done": "green", "running": "cyan", "queued": "blue", "interrupted": "yellow", "failed": "red"}
+COLORS |= {"missing": "dim"}
 
 
 def main(arguments: Arguments) -> None:
@@ -29,11 +33,14 @@ def main(arguments: Arguments) -> None:
         CommandError: the result of a run cannot be believed.
     """
     with open_configuration(arguments.config_dir) as loader:
-        runs = [(run, State.of(run.folder)) for run in plan(loader, arguments.settings)]
+        planned = plan(loader, arguments.settings)
+    runs = list(zip(planned, states_of([run.folder for run in planned]), strict=True))
     if "json" in arguments.switches:
         print(json.dumps([_record(run, state) for run, state in runs], indent=2))
     else:
         Console(markup=False).print(_matrix(runs))
+    if never := [state.job for _, state in runs if state.job and state.job.never_starts]:
+        print(f"{len(never)} jobs can never start, {why_never(never[0])}", file=sys.stderr)
     if damaged := sum(state.is_damaged for _, state in runs):
         fail(f"{damaged} of {len(runs)} runs have a result that cannot be believed; delete it to run them again")
 
@@ -62,22 +69,31 @@ def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
 
 
 def _cell(state: State) -> Text:
-    detail = ""
+    detail = _job(state.job, state.requeued)
     if state.metrics is not None:
         split = watched_split(state.metrics)
-        detail = f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
+        detail += f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
         detail += "" if state.learned else ", did not learn"
     elif state.cause is not None:
-        detail = f": {state.cause}"
+        detail += f": {state.cause}"
     elif state.progress is not None:
         step, steps = state.progress.step, state.progress.steps
-        detail = f", epoch {state.progress.epoch}, " + (
+        detail += f", epoch {state.progress.epoch}, " + (
             f"step {step}" if steps is None else f"{step / max(steps, 1):.0%}"
         )
         if state.name == "running" and state.progress.eta_s is not None:
             left = max(0, round(state.progress.eta_s - (time.time() - state.progress.updated)))
             detail += f", {timedelta(seconds=left)} left"
     return Text.assemble((state.name, COLORS[state.name]), detail)
+
+
+def _job(job: Job | None, requeued: bool) -> str:
+    if job is None:
+        return ""
+    if not job.waits:
+        return f" on {job.node} (job {job.number})"
+    why = f": {job.reason}" if job.reason else ""
+    return f"{' again' if requeued else ''} (job {job.number}{why}{', can never start' if job.never_starts else ''})"
 
 
 def _record(run: PlannedRun, state: State) -> dict[str, Any]:
@@ -92,7 +108,13 @@ def _record(run: PlannedRun, state: State) -> dict[str, Any]:
         "folder": str(run.folder),
         "state": state.name,
         "progress": state.progress and asdict(state.progress),
+        "job": state.job and _job_record(state.job, state.requeued),
         "cause": state.cause,
         "learned": state.learned,
         "metrics": state.metrics,
     }
+
+
+def _job_record(job: Job, requeued: bool) -> dict[str, Any]:
+    told = {name: getattr(job, name) for name in ("number", "state", "reason", "node", "never_starts")}
+    return told | {"requeued": requeued}

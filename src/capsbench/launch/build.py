@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import lightning
 from hydra.utils import instantiate
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise
@@ -132,6 +133,7 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
     trainer = lightning.Trainer(
         accelerator="auto",
         devices=1,
+        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
         precision=config.trainer.precision,
         logger=False,
         enable_checkpointing=False,

@@ -28,10 +28,12 @@ def devices_of(config: DictConfig) -> dict[str, Any]:
     trainer, gpus = config.trainer, config.get("gpus_per_run")
     asked = str(trainer.get("accelerator") or "auto").lower()
     kind = best_kind() if asked == "auto" else "gpu" if asked == "cuda" else asked
-    if asked == "auto" and kind == "cpu" and isinstance(gpus, int | float) and gpus > 0:
+    wanted = gpus == "auto" or (isinstance(gpus, int | float) and gpus > 0)
+    if asked == "auto" and kind == "cpu" and wanted:
+        none = "" if gpus == "auto" else " gpus_per_run=0"
         raise ValueError(
             f"gpus_per_run={gpus} asks for a GPU, and this machine has none that trainer.accelerator=auto could mean; "
-            "set trainer.accelerator=gpu, or trainer.accelerator=cpu gpus_per_run=0"
+            f"set trainer.accelerator=gpu, or trainer.accelerator=cpu{none}"
         )
     number = _number(trainer, kind)
     found: dict[str, Any] = {"kind": kind, "number": number}

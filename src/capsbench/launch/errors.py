@@ -28,7 +28,8 @@ SETUP_REFUSED = "MisconfigurationException"
 """What Lightning's trainer raises where it cannot be set up; its module takes long to import."""
 NO_MEMORY = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "ALLOC_FAILED")
 """How PyTorch, C++ and CUDA say so, in errors of several types."""
-EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm"}
+EXTRAS |= dict.fromkeys(("submitit_slurm", "capsbench_slurm"), "slurm")
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
 PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submitit": "'capsbench[slurm]'"}

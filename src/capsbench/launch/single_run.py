@@ -9,6 +9,7 @@ from datetime import timedelta
 import lightning
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -110,10 +111,16 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
 
 
 def _trainer(settings: DictConfig) -> TrainerFactory:
-    """The trainer of a run. Lightning's own `overfit_batches` would replace the order of examples; ours repeats it."""
+    """The trainer of a run.
+
+    Lightning's own `overfit_batches` would replace the order of examples; ours repeats it. A run of one process is one
+    also within a Slurm job of several tasks, where Lightning would look for the others.
+    """
     few = settings.get("overfit_batches")
     limits = {"overfit_batches": 0, "limit_train_batches": few, "limit_val_batches": few} if few else {}
-    made: TrainerFactory = instantiate(settings, _partial_=True, **limits)
+    alone = settings.devices == 1 and settings.get("plugins") is None
+    environment = {"plugins": [LightningEnvironment()]} if alone else {}
+    made: TrainerFactory = instantiate(settings, _partial_=True, **limits, **environment)
     return made
 
 

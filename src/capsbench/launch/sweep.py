@@ -4,8 +4,9 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -137,16 +138,18 @@ class Sweep:
         if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
-        runs = [run for run in self.runs if not run.folder.is_finished]
-        logged = wandb.settle([(run.loggers, run.folder.path) for run in runs], elsewhere=elsewhere)
+        unfinished = [run for run in self.runs if not run.folder.is_finished]
+        logged = wandb.settle([(run.loggers, run.folder.path) for run in unfinished], elsewhere=elsewhere)
         jobs = [
             [
                 *run.overrides,
                 *(as_overrides(run.identity.settings["devices"]) if elsewhere else []),
                 *wandb.as_overrides(settings),
             ]
-            for run, settings in zip(runs, logged, strict=True)
+            for run, settings in zip(unfinished, logged, strict=True)
         ]
+        if hasattr(launcher, "planned"):
+            launcher.planned = unfinished
         results = []
         try:
             with stopped_together([run.folder for run in self.runs]):
@@ -164,14 +167,24 @@ class Sweep:
             raise Interrupted(number, f"{Interrupted(number)}: {self._left()}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
-        self._report(failed_before)
+        self._report(failed_before, getattr(launcher, "causes", {}))
         return results
 
-    def _states(self) -> list[tuple[PlannedRun, State]]:
-        return [(run, State.of(run.folder)) for run in self.runs]
+    def _states(self, stopped: Mapping[RunFolder, str] = MappingProxyType({})) -> list[tuple[PlannedRun, State]]:
+        states = [(run, State.of(run.folder)) for run in self.runs]
+        return [
+            (run, replace(state, name="interrupted", cause=stopped[run.folder]) if run.folder in stopped else state)
+            for run, state in states
+        ]
 
-    def _report(self, failed_before: Mapping[RunFolder, datetime | None]) -> None:
-        states = self._states()
+    def _report(self, failed_before: Mapping[RunFolder, datetime | None], stopped: Mapping[RunFolder, str]) -> None:
+        """List what came to no end, and say how to go on.
+
+        Args:
+            failed_before: when runs failed before this sweep.
+            stopped: what stopped runs from outside, where their launcher tells.
+        """
+        states = self._states(stopped)
         elsewhere = sum(state.name == "running" for _, state in states)
         if elsewhere:
             print(f"{elsewhere} of {len(states)} runs are being trained by another process")
@@ -187,6 +200,11 @@ class Sweep:
             why += f"; {len(old)} of them before (last on {max(old):%Y-%m-%d}), which were not tried again"
         sticks = any(state.name == "failed" for _, state in failed)
         again = "retry_failed=true tries them again" if sticks else "mend the cause, then give the command again"
+        if interrupted := sum(run.folder in stopped for run, _ in failed):
+            done = len(states) - elsewhere - len(failed)
+            others = f", {len(failed) - interrupted} failed{why}" if len(failed) > interrupted else ""
+            again = "the same command continues them" + (f"; {again}" if others else "")
+            fail(f"{done} of {len(states)} runs are finished, {interrupted} interrupted{others}; {again}")
         fail(f"{len(failed)} of {len(states)} runs failed{why}; {again}")
 
     def _left(self) -> str:

@@ -23,7 +23,7 @@ SWEEP = "CAPSBENCH_SWEEP"
 """Environment variable: the sweep that this process trains runs for."""
 OWN = (
     *("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv"),
-    *("progress.json", "session.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png"),
+    *("progress.json", "session.json", "job.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png"),
     *(f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")),
 )
 """Names of files that a run has."""
@@ -107,6 +107,11 @@ class RunFolder:
     def session(self) -> Path:
         """Which process trains the run. It stays behind where that process was killed."""
         return self.path / "session.json"
+
+    @property
+    def job(self) -> Path:
+        """The job of a cluster's queue that an unfinished run was handed to."""
+        return self.path / "job.json"
 
     @property
     def weights(self) -> Path:
@@ -204,6 +209,11 @@ class RunFolder:
         return self.progress.stat().st_mtime_ns if self.progress.is_file() else None
 
     @property
+    def job_has_trained(self) -> bool:
+        """Whether training has told how far it is since the run was handed to its job."""
+        return self.job.is_file() and self.job.stat().st_mtime_ns < (self.last_report or 0)
+
+    @property
     def has_begun(self) -> bool:
         """Whether the folder holds anything that training left."""
         left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)
@@ -218,7 +228,7 @@ class RunFolder:
     def leftovers(self) -> list[Path]:
         """What only an unfinished run needs."""
         names = ("resume*.ckpt", "nonfinite.ckpt", "*.aside", "*.tmp")
-        return [self.progress, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
+        return [self.progress, self.job, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
 
     def remove_leftovers(self) -> None:
         """Delete what only an unfinished run needs."""

@@ -1,4 +1,4 @@
-"""What a run's folder tells about the run: done, running, interrupted, failed or missing."""
+"""What a run's folder, and the queue of a cluster, tell about the run: done, running, queued, interrupted, …"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,8 +9,9 @@ from capsbench.runs.folder import RunFolder, Session
 from capsbench.runs.outcome import has_learned
 from capsbench.runs.reading import STRICT, checked, read_json
 from capsbench.runs.result import Result, ResultError
+from capsbench.runs.submission import Job
 
-StateName = Literal["done", "running", "interrupted", "failed", "missing"]
+StateName = Literal["done", "running", "queued", "interrupted", "failed", "missing"]
 
 Shown = Literal["bar", "lines", "nothing"]
 """How a run shows on the terminal how far it is."""
@@ -41,12 +42,15 @@ class State:
     """The state of a run.
 
     Attributes:
-        name: "done", "running", "interrupted" (begun, and no process trains it), "failed" or "missing".
-        progress: of a run that is running or was interrupted, where known.
+        name: "done", "running", "queued" (its job waits), "interrupted" (begun, and no process trains it), "failed" or
+            "missing".
+        progress: of a run that was begun and is not finished, where known.
         cause: in one line, why it failed, or what kept it from its end: a killed process, or what its machine lacks.
         metrics: of a run that is done.
         learned: whether a run that is done came further above chance than `capsbench.runs.outcome.ABOVE_CHANCE`.
         is_damaged: whether it failed only in that its result cannot be believed.
+        job: of a cluster, of a run that is running or queued there.
+        requeued: whether that job trained it before, was preempted or ran out of time, and waits to go on.
     """
 
     name: StateName
@@ -55,15 +59,27 @@ class State:
     metrics: dict[str, float] | None = None
     learned: bool | None = None
     is_damaged: bool = False
+    job: Job | None = None
+    requeued: bool = False
 
     @classmethod
-    def of(cls, folder: RunFolder) -> "State":
-        """The state of the run in a folder."""
+    def of(cls, folder: RunFolder, job: Job | None = None) -> "State":
+        """The state of the run in a folder.
+
+        Args:
+            folder: of the run.
+            job: what the queue said before of the job that the run was handed to; None: there is none.
+        """
         if not folder.is_finished:
-            if not folder.config.is_file():
+            is_begun = folder.config.is_file()
+            if is_begun and folder.is_locked:
+                return cls("running", progress=_read_progress(folder), job=job)
+            if job is not None and job.waits:
+                return cls("queued", progress=_read_progress(folder), job=job, requeued=folder.job_has_trained)
+            if job is not None and job.runs and folder.cause_of_failure is None:  # locks do not reach every machine
+                return cls("running", progress=_read_progress(folder), job=job)
+            if not is_begun:
                 return cls("missing", cause=folder.cause_of_stop)
-            if folder.is_locked:
-                return cls("running", progress=_read_progress(folder))
         if folder.is_finished:  # perhaps only by now
             try:
                 result = Result.load(folder.path)

@@ -1,0 +1,165 @@
+"""Runs as jobs of Slurm: what a job asks for, and how jobs are submitted, which submitit does."""
+
+import copy
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
+
+from capsbench.launch.slurm_job import Task
+from capsbench.launch.slurm_queue import ask, job_of, read_queue
+from capsbench.launch.slurm_watch import Followed, follow
+from capsbench.launch.sweep import PlannedRun
+from capsbench.runs import RunFolder
+from capsbench.runs.submission import Submission
+
+log = logging.getLogger(__name__)
+
+ASKS_FOR_GPUS = ("gpus_per_node", "gpus_per_task", "gres")
+"""Settings of the launcher that say themselves how many GPUs a job gets."""
+MAX_ARRAY = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
+
+
+def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequence[str]]) -> dict[RunFolder, str]:
+    """Submit runs, and wait until their jobs have ended. Runs that are in the queue already are waited for alone.
+
+    Args:
+        launcher: Hydra's, set up.
+        runs: to be trained.
+        overrides: of the job of each.
+
+    Returns:
+        Why runs came to no end, where their jobs tell.
+
+    Raises:
+        ValueError: a setting of the launcher cannot be used.
+        RuntimeError: Slurm refuses the jobs.
+    """
+    check_settings(launcher.params, launcher.config.gpus_per_run)
+    retry = bool(launcher.config.retry_failed)
+    queue = read_queue()
+    jobs, tasks = [], []
+    for number, (run, words) in enumerate(zip(runs, overrides, strict=True)):
+        submission = Submission.read(run.folder)
+        before = job_of(submission, queue)
+        if before is not None and submission is not None and not before.is_over:
+            jobs.append(Followed(submission, (run,)))
+        elif retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
+            tasks.append((run, Task(run.folder, list(words), number, Singleton.get_state())))
+    if jobs:
+        log.info("%d of %d runs are in the queue already", len(jobs), len(runs))
+    refused = None
+    try:
+        for part in _parts(launcher, tasks):
+            jobs += _submit(launcher, part)
+    except RuntimeError as error:
+        if not jobs:
+            raise
+        refused = f"Slurm refused its job: {error}"
+    causes = follow(jobs)
+    if refused is not None:
+        submitted = {run.folder for job in jobs for run in job.runs}
+        causes |= {run.folder: refused for run, _ in tasks if run.folder not in submitted}
+    return causes
+
+
+def check_settings(params: dict[str, Any], gpus_per_run: Any) -> None:
+    """Check the settings of a job against each other.
+
+    Args:
+        params: of Hydra's launcher.
+        gpus_per_run: "auto", or a number.
+
+    Raises:
+        ValueError: they cannot be used.
+    """
+    delay, limit = params["signal_delay_s"], 60 * params["timeout_min"]
+    if delay >= limit:
+        raise ValueError(
+            f"hydra.launcher.signal_delay_s={delay} must be less than hydra.launcher.timeout_min={limit // 60}, which "
+            f"is {limit} s: it is how long before its time limit a job saves"
+        )
+    for key in ("nodes", "tasks_per_node"):
+        if params[key] != 1:
+            raise ValueError(
+                f"hydra.launcher.{key} must be 1, got {params[key]}: a run trains on one machine, and starts its "
+                "processes itself; trainer=ddp trainer.devices=N shares it among N GPUs of that machine"
+            )
+    if params["runs_per_job"] < 1:
+        raise ValueError(f"hydra.launcher.runs_per_job must be at least 1, got {params['runs_per_job']}")
+    whole = isinstance(gpus_per_run, int) and not isinstance(gpus_per_run, bool) and gpus_per_run >= 0
+    if gpus_per_run != "auto" and not whole:
+        raise ValueError(f"gpus_per_run must be auto or a whole number with launcher=slurm, got {gpus_per_run}")
+
+
+def gpus_of(run: PlannedRun, gpus_per_run: int | str) -> int:
+    """How many GPUs the job of a run asks for: with "auto" one for each of its devices, if they are GPUs."""
+    devices = run.identity.settings["devices"]
+    if gpus_per_run != "auto":
+        return int(gpus_per_run)
+    return int(devices["number"]) if devices["kind"] == "gpu" else 0
+
+
+Asked = tuple[PlannedRun, Task]
+
+
+def _parts(launcher: Any, tasks: Sequence[Asked]) -> Iterator[tuple[dict[str, Any], list[Sequence[Asked]]]]:
+    """The arrays to submit: what is to be asked for beside the launcher's settings, and the runs of each job."""
+    own = any(launcher.params.get(key) is not None for key in ASKS_FOR_GPUS)
+    per_job, longest = launcher.params["runs_per_job"], _max_array()
+
+    def gpus(asked: Asked) -> int:
+        return 0 if own else gpus_of(asked[0], launcher.config.gpus_per_run)
+
+    arrays: list[tuple[dict[str, Any], list[Sequence[Asked]]]] = []
+    for number, group in groupby(sorted(tasks, key=gpus), gpus):
+        alike = list(group)
+        jobs = [alike[start : start + per_job] for start in range(0, len(alike), per_job)]
+        settings = {"gpus_per_node": number} if number else {}
+        arrays += [(settings, jobs[start : start + longest]) for start in range(0, len(jobs), longest)]
+    at_once = max(1, launcher.params["array_parallelism"] // max(1, len(arrays)))
+    return (({**settings, "array_parallelism": at_once}, jobs) for settings, jobs in arrays)
+
+
+def _max_array() -> int:
+    """How many jobs an array may have here."""
+    found = MAX_ARRAY.search(ask("scontrol", "show", "config") or "")
+    return max(1, int(found[1])) if found else 1000
+
+
+def _submit(launcher: Any, part: tuple[dict[str, Any], list[Sequence[Asked]]]) -> list[Followed]:
+    import submitit  # of an optional package
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+    settings, packs = part
+    params = {**launcher.params, **settings}
+    executor = submitit.AutoExecutor(
+        folder=params.pop("submitit_folder"),
+        cluster="slurm",
+        slurm_max_num_timeout=params.pop("max_num_timeout"),
+        slurm_python=f"{shlex.quote(sys.executable)} -u -m capsbench.launch.slurm_job",
+    )
+    del params["runs_per_job"]
+    shared = OmegaConf.structured(BaseQueueConf).keys()
+    executor.update_parameters(**{key if key in shared else f"slurm_{key}": value for key, value in params.items()})
+    there = copy.copy(launcher)  # what a job needs of it
+    there.planned = ()
+    submitted = executor.map_array(there, [[task for _, task in pack] for pack in packs])
+    jobs = []
+    for job, pack in zip(submitted, packs, strict=True):
+        submission = Submission(job.job_id, str(job.paths.stdout))
+        jobs.append(Followed(submission, tuple(run for run, _ in pack)))
+        for run, _ in pack:
+            submission.save(run.folder)
+    first, last = submitted[0], submitted[-1]
+    numbers = first.job_id if first is last else f"{first.job_id} to {last.job_id}"
+    several = f"{len(packs)} jobs" if len(packs) > 1 else "a job"
+    log.info("submitted %s, %s; logs are in %s", several, numbers, os.path.relpath(first.paths.folder.parent))
+    return jobs

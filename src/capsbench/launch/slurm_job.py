@@ -1,0 +1,82 @@
+"""The process of a Slurm job. Slurm's word that time is nearly up is held back until it can be heeded."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+WORD = signal.SIGUSR2
+"""How Slurm is asked to say so; submitit's choice."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of a job.
+
+    Attributes:
+        folder: of the run.
+        overrides: of the run.
+        number: of the run in its sweep.
+        state: of Hydra's singletons where the sweep was started.
+    """
+
+    folder: Any
+    overrides: list[str]
+    number: int
+    state: Any
+
+
+def main() -> None:
+    """Hold the word back, since submitit's imports and ours take seconds; then do what submitit is asked for."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {WORD})
+    from submitit.core.submission import process_job  # of an optional package
+
+    process_job(sys.argv[-1])
+
+
+def train(start: Callable[..., Any], tasks: Sequence[Task], times: int) -> None:
+    """Train the runs of a job one after the other; a requeued job goes through those before quickly.
+
+    Args:
+        start: starts a Hydra job.
+        tasks: what to train.
+        times: how often the job may be requeued after its time limit.
+    """
+    from capsbench.signals import Interrupted
+
+    heed = signal.getsignal(WORD)
+    assert callable(heed)
+    signal.signal(WORD, functools.partial(_requeue_or_stop, heed))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {WORD})
+    ended = []
+    for task in tasks:
+        try:
+            ended.append(start(task.overrides, "hydra.sweep.dir", task.number, f"job_{task.number}", task.state))
+        except Interrupted as error:
+            if error.signal_number == WORD:
+                cause = (
+                    f"its job reached its time limit more than hydra.launcher.max_num_timeout={times} times; the same "
+                    "command continues it, hydra.launcher.timeout_min gives it longer"
+                )
+                task.folder.record(cause, "", failed=False)
+            raise
+    for each in ended:
+        _ = each.return_value  # raises what stopped it from outside its run
+
+
+def _requeue_or_stop(heed: Callable[..., None], number: int, frame: FrameType | None) -> None:
+    from submitit.core.utils import UncompletedJobError
+
+    from capsbench import signals
+
+    try:
+        heed(number, frame)
+    except UncompletedJobError:  # it was requeued too often: no fault of the run, which saves and stops
+        signals.receive(number, frame)
+
+
+if __name__ == "__main__":
+    main()
