@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import lightning
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing import SignalException
@@ -16,9 +15,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench import signals
-from capsbench.data.files import at_home
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
+from capsbench.launch.loggers import open_loggers
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.workers import follow_parent
@@ -27,7 +26,7 @@ from capsbench.runs import Identity, Result, RunFolder
 from capsbench.runs.state import Shown
 from capsbench.runs.train_and_test import TrainerFactory, train_and_test
 from capsbench.signals import Interrupted
-from capsbench.training import UnfailingLogger, keep_freed_memory
+from capsbench.training import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -83,31 +82,22 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
-    loggers = _loggers(config, identity, folder)
-    code = int(ExitCode.FAILED)
     try:
-        result = train_and_test(
-            identity,
-            folder,
-            data=data,
-            module=module,
-            make_trainer=_trainer(config.trainer),
-            loggers=loggers,
-            progress=shown,
-            checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
-        )
-        code = int(ExitCode.DONE)
+        with open_loggers(config.logger, identity, folder) as loggers:
+            return train_and_test(
+                identity,
+                folder,
+                data=data,
+                module=module,
+                make_trainer=_trainer(config.trainer),
+                loggers=loggers,
+                progress=shown,
+                checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
+            )
     except NonFiniteError:
         for checkpoint in (folder.weights, folder.resume, folder.previous):
             folder.set_aside(checkpoint)  # it may lead there again
         raise
-    except Interrupted as error:
-        code = error.code
-        raise
-    finally:
-        for logger in loggers:
-            logger.finish(code)
-    return result
 
 
 def _trainer(settings: DictConfig) -> TrainerFactory:
@@ -121,31 +111,6 @@ def _trainer(settings: DictConfig) -> TrainerFactory:
     alone = settings.devices == 1 and settings.get("plugins") is None
     environment = {"plugins": [LightningEnvironment()]} if alone else {}
     made: TrainerFactory = instantiate(settings, _partial_=True, **limits, **environment)
-    return made
-
-
-def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[UnfailingLogger]:
-    made = []
-    for settings in config.logger.values():
-        # Absolute, since wandb's own process stays in the directory that it was started in.
-        place = str(
-            folder.path.absolute() if settings.get("save_dir") is None else at_home(settings.save_dir).absolute()
-        )
-        make = instantiate(settings, save_dir=place, _partial_=True)
-        is_wandb = issubclass(make.func, WandbLogger)
-        if is_wandb and settings.get("id") is None:
-            make.keywords["id"] = f"{identity.experiment}-{identity.digest}"  # sessions of one run are one run there
-        try:
-            logger = UnfailingLogger(make())
-        except Exception as error:
-            if isinstance(error, ImportError) or exit_code(error) == ExitCode.USAGE:
-                raise
-            log.warning("%s failed, the run goes on without it: %s", settings.get("_target_"), describe(error))
-            continue
-        if is_wandb:
-            told = {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
-            logger.log_hyperparams(told)
-        made.append(logger)
     return made
 
 

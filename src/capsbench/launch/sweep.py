@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from capsbench import signals
@@ -92,6 +93,16 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
 
 def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run."""
+    (jobs,) = BasicSweeper.split_arguments(grid(composer, overrides), max_batch_size=None)
+    return jobs
+
+
+def grid(composer: Composer, overrides: Sequence[str]) -> list[Override]:
+    """Overrides as on the command line, after those of the chosen experiment's own sweep; the last of a key counts.
+
+    Raises:
+        ValueError: one has no value at all.
+    """
     parsed = composer.parser.parse_overrides(list(overrides))
     for override in parsed:
         if override.is_discrete_sweep() and not any(True for _ in override.sweep_iterator()):
@@ -99,8 +110,7 @@ def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     single = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     experiment = composer.loader.load_configuration("train", overrides=single, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
-    (jobs,) = BasicSweeper.split_arguments(composer.parser.parse_overrides([*own, *overrides]), max_batch_size=None)
-    return jobs
+    return composer.parser.parse_overrides([*own, *overrides])
 
 
 def keep_names(runs: Sequence[PlannedRun]) -> None:

@@ -23,6 +23,9 @@ VARIABLES = {"mode": "WANDB_MODE", "project": "WANDB_PROJECT", "entity": "WANDB_
 ONLINE, OFFLINE = ("online", "run", "shared"), ("offline", "dryrun")
 """Modes, by wandb's names of today and of before."""
 
+AGENT = "WANDB_SWEEP_ID"
+"""The variable that an agent of a sweep there sets for the runs that it starts."""
+
 Loggers = Mapping[str, Mapping[str, Any]]
 """The setting `logger` of a run, resolved."""
 
@@ -37,7 +40,7 @@ def settle(runs: Sequence[tuple[Loggers, Path]], *, elsewhere: bool = False) -> 
     Returns:
         settings that each run is to be given: {"logger.wandb.mode": "offline"}.
     """
-    logged = [(settings, folder) for loggers, folder in runs for _, settings in _of_wandb(loggers)]
+    logged = [(settings, folder) for loggers, folder in runs for _, settings in of_wandb(loggers)]
     modes = {settings.get("mode") for settings, _ in logged}
     cause = _cause_of_silence(logged[0][0]) if modes.intersection(ONLINE) else None
     if cause is not None:
@@ -52,7 +55,8 @@ def as_overrides(settings: Mapping[str, str]) -> list[str]:
     return [f"++{key}={QuotedString(value, Quote.single).with_quotes()}" for key, value in settings.items()]
 
 
-def _of_wandb(loggers: Loggers) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def of_wandb(loggers: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """The loggers that log to Weights & Biases."""
     for name, settings in loggers.items():
         if str(settings.get("_target_")).endswith(".WandbLogger"):
             yield name, settings
@@ -88,7 +92,7 @@ def _sync(logged: Sequence[tuple[Mapping[str, Any], Path]]) -> str:
 
 
 def _settings(loggers: Loggers, is_silent: bool, elsewhere: bool) -> Iterator[tuple[str, str]]:
-    for name, settings in _of_wandb(loggers):
+    for name, settings in of_wandb(loggers):
         if is_silent and settings.get("mode") in ONLINE:
             settings = {**settings, "mode": "offline"}
             yield f"logger.{name}.mode", "offline"
