@@ -15,7 +15,7 @@ with suppress(ImportError):  # an optional package
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
     @dataclass
-    class SlurmConf(SlurmQueueConf):
+    class SlurmConf(SlurmQueueConf):  # type: ignore[misc]
         """What Hydra's launcher takes, and how many runs a job trains, one after the other."""
 
         _target_: str = "hydra_plugins.capsbench_slurm.FollowedSlurmLauncher"
@@ -23,7 +23,7 @@ with suppress(ImportError):  # an optional package
 
     ConfigStore.instance().store(group="hydra/launcher", name="capsbench_slurm", node=SlurmConf(), provider="capsbench")
 
-    class FollowedSlurmLauncher(SlurmLauncher):
+    class FollowedSlurmLauncher(SlurmLauncher):  # type: ignore[misc]
         """Submits runs with submitit, and tells what becomes of each.
 
         Attributes:
@@ -48,7 +48,7 @@ with suppress(ImportError):  # an optional package
             self.causes |= slurm.launch(self, runs, job_overrides)
             return []  # the runs' folders tell what came out
 
-        def __call__(self, tasks: Sequence[Any]) -> None:  # type: ignore[override]
+        def __call__(self, tasks: Sequence[Any]) -> None:
             """Train the runs of a job, in its process."""
             from capsbench.launch import slurm_job
 

@@ -5,7 +5,7 @@ import os
 from typing import cast, get_args
 
 import lightning
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from capsbench.commands.analyze import for_each_run
 from capsbench.commands.arguments import Arguments, parse_settings

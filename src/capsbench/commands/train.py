@@ -59,6 +59,7 @@ def _train_job(overrides: list[str]) -> float:
         if source.provider == "command-line":
             import_beside(source.path)
     try:
+        _check_launcher(_is_sweep(), HydraConfig.get().launcher._target_)
         composed = Composer(GlobalHydra.instance().config_loader()).compose(overrides)
         run = PlannedRun.of(composed, overrides)
         if not _is_sweep():  # which did so when it was planned
@@ -76,6 +77,15 @@ def _train_job(overrides: list[str]) -> float:
 
 def _is_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _check_launcher(is_sweep: bool, launcher: str) -> None:
+    """Check that a single run is not meant for a launcher, which Hydra would leave out without a word."""
+    if not is_sweep and not launcher.endswith(".BasicLauncher"):
+        raise ValueError(
+            "a launcher trains the runs of a sweep, and this would be trained here: add -m, also for one run, or set "
+            "launcher=serial"
+        )
 
 
 def _accuracy(config: DictConfig, run: PlannedRun) -> float:

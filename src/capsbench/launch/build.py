@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import lightning
 from hydra.utils import instantiate
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.capsules import initialise

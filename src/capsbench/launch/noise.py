@@ -11,6 +11,7 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
     "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 with torch 2.13 and later
+    "The `srun` command is available on your system but is not used.*",  # launcher=slurm submits the jobs itself
     "Using `DistributedSampler` with the dataloaders.*",  # our batches are divided so that no example is seen twice
     "You defined a `validation_step` but have no `val_dataloader`.*",  # benchmarks only train
 )

@@ -14,8 +14,8 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
 from capsbench.launch.slurm_job import Task
-from capsbench.launch.slurm_queue import ask, job_of, read_queue
-from capsbench.launch.slurm_watch import Followed, follow
+from capsbench.launch.slurm_queue import ask, job_of, read_queue, refuse_never
+from capsbench.launch.slurm_watch import WatchedJob, watch
 from capsbench.launch.sweep import PlannedRun
 from capsbench.runs import RunFolder
 from capsbench.runs.submission import Submission
@@ -50,7 +50,7 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
         submission = Submission.read(run.folder)
         before = job_of(submission, queue)
         if before is not None and submission is not None and not before.is_over:
-            jobs.append(Followed(submission, (run,)))
+            jobs.append(WatchedJob(submission, [run.folder]))
         elif retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
             tasks.append((run, Task(run.folder, list(words), number, Singleton.get_state())))
     if jobs:
@@ -59,11 +59,11 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
     try:
         for part in _parts(launcher, tasks):
             jobs += _submit(launcher, part)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if not jobs:
             raise
         refused = f"Slurm refused its job: {error}"
-    causes = follow(jobs)
+    causes = watch(jobs)
     if refused is not None:
         submitted = {run.folder for job in jobs for run in job.runs}
         causes |= {run.folder: refused for run, _ in tasks if run.folder not in submitted}
@@ -108,9 +108,10 @@ def gpus_of(run: PlannedRun, gpus_per_run: int | str) -> int:
 
 
 Asked = tuple[PlannedRun, Task]
+Part = tuple[dict[str, Any], list[list[Asked]]]
 
 
-def _parts(launcher: Any, tasks: Sequence[Asked]) -> Iterator[tuple[dict[str, Any], list[Sequence[Asked]]]]:
+def _parts(launcher: Any, tasks: Sequence[Asked]) -> Iterator[Part]:
     """The arrays to submit: what is to be asked for beside the launcher's settings, and the runs of each job."""
     own = any(launcher.params.get(key) is not None for key in ASKS_FOR_GPUS)
     per_job, longest = launcher.params["runs_per_job"], _max_array()
@@ -118,11 +119,11 @@ def _parts(launcher: Any, tasks: Sequence[Asked]) -> Iterator[tuple[dict[str, An
     def gpus(asked: Asked) -> int:
         return 0 if own else gpus_of(asked[0], launcher.config.gpus_per_run)
 
-    arrays: list[tuple[dict[str, Any], list[Sequence[Asked]]]] = []
+    arrays: list[Part] = []
     for number, group in groupby(sorted(tasks, key=gpus), gpus):
         alike = list(group)
         jobs = [alike[start : start + per_job] for start in range(0, len(alike), per_job)]
-        settings = {"gpus_per_node": number} if number else {}
+        settings: dict[str, Any] = {"gpus_per_node": number} if number else {}
         arrays += [(settings, jobs[start : start + longest]) for start in range(0, len(jobs), longest)]
     at_once = max(1, launcher.params["array_parallelism"] // max(1, len(arrays)))
     return (({**settings, "array_parallelism": at_once}, jobs) for settings, jobs in arrays)
@@ -134,7 +135,7 @@ def _max_array() -> int:
     return max(1, int(found[1])) if found else 1000
 
 
-def _submit(launcher: Any, part: tuple[dict[str, Any], list[Sequence[Asked]]]) -> list[Followed]:
+def _submit(launcher: Any, part: Part) -> list[WatchedJob]:
     import submitit  # of an optional package
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
@@ -155,9 +156,10 @@ def _submit(launcher: Any, part: tuple[dict[str, Any], list[Sequence[Asked]]]) -
     jobs = []
     for job, pack in zip(submitted, packs, strict=True):
         submission = Submission(job.job_id, str(job.paths.stdout))
-        jobs.append(Followed(submission, tuple(run for run, _ in pack)))
+        jobs.append(WatchedJob(submission, [run.folder for run, _ in pack]))
         for run, _ in pack:
             submission.save(run.folder)
+    refuse_never([job.job_id for job in submitted])
     first, last = submitted[0], submitted[-1]
     numbers = first.job_id if first is last else f"{first.job_id} to {last.job_id}"
     several = f"{len(packs)} jobs" if len(packs) > 1 else "a job"

@@ -38,43 +38,40 @@ def main() -> None:
 
 
 def train(start: Callable[..., Any], tasks: Sequence[Task], times: int) -> None:
-    """Train the runs of a job one after the other; a requeued job goes through those before quickly.
+    """Train the runs of a job one after the other; a requeued job goes through finished ones quickly.
 
     Args:
         start: starts a Hydra job.
         tasks: what to train.
         times: how often the job may be requeued after its time limit.
     """
-    from capsbench.signals import Interrupted
-
-    heed = signal.getsignal(WORD)
-    assert callable(heed)
-    signal.signal(WORD, functools.partial(_requeue_or_stop, heed))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {WORD})
+    requeue = signal.getsignal(WORD)
+    assert callable(requeue)
     ended = []
     for task in tasks:
-        try:
-            ended.append(start(task.overrides, "hydra.sweep.dir", task.number, f"job_{task.number}", task.state))
-        except Interrupted as error:
-            if error.signal_number == WORD:
-                cause = (
-                    f"its job reached its time limit more than hydra.launcher.max_num_timeout={times} times; the same "
-                    "command continues it, hydra.launcher.timeout_min gives it longer"
-                )
-                task.folder.record(cause, "", failed=False)
-            raise
+        signal.signal(WORD, functools.partial(_requeue_or_stop, requeue, task, times))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {WORD})
+        ended.append(start(task.overrides, "hydra.sweep.dir", task.number, f"job_{task.number}", task.state))
     for each in ended:
         _ = each.return_value  # raises what stopped it from outside its run
 
 
-def _requeue_or_stop(heed: Callable[..., None], number: int, frame: FrameType | None) -> None:
+def _requeue_or_stop(
+    requeue: Callable[..., None], task: Task, times: int, number: int, frame: FrameType | None
+) -> None:
+    """Handle the word. Where the job was requeued too often, the run saves and stops: that is no fault of the run."""
     from submitit.core.utils import UncompletedJobError
 
     from capsbench import signals
 
     try:
-        heed(number, frame)
-    except UncompletedJobError:  # it was requeued too often: no fault of the run, which saves and stops
+        requeue(number, frame)
+    except UncompletedJobError:
+        cause = (
+            f"its job reached its time limit more than hydra.launcher.max_num_timeout={times} times; "
+            "hydra.launcher.timeout_min gives it longer"
+        )
+        task.folder.record(cause, "", failed=False)
         signals.receive(number, frame)
 
 

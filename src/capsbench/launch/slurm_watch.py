@@ -4,162 +4,159 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from capsbench.launch.slurm_queue import Job, ask, read_queue
-from capsbench.launch.sweep import PlannedRun
+from capsbench.launch.slurm_queue import ask, read_queue
 from capsbench.runs import RunFolder, State
 from capsbench.runs.folder import Session
 from capsbench.runs.reading import LONGEST
 from capsbench.runs.result import watched_split
-from capsbench.runs.submission import Submission
+from capsbench.runs.submission import Job, Submission
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = (2.0, 30.0)
-"""Seconds between two looks, at first and after hours."""
+"""Seconds between two looks: at first, and after hours."""
 LATER = 100
 """So many times the seconds between looks have gone by when they are that many."""
 FILES_LATE_S = 15.0
 """Seconds after its job's end in which a result may still appear on a network's file system."""
-
 ENDS = {
     "CANCELLED": "its job was cancelled",
     "OUT_OF_MEMORY": "its job ran out of memory; hydra.launcher.mem_gb asks for more",
     "TIMEOUT": "its job reached its time limit; hydra.launcher.timeout_min asks for more",
 }
 """What became of a job, by Slurm's name for it."""
-SLURMS = ("srun:", "slurmstepd:")
+SLURMS = ("srun:", "slurmstepd")
 """How Slurm's own lines in a log begin."""
 
 
-@dataclass
-class Followed:
+class WatchedRun:
+    """A run, and what the user knows of it.
+
+    Args:
+        folder: of the run, whose job may have begun.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._start = "resumed" if folder.has_begun else "training"
+        self._session = folder.read_session()
+        self._has_started = self.has_ended = False
+
+    def look(self, job: "WatchedJob", node: str | None) -> None:
+        """Tell of its start, of its going on after the job was requeued, and of its end, as far as that is news."""
+        if self.has_ended:
+            return
+        session = self.folder.read_session()
+        is_new = session.pid is not None and not _same_process(session, self._session)
+        is_over = self.folder.is_finished or (
+            self._has_started and session.pid is None and self.folder.cause_of_failure is not None
+        )
+        if is_new or (is_over and not self._has_started):
+            how = f"{job.why_requeued()}, requeued, resumed" if self._has_started else self._start
+            log.info("%s: %s on %s, job %s", self.folder, how, node or "its node", job.submission.number)
+            self._has_started, self._session = True, session
+        if is_over:
+            self.tell_end(State.of(self.folder))
+
+    def tell_end(self, state: State) -> None:
+        """Tell how it ended, once; not of one that is left to another process."""
+        if self.has_ended or state.name == "running":
+            return
+        self.has_ended = True
+        if state.metrics is not None:
+            split = watched_split(state.metrics)
+            log.info("%s: %s accuracy %.2f %%", self.folder, split, 100 * state.metrics[f"{split}/accuracy"])
+        else:
+            log.info("%s: %s: %s", self.folder, state.name, state.cause or "it was stopped")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing says how it ended."""
+        folder = self.folder
+        return not folder.is_finished and folder.cause_of_failure is None and folder.cause_of_stop is None
+
+
+def _same_process(one: Session, other: Session) -> bool:
+    return (one.pid, one.host) == (other.pid, other.host)
+
+
+class WatchedJob:
     """A job that is waited for.
 
-    Attributes:
+    Args:
         submission: its number and log.
-        runs: that it trains, one after the other.
-        over_since: when it was first seen to be over, in seconds of the monotonic clock.
+        folders: of the runs that it trains, one after the other.
+
+    Attributes:
         began: whether it was seen to run.
     """
 
-    submission: Submission
-    runs: tuple[PlannedRun, ...]
-    over_since: float | None = None
-    began: bool = False
+    def __init__(self, submission: Submission, folders: Sequence[RunFolder]) -> None:
+        self.submission = submission
+        self.runs = [WatchedRun(folder) for folder in folders]
+        self.began = False
+        self._over_since: float | None = None
+        self._read = 0
 
+    def look(self, now: Job | None) -> None:
+        """Tell of its runs; `now` is what the queue says of it, None: nothing."""
+        self.began |= now is not None and now.node is not None
+        for run in self.runs if self.began else ():
+            run.look(self, now.node if now else None)
 
-@dataclass
-class _Told:
-    """What the user knows.
+    def is_over(self, now: Job | None) -> bool:
+        """Whether it is over for good: the queue said so twice, and what its runs wrote is here."""
+        if now is not None and not now.is_over:
+            self._over_since = None
+            return False
+        if self._over_since is None:
+            self._over_since = time.monotonic()
+            return all(run.has_ended for run in self.runs)
+        late = time.monotonic() - self._over_since < FILES_LATE_S
+        return not (late and _ended_well(now) and any(run.is_silent for run in self.runs))
 
-    Attributes:
-        sessions: the processes that trained each run last.
-        ended: runs that came to an end.
-    """
+    def end(self, now: Job | None) -> dict[RunFolder, str]:
+        """Tell how its runs ended, now that it is over; why those came to no end that did not, by their folders."""
+        causes: dict[RunFolder, str] = {}
+        for run in self.runs:
+            state, told = State.of(run.folder), run.folder.cause_of_stop if self.began else None
+            if state.name not in ("done", "failed", "running") and not (told and _ended_well(now)):
+                causes[run.folder] = told or self._why(now)
+                state = State("interrupted", cause=causes[run.folder])
+            run.tell_end(state)
+        return causes
 
-    sessions: dict[RunFolder, Session] = field(default_factory=dict)
-    ended: set[RunFolder] = field(default_factory=set)
+    def why_requeued(self) -> str:
+        """What its log says since this was asked last."""
+        errors = self._errors
+        told, self._read = errors[self._read :], len(errors)
+        return "preempted" if "PREEMPTION" in told else "out of time" if "timed-out" in told else "stopped"
 
+    def _why(self, now: Job | None) -> str:
+        state = now.state if now is not None else _accounted(self.submission.number)
+        if state is None and not self.began:
+            state = "CANCELLED"  # Slurm forgets such a task of an array at once
+        if state in ENDS:
+            return ENDS[state] + (" before it began" if state == "CANCELLED" and not self.began else "")
+        how = f"ended as {state}" if state else "left the queue"
+        said = [line for line in self._errors.splitlines() if line.strip() and not line.startswith(SLURMS)]
+        return f"its job {how}: " + (said[-1].strip()[:LONGEST] if said else f"it left no word in {self._log}")
 
-def follow(jobs: Sequence[Followed]) -> dict[RunFolder, str]:
-    """Wait until jobs have ended; a line tells where a run starts, resumes after its job was requeued, and ends.
+    @property
+    def _log(self) -> Path:
+        return Path(self.submission.log).with_suffix(".err")
 
-    Returns:
-        Why runs came to no end of their own, by their folders.
-    """
-    began, told, causes = time.monotonic(), _Told(), {}
-    waiting = list(jobs)
-    while waiting:
-        queue = read_queue()
-        for job in list(waiting):
-            now = None if queue is None else queue.get(job.submission.number)
-            for run in job.runs:
-                _tell(run, job, now, told)
-            if queue is not None and _is_over(job, now, told):
-                waiting.remove(job)
-                causes |= _end(job, now, told)
-        if waiting:
-            least, most = LOOK_EVERY_S
-            time.sleep(min(most, max(least, (time.monotonic() - began) / LATER)))
-    return causes
-
-
-def _tell(run: PlannedRun, job: Followed, now: Job | None, told: _Told) -> None:
-    """Tell of a run whose job has not ended, as far as it is news."""
-    folder = run.folder
-    job.began |= now is not None and now.node is not None
-    if folder in told.ended or not job.began:
-        return
-    where = f"{(now and now.node) or 'its node'}, job {job.submission.number}"
-    session, before = folder.read_session(), told.sessions.get(folder)
-    if session.pid is not None and session != before:
-        if before is None:
-            log.info("%s: %s on %s", folder, "resumed" if folder.has_begun else "training", where)
-        elif (before.pid, before.host) != (session.pid, session.host):
-            log.info("%s: preempted or out of time, requeued and resumed on %s", folder, where)
-        told.sessions[folder] = session
-    if folder.is_finished or (folder in told.sessions and session.pid is None and folder.cause_of_failure):
-        if folder not in told.sessions:
-            log.info("%s: training on %s", folder, where)
-        _tell_end(folder, State.of(folder), told)
-
-
-def _tell_end(folder: RunFolder, state: State, told: _Told) -> None:
-    if folder in told.ended:
-        return
-    told.ended.add(folder)
-    if state.metrics is not None:
-        split = watched_split(state.metrics)
-        log.info("%s: %s accuracy %.2f %%", folder, split, 100 * state.metrics[f"{split}/accuracy"])
-    else:
-        log.info("%s: %s: %s", folder, state.name, state.cause or "it was stopped")
-
-
-def _is_over(job: Followed, now: Job | None, told: _Told) -> bool:
-    """Whether a job is over for good: seen twice, and what its runs wrote is here."""
-    if now is not None and not now.is_over:
-        job.over_since = None
-        return False
-    if job.over_since is None:
-        job.over_since = time.monotonic()
-        return all(run.folder in told.ended for run in job.runs)
-    late = time.monotonic() - job.over_since < FILES_LATE_S
-    return not (_ended_well(now) and late and any(_is_silent(run.folder) for run in job.runs))
+    @property
+    def _errors(self) -> str:
+        with suppress(OSError):
+            return self._log.read_text(encoding="utf-8", errors="replace")
+        return ""
 
 
 def _ended_well(now: Job | None) -> bool:
     return now is not None and now.state == "COMPLETED"
-
-
-def _is_silent(folder: RunFolder) -> bool:
-    return not folder.is_finished and folder.cause_of_failure is None and folder.cause_of_stop is None
-
-
-def _end(job: Followed, now: Job | None, told: _Told) -> dict[RunFolder, str]:
-    """Tell of the runs of a job that is over; why those came to no end that did not."""
-    causes: dict[RunFolder, str] = {}
-    why = None
-    for run in job.runs:
-        state = State.of(run.folder)
-        if state.name not in ("done", "failed", "running") and not (_ended_well(now) and run.folder.cause_of_stop):
-            why = why or _why(job, now)
-            causes[run.folder] = (run.folder.cause_of_stop if job.began else None) or why
-            state = State("interrupted", cause=causes[run.folder])
-        _tell_end(run.folder, state, told)
-    return causes
-
-
-def _why(job: Followed, now: Job | None) -> str:
-    state = now.state if now is not None else _accounted(job.submission.number)
-    if state is None and not job.began:
-        state = "CANCELLED"  # Slurm forgets such a task of an array at once
-    cause = ENDS.get(state or "", f"its job {'ended as ' + state if state else 'left the queue'}")
-    if state == "CANCELLED":
-        return cause if job.began else f"{cause} before it began"
-    return cause if state in ENDS else f"{cause}: {_last_words(Path(job.submission.log))}"
 
 
 def _accounted(number: str) -> str | None:
@@ -168,11 +165,23 @@ def _accounted(number: str) -> str | None:
     return told.split()[0] if told and told.strip() else None
 
 
-def _last_words(log_file: Path) -> str:
-    """The last line that a job left on stderr, not counting Slurm's."""
-    with suppress(OSError):
-        lines = log_file.with_suffix(".err").read_text(encoding="utf-8", errors="replace").splitlines()
-        said = [line.strip() for line in lines if line.strip() and not line.startswith(SLURMS)]
-        if said:
-            return said[-1][:LONGEST]
-    return f"it said nothing in {log_file}"
+def watch(jobs: Sequence[WatchedJob]) -> dict[RunFolder, str]:
+    """Wait until jobs have ended; lines tell where runs start, go on and end.
+
+    Returns:
+        Why runs came to no end of their own, by their folders.
+    """
+    began, waiting = time.monotonic(), list(jobs)
+    causes: dict[RunFolder, str] = {}
+    while waiting:
+        queue = read_queue()
+        for job in list(waiting) if queue is not None else ():
+            now = queue.get(job.submission.number)
+            job.look(now)
+            if job.is_over(now):
+                waiting.remove(job)
+                causes |= job.end(now)
+        if waiting:
+            least, most = LOOK_EVERY_S
+            time.sleep(min(most, max(least, (time.monotonic() - began) / LATER)))
+    return causes
