@@ -1,6 +1,7 @@
 """Weights & Biases logs what runs do, and stops none of them."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 
 from capsbench.launch import wandb as looked_at
@@ -19,6 +21,8 @@ Read = Callable[[Path], dict[Path, list[Any]]]
 RUN = ("train", "data.subset=64", "data.test_subset=32", "data.batch_size=16", "trainer.max_epochs=2")
 pytestmark = pytest.mark.engines
 BARE = (*RUN, "trainer.max_epochs=1")
+PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
+COMMANDS = re.findall(r"^capsbench ([^#>\n]*)", PAGE.read_text().partition("## Weights & Biases\n")[2], re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
@@ -129,10 +133,16 @@ def test_a_server_that_is_lost_between_the_look_and_the_run(
     capsbench: Run, read_wandb: Read, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(looked_at, "_cause_of_silence", lambda settings: None)
-    outputs = capsbench(*BARE, "logger=wandb", "logger.wandb.mode=online")
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "Weights & Biases" in line]
-    assert said.startswith("logged offline, since Weights & Biases failed: No API key configured")
-    assert exit_codes(read_wandb(outputs)) == [0]
+    for name, value in {"API_KEY": "a" * 40, "BASE_URL": "http://127.0.0.1:9", "INIT_TIMEOUT": "3"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    wandb.teardown()  # it reads its variables once
+    outputs = capsbench(*BARE, "-m", "seed=1,2", "logger=wandb", "logger.wandb.mode=online")
+    said = [line for line in capsys.readouterr().out.splitlines() if "Weights & Biases" in line]
+    assert len(said) == 2
+    assert all("logged offline, since Weights & Biases failed: Timed out" in line for line in said)
+    assert exit_codes(read_wandb(outputs)) == [0, 0]
+    assert not list(outputs.rglob("error.txt"))
+    wandb.teardown()
 
 
 def test_the_environment_is_obeyed_and_the_command_line_goes_before(
@@ -167,3 +177,14 @@ def test_the_environment_is_obeyed_and_the_command_line_goes_before(
     capsbench(*BARE)
     assert len(list(before.parent.glob("seed1-*"))) == 1, "where a run is logged is no part of what it is"
     assert yaml.safe_load(first.read_text())["logger"]["wandb"]["project"] == "ours"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page(capsbench: Run, command: str) -> None:
+    outputs = capsbench(*command.split(), "trainer=smoke", "data.subset=64", "data.test_subset=32")
+    runs = 4 if command.startswith("train") else 0
+    assert len(list(outputs.glob("adhoc/digits/*/*/*/wandb/offline-run-*"))) == runs
+
+
+def test_the_page_has_commands() -> None:
+    assert {command.split()[0] for command in COMMANDS} == {"train", "wandb-sweep"}
