@@ -57,8 +57,9 @@ def test_two_lines_a_run_and_five_more(engine: str, tmp_path: Path) -> None:
         assert len(again) <= RUNS + 5, "\n".join(again)
 
 
+SLURM = ("launcher=slurm", "trainer.accelerator=cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30")
+
+
 def test_slurm_prints_as_little(slurm: Any, tmp_path: Path) -> None:
-    said = lines(
-        tmp_path, slurm.environment, "launcher=slurm", "trainer.accelerator=cpu", "hydra.launcher.cpus_per_task=1"
-    )
+    said = lines(tmp_path, slurm.environment, *SLURM)
     assert len(said) <= 2 * RUNS + 5, "\n".join(said)

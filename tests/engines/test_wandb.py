@@ -139,7 +139,7 @@ def test_a_server_that_is_lost_between_the_look_and_the_run(
     outputs = capsbench(*BARE, "-m", "seed=1,2", "logger=wandb", "logger.wandb.mode=online")
     said = [line for line in capsys.readouterr().out.splitlines() if "Weights & Biases" in line]
     assert len(said) == 2
-    assert all("logged offline, since Weights & Biases failed: Timed out" in line for line in said)
+    assert all("logged offline, since Weights & Biases failed: " in line for line in said)
     assert exit_codes(read_wandb(outputs)) == [0, 0]
     assert not list(outputs.rglob("error.txt"))
     wandb.teardown()

@@ -118,4 +118,4 @@ class WandbLogger(loggers.WandbLogger):
 
 
 def _in_one_line(error: Exception) -> str:
-    return (str(error).partition("\n")[0] or type(error).__name__)[:200]
+    return " ".join(str(error).split())[:200] or type(error).__name__
