@@ -10,8 +10,9 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs that these overrides ask for."""
-        from capsbench.launch.sweep import Sweep, plan  # late: Hydra imports every plugin in every application
+        from capsbench.launch import sweep  # late: Hydra imports every plugin in every application
 
         assert self.hydra_context is not None
-        runs = plan(self.hydra_context.config_loader, arguments)
-        return Sweep(runs).launch(self.launcher, self.max_batch_size)
+        loader = self.hydra_context.config_loader
+        runs = sweep.plan(loader, arguments)
+        return sweep.Sweep(runs, sweep.asked_again(loader, arguments)).launch(self.launcher, self.max_batch_size)

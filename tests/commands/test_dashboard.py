@@ -155,6 +155,23 @@ def test_the_comparisons_of_an_output_folder(
     assert names("group=[a/b/c,d/e/f]") == ["CapsBench a/b/c", "CapsBench d/e/f"]
 
 
+def test_its_variables_say_whose_comparison_it_is(
+    nobody: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def place(*arguments: str) -> tuple[str, str]:
+        command("dashboard", "--dry-run", *arguments)
+        (workspace,) = json.loads(capsys.readouterr().out)["workspaces"]
+        return workspace["entity"], workspace["project"]
+
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    monkeypatch.delenv("WANDB_ENTITY", raising=False)
+    assert place() == ("your-entity", "capsbench")
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    assert place() == ("team", "ours")
+    assert place("project=mine", "entity=me") == ("me", "mine")
+
+
 def test_errors_are_one_line(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: str) -> str:
         with pytest.raises(SystemExit) as error:

@@ -10,7 +10,8 @@ import pytest
 
 from capsbench.launch.config import open_configuration
 from capsbench.launch.sweep import plan
-from capsbench.runs import Result
+from capsbench.runs import Result, RunFolder
+from capsbench.runs.submission import Submission
 
 Command = Callable[..., None]
 
@@ -82,7 +83,7 @@ def test_crashed_did_not_learn_and_learned_are_told_apart(
     assert [run["learned"] for run in json.loads(capsys.readouterr().out)] == [True, False, None]
 
 
-@pytest.mark.parametrize("name", ["result.json", "error.txt", "progress.json", "session.json"])
+@pytest.mark.parametrize("name", ["result.json", "error.txt", "progress.json", "session.json", "job.json"])
 def test_a_pipe_is_not_waited_for(
     capsbench: Command, folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -110,3 +111,22 @@ def test_own_choices_are_known(capsbench: Command, capsys: pytest.CaptureFixture
     capsbench("status", "--config-dir", "conf", "router=mine", "--json")
     (run,) = json.loads(capsys.readouterr().out)
     assert (run["router"], run["state"]) == ("mine", "missing")
+
+
+def test_a_queue_that_does_not_answer_is_told(
+    capsbench: Command, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    Submission("17", f"{folder}/17_0_log.out").save(RunFolder(folder))
+    capsbench("status", "seed=1,2", "--json")
+    told = capsys.readouterr()
+    assert [run["state"] for run in json.loads(told.out)] == ["interrupted", "missing"]
+    assert told.err == "1 runs were handed to Slurm, which does not answer here (squeue): jobs are not told\n"
+    with pytest.raises(SystemExit, match="1 runs were handed to Slurm, which does not answer") as error:
+        capsbench("cancel", "seed=1,2")
+    assert error.value.code == 1
+
+
+def test_where_nothing_is_trained_nothing_is_cancelled(capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("cancel", "seed=1,2")
+    assert capsys.readouterr().out == "none of 2 runs is queued or running\n"

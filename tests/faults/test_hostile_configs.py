@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from capsbench.launch.saved import read_config
+from capsbench.launch.slurm_queue import states_of
 from capsbench.runs import Identity, NamedRuns, Result, RunFolder, State
 
 Command = Callable[..., Path]
@@ -240,8 +241,9 @@ def test_files_of_an_unfinished_run_do_not_stop_its_status(run: RunFolder, make:
     configure(run, "seed", 1)
     make(run.progress)
     make(run.session)
+    make(run.job)
     began = time.process_time()
-    assert State.of(run).name == "interrupted"
+    assert states_of([run])[0].name == "interrupted"
     make(run.failure)
     assert State.of(run).name == "failed"
     assert time.process_time() - began < 1

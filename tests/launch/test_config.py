@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.launch.config import Composer, open_configuration
-from capsbench.launch.sweep import plan
+from capsbench.launch.sweep import asked_again, plan
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,14 @@ def test_a_sweep_asks_for_each_run_once() -> None:
 
 def test_the_same_settings_in_another_order_are_the_same_runs() -> None:
     assert set(folders("seed=1,2", "router=fm,em")) == set(folders("router=em,fm", "seed=2,1"))
+
+
+def test_the_words_that_ask_for_the_same_runs_again(tmp_path: Path) -> None:
+    words = ["router=fm,dynamic", "launcher=slurm", "hydra.launcher.timeout_min=600", "+hydra.launcher.qos=x", "seed=1"]
+    with open_configuration() as loader:
+        assert asked_again(loader, words) == "router=fm,dynamic seed=1"
+        assert asked_again(loader, ["output_dir='/a/b'", "output_dir='a b'"]) == (
+            "output_dir=/a/b 'output_dir='\"'\"'a b'\"'\"''"
+        )
+    with open_configuration(str(tmp_path)) as loader:
+        assert asked_again(loader, ["gpus_per_run=1", "seed=1"]) == f"seed=1 --config-dir {tmp_path}"

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import hydra
@@ -10,32 +12,96 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.types import RunMode
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from capsbench.commands import cli
-from capsbench.launch.config import CONF
+from capsbench.launch.config import CONF, open_configuration
 from capsbench.launch.ray import enter_working_directory, gpus_per_run
+from capsbench.launch.slurm import gpus_of
+from capsbench.launch.sweep import plan
+
+GROUPS = ("launcher", "trainer", "logger")
+
+
+PRESETS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
+
+
+@pytest.mark.parametrize("chosen", list(product(*PRESETS.values())), ids="-".join)
+def test_presets_combine(chosen: tuple[str, ...]) -> None:
+    overrides = [f"{group}={name}" for group, name in zip(GROUPS, chosen, strict=True)]
+    with open_configuration() as loader:
+        config = loader.load_configuration("train", overrides, run_mode=RunMode.MULTIRUN)
+        assert OmegaConf.to_container(config.hydra.launcher, resolve=True)
+        (run,) = plan(loader, [*overrides, "trainer.accelerator=cpu"])
+    assert run.identity.settings["devices"]["number"] == 1
 
 
 def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
     for name, script in (("srun", "exit 0"), ("sbatch", f'cp "$1" {tmp_path}/asked; echo no queue here >&2; exit 1')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    command = [sys.executable, "-m", "capsbench", "train", "-m", "launcher=slurm", "seed=1,2", "gpus_per_run=1"]
-    command += ["trainer.accelerator=gpu", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
+    command = [sys.executable, "-m", "capsbench", "train", "-m", "launcher=slurm", "seed=1,2", "trainer=ddp"]
+    command += ["trainer.accelerator=gpu", "trainer.devices=4"]
+    command += ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert ended.stderr.splitlines()[-1] == "error: no queue here"
+    assert ended.stderr.splitlines()[-1].startswith("error: Slurm refuses the jobs: no queue here; ")
     asked = {line.removeprefix("#SBATCH --") for line in (tmp_path / "asked").read_text().splitlines()}
-    assert {"array=0-1%2", "gpus-per-node=1", "partition=gpu", "requeue", "signal=USR2@120", "time=600"} <= asked
+    assert {"array=0-1%2", "gpus-per-node=4", "partition=gpu", "requeue", "signal=USR2@120", "time=600"} <= asked
     assert f"output={tmp_path}/outputs/slurm/%A_%a/%A_%a_0_log.out" in asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus"),
+    [
+        (("trainer.accelerator=cpu",), 0),
+        (("trainer.accelerator=cpu", "trainer=ddp", "trainer.devices=2"), 0),
+        (("trainer.accelerator=gpu",), 1),
+        (("trainer.accelerator=gpu", "trainer=ddp", "trainer.devices=4"), 4),
+    ],
+)
+def test_a_job_gets_a_gpu_for_each_device(asked: tuple[str, ...], gpus: int) -> None:
+    with open_configuration() as loader:
+        (run,) = plan(loader, ["launcher=slurm", *asked])
+    assert gpus_of(run, "auto") == gpus
+    assert gpus_of(run, 2) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=120"),
+            "signal_delay_s=120 must be less than hydra.launcher.timeout_min=2, which is 120 s",
+        ),
+        (("hydra.launcher.nodes=2",), "hydra.launcher.nodes must be 1, got 2"),
+        (("hydra.launcher.tasks_per_node=4",), "hydra.launcher.tasks_per_node must be 1, got 4"),
+        (("hydra.launcher.runs_per_job=0",), "hydra.launcher.runs_per_job must be at least 1, got 0"),
+        (("gpus_per_run=0.5",), "gpus_per_run must be auto or a whole number with launcher=slurm, got 0.5"),
+    ],
+)
+def test_what_slurm_cannot_do_is_refused(wrong: tuple[str, ...], told: str, capsbench: Callable[..., Path]) -> None:
+    with pytest.raises(SystemExit, match=told) as error:
+        capsbench("train", "-m", "launcher=slurm", "trainer.accelerator=cpu", *wrong)
+    assert error.value.code == 2
+    assert not list(Path("outputs").rglob("job.json"))
+
+
+@pytest.mark.parametrize("launcher", ["local", "ray", "slurm"])
+def test_a_launcher_needs_a_sweep(launcher: str, capsbench: Callable[..., Path]) -> None:
+    with pytest.raises(SystemExit, match="would be trained here: add -m, also for one run") as error:
+        capsbench("train", f"launcher={launcher}", "trainer.accelerator=cpu")
+    assert error.value.code == 2
+    assert not Path("outputs").exists()
 
 
 @pytest.mark.parametrize("preset", ["local", "ray", "slurm"])
 def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Plugins.instance()  # they enter themselves into the store
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
-    package, extra = {"local": ("joblib", "joblib"), "ray": ("ray", "ray"), "slurm": ("submitit_slurm", "slurm")}[
+    package, extra = {"local": ("joblib", "joblib"), "ray": ("ray", "ray"), "slurm": ("capsbench_slurm", "slurm")}[
         preset
     ]
     monkeypatch.delitem(launchers, f"{package}.yaml")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from capsbench.launch import slurm_queue
-from capsbench.launch.slurm_queue import Job, job_of, read_queue
+from capsbench.launch.slurm_queue import job_of, read_queue, states_of
 from capsbench.runs import RunFolder
-from capsbench.runs.submission import Submission
+from capsbench.runs.submission import Job, Submission
 
 ANSWER = """17_0|RUNNING|None|node3|/home/a|b/outputs/slurm/submission_file_1.sh
 17_1|PENDING|Resources||/home/a|b/outputs/slurm/submission_file_1.sh
@@ -65,6 +65,27 @@ def test_a_run_has_the_job_that_the_queue_confirms(squeue: Path, tmp_path: Path)
         Submission(gone_or_of_others, LOG.format(gone_or_of_others)).save(folder)
         assert job_of(Submission.read(folder), queue) is None
     assert job_of(Submission("17_1", LOG.format("17_1")), None) is None
+
+
+def test_runs_of_one_job_wait_for_those_before(squeue: Path, tmp_path: Path) -> None:
+    answers(squeue, f"echo '17_0|RUNNING|None|node3|{tmp_path}/submission.sh'")
+    passed, trains, waits = (RunFolder(tmp_path / name) for name in ("a", "b", "c"))
+    for folder in (passed, trains, waits):
+        Submission("17_0", f"{tmp_path}/17_0/log.out").save(folder)
+    passed.record("no space left", "", failed=False)
+    with trains.locked():
+        trains.config.touch()
+        states = states_of([passed, trains, waits])
+    assert [state.name for state in states] == ["missing", "running", "queued"]
+    assert states[2].job is not None
+    assert states[2].job.reason == "runs before it in this job"
+
+
+def test_the_script_of_a_job_may_be_a_link(tmp_path: Path) -> None:
+    script = tmp_path / ".submission_file_1.sh"
+    script.symlink_to(tmp_path / "17" / "17_submission.sh")
+    job = Job("17", "RUNNING", None, "node3", str(script))
+    assert job_of(Submission("17", f"{tmp_path}/17/17_0_log.out"), {"17": job}) is job
 
 
 @pytest.mark.parametrize(

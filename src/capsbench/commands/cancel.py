@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capsbench.commands.arguments import Arguments
 from capsbench.launch.config import open_configuration
@@ -43,12 +43,11 @@ def main(arguments: Arguments) -> None:
     for folder in is_over:
         if is_over[folder] and not folder.is_finished:
             folder.record(CAUSE, "", failed=False)
+            folder.job.unlink(missing_ok=True)
     if on := len(is_over) - sum(is_over.values()):
         fail(f"{on} of {len(folders)} runs go on")
     if queue is None:
-        fail(
-            f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue); give the command where it does"
-        )
+        fail(f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue)")
     if not is_over:
         print(f"none of {len(folders)} runs is queued or running")
         return
@@ -62,20 +61,17 @@ class _Job:
     Attributes:
         number: of it.
         folders: of the runs.
-        told_at, killed_at: when it was told to save and when to end, in seconds of the monotonic clock.
-        has_trained: it was seen to train.
+        told_at, killed_at: when it was first told to save and when to end, in seconds of the monotonic clock.
+        times_told: how often it was told to save.
+        trained: those of its runs that it was seen to train.
     """
 
     number: str
     folders: list[RunFolder]
     told_at: float | None = None
+    times_told: int = 0
     killed_at: float | None = None
-    has_trained: bool = False
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is anything that it has to save."""
-        return any(folder.session.exists() for folder in self.folders)
+    trained: set[RunFolder] = field(default_factory=set)
 
     def next_step(self, job: Job, now: float) -> str | None:
         """What Slurm is to do with it: "dequeue", "tell" or "kill" it; None: nothing for now."""
@@ -83,19 +79,20 @@ class _Job:
             return None
         if job.waits:
             return "dequeue"
-        self.has_trained |= self.trains
-        if not self.trains or (self.told_at is not None and now - self.told_at > SAVE_S):
+        training = [folder for folder in self.folders if folder.session.exists()]
+        self.trained |= set(training)
+        if not training or (self.told_at is not None and now - self.told_at > SAVE_S):
             return "kill"
         if self.told_at is None:
             return "tell"
-        has_heard = any(folder.read_session().signal for folder in self.folders)
-        return None if has_heard or now - self.told_at < HEARD_S else "tell"
+        has_heard = any(folder.read_session().signal for folder in training)
+        return None if has_heard or now - self.told_at < self.times_told * HEARD_S else "tell"
 
     def how_it_ended(self, folder: RunFolder) -> str:
         """In words."""
         if folder.is_finished:
             return f"finished before job {self.number} was cancelled"
-        if not self.has_trained:
+        if folder not in self.trained:
             return f"job {self.number} was cancelled before it trained"
         return f"job {self.number} {'was killed before it had saved' if folder.session.exists() else 'saved and ended'}"
 
@@ -142,6 +139,7 @@ def _take(steps: Mapping[str, Sequence[_Job]]) -> None:
         for job in jobs:
             if step == "tell":
                 job.told_at = time.monotonic() if job.told_at is None else job.told_at
+                job.times_told += 1
             elif step == "kill":
                 job.killed_at = time.monotonic()
 

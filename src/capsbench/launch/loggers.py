@@ -38,7 +38,7 @@ def open_loggers(settings: Mapping[Any, Any], identity: Identity, folder: RunFol
         yield made
         code = int(ExitCode.DONE)
     except Interrupted as error:
-        code = error.code
+        code = 128 + error.signal_number
         raise
     finally:
         for logger in made:

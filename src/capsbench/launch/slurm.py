@@ -13,8 +13,9 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
+from capsbench import signals
 from capsbench.launch.slurm_job import Task
-from capsbench.launch.slurm_queue import ask, job_of, read_queue, refuse_never
+from capsbench.launch.slurm_queue import ask, cancel, job_of, read_queue, refusals, refuse_never
 from capsbench.launch.slurm_watch import WatchedJob, watch
 from capsbench.launch.sweep import PlannedRun
 from capsbench.runs import RunFolder
@@ -49,17 +50,22 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
     for number, (run, words) in enumerate(zip(runs, overrides, strict=True)):
         submission = Submission.read(run.folder)
         before = job_of(submission, queue)
-        if before is not None and submission is not None and not before.is_over:
+        if before is not None and before.never_starts:
+            cancel([before.number])  # another one asks for something else, perhaps
+        elif before is not None and submission is not None and not before.is_over:
             jobs.append(WatchedJob(submission, [run.folder]))
-        elif retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
+            continue
+        if retry or "retry_failed=true" in words or run.folder.cause_of_failure is None:
             tasks.append((run, Task(run.folder, list(words), number, Singleton.get_state())))
     if jobs:
         log.info("%d of %d runs are in the queue already", len(jobs), len(runs))
     refused = None
     try:
         for part in _parts(launcher, tasks):
-            jobs += _submit(launcher, part)
+            with signals.uninterrupted():  # no job without a note of it
+                jobs += _submit(launcher, part)
     except (RuntimeError, ValueError) as error:
+        signals.raise_if_received()  # sbatch may have got it, too
         if not jobs:
             raise
         refused = f"Slurm refused its job: {error}"
@@ -152,7 +158,8 @@ def _submit(launcher: Any, part: Part) -> list[WatchedJob]:
     executor.update_parameters(**{key if key in shared else f"slurm_{key}": value for key, value in params.items()})
     there = copy.copy(launcher)  # what a job needs of it
     there.planned = ()
-    submitted = executor.map_array(there, [[task for _, task in pack] for pack in packs])
+    with refusals(launcher.params.get("partition")):
+        submitted = executor.map_array(there, [[task for _, task in pack] for pack in packs])
     jobs = []
     for job, pack in zip(submitted, packs, strict=True):
         submission = Submission(job.job_id, str(job.paths.stdout))

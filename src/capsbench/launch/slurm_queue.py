@@ -1,16 +1,18 @@
 """Slurm's queue, as squeue tells it: which jobs of this user wait and for what, which run, and on which node."""
 
-import logging
+import io
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 from capsbench.runs import RunFolder, State
 from capsbench.runs.submission import Job, Submission
-
-log = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0
 """Seconds that Slurm has to answer: squeue itself tries a controller that is away for minutes."""
@@ -18,12 +20,16 @@ SHOWN = "%i|%T|%r|%N|%o"
 """What squeue prints of a job: number, state, reason, nodes, script; the last may hold any character."""
 ASKED = "%P|%l|%D|%C|%m|%b"
 """What it asks for: partition, time, nodes, CPUs, memory, GPUs of a node."""
-THERE = "%l|%c|%m|%G"
-"""What sinfo prints of a partition: time, and CPUs, megabytes and GPUs of a node."""
+THERE = "%P|%l|%c|%m|%G"
+"""What sinfo prints of each kind of node in each partition: partition, time, CPUs, megabytes, GPUs."""
 SETTINGS = "hydra.launcher.timeout_min, cpus_per_task, mem_gb or partition, or gpus_per_run"
 """What says what a job asks for."""
 LOOKED_AT_S = 10.0
 """Seconds within which Slurm looks at new jobs and says what they wait for."""
+SETTLED_S = 2.0
+"""Seconds after which Slurm still says so if a job can never start."""
+ITS_TURN = "runs before it in this job"
+"""What a run waits for whose job runs, and trains several one after the other."""
 AT_A_TIME = 500
 """Jobs that one scancel is given: a command line has an end."""
 
@@ -49,9 +55,9 @@ def job_of(submission: Submission | None, queue: Mapping[str, Job] | None) -> Jo
     job = (queue or {}).get(submission.number) if submission else None
     if job is None or submission is None:
         return None
-    # submitit leaves its script in a folder above the logs.
-    beside = Path(os.path.realpath(job.script)).parent
-    return job if beside in Path(os.path.realpath(submission.log)).parents else None
+    # submitit leaves its script, or a link to it, in a folder above the logs.
+    above = Path(os.path.realpath(Path(job.script).parent))
+    return job if above in Path(os.path.realpath(submission.log)).parents else None
 
 
 def states_of(folders: Sequence[RunFolder]) -> list[State]:
@@ -59,30 +65,62 @@ def states_of(folders: Sequence[RunFolder]) -> list[State]:
     notes = {folder: note for folder in folders if not folder.is_finished and (note := Submission.read(folder))}
     queue = read_queue() if notes else {}
     if queue is None:
-        log.warning(
-            "%d runs were handed to Slurm, which does not answer here (squeue): their folders alone are told",
-            len(notes),
-        )
-    return [State.of(folder, job_of(notes.get(folder), queue)) for folder in folders]
+        told = f"{len(notes)} runs were handed to Slurm, which does not answer here (squeue): jobs are not told"
+        print(told, file=sys.stderr)
+    jobs = {folder: job_of(note, queue) for folder, note in notes.items()}
+    in_job = Counter(job.number for job in jobs.values() if job)
+    for folder, job in jobs.items():
+        if job is not None and job.runs and in_job[job.number] > 1 and not folder.session.exists():
+            passed = folder.cause_of_stop is not None or folder.cause_of_failure is not None
+            jobs[folder] = None if passed else replace(job, state="PENDING", reason=ITS_TURN, node=None)
+    return [State.of(folder, jobs.get(folder)) for folder in folders]
 
 
 def why_never(job: Job) -> str:
     """Why a job can never start, in one line: what it asks for, what there is, and what to change."""
+    told = f"{job.reason}: "
     found = (ask("squeue", "--noheader", f"--jobs={job.number}", f"--format={ASKED}") or "").strip().split("|")
-    told = f"{job.reason}"
     if len(found) == len(ASKED.split("|")):
         partition, limit, nodes, cpus, memory, gpus = found
-        there = ask("sinfo", "--noheader", f"--partition={partition}", f"--format={THERE}") or ""
-        kinds = [line.split("|") for line in there.splitlines() if line.count("|") == THERE.count("|")]
-        has = " or ".join(f"{_node(*kind[1:])} for at most {kind[0]}" for kind in kinds)
-        told += f": it asks for {nodes} node(s), in all {_node(cpus, memory, gpus)}, for {limit}; "
-        told += f"a node of partition {partition} has {has}"
-    return f"{told}; change {SETTINGS}"
+        told += f"it asks for {_node(cpus, memory, gpus)} on {nodes} node(s) for {limit}; {_what_there_is(partition)}"
+    return f"{told}change {SETTINGS}"
+
+
+@contextmanager
+def refusals(partition: str | None) -> Iterator[None]:
+    """Where sbatch refuses what the body submits, say in one line why, what there is, and what to change.
+
+    Args:
+        partition: that was asked for; None: the default one.
+
+    Raises:
+        RuntimeError: sbatch refuses, or cannot be asked.
+    """
+    try:
+        with redirect_stderr(io.StringIO()):  # submitit prints what it raises, too
+            yield
+    except RuntimeError as error:
+        lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines()]
+        there = _what_there_is(partition)
+        raise RuntimeError(f"Slurm refuses the jobs: {'; '.join(lines)}; {there}change {SETTINGS}") from error
+
+
+def _what_there_is(partition: str | None) -> str:
+    told = ask("sinfo", "--noheader", f"--format={THERE}") or ""
+    kinds = [line.split("|") for line in told.splitlines() if line.count("|") == THERE.count("|")]
+    default = next((kind[0] for kind in kinds if kind[0].endswith("*")), "")
+    here = [kind for kind in kinds if kind[0].rstrip("*") == (partition or default.rstrip("*"))]
+    if not here:
+        names = ", ".join(dict.fromkeys(kind[0].rstrip("*") for kind in kinds))
+        return f"partitions are {names}; " if names else ""
+    has = " or ".join(f"{_node(*kind[2:])} for at most {kind[1]}" for kind in here)
+    return f"a node of partition {here[0][0].rstrip('*')} has {has}; "
 
 
 def _node(cpus: str, memory: str, gpus: str) -> str:
-    parts = [f"{cpus} CPUs", f"{memory} MB" if memory.isdigit() else memory, gpus.removeprefix("gres:")]
-    return ", ".join(part for part in parts if part not in ("0 MB", "N/A", "(null)"))
+    gpus = "no GPU" if gpus == "(null)" else gpus.removeprefix("gres:")
+    parts = [f"{cpus} CPUs", f"{memory} MB" if memory.isdigit() else memory, gpus]
+    return ", ".join(part for part in parts if part not in ("0 MB", "N/A"))
 
 
 def refuse_never(numbers: Sequence[str]) -> None:
@@ -95,16 +133,22 @@ def refuse_never(numbers: Sequence[str]) -> None:
         ValueError: there are such jobs.
     """
     deadline = time.monotonic() + LOOKED_AT_S
-    while True:
-        queue = read_queue() or {}
-        ours = [queue[number] for number in numbers if number in queue]
-        if all(job.reason or not job.waits for job in ours) or time.monotonic() > deadline:
-            break
+    found = _waiting(numbers)
+    while any(job.reason is None for job in found) and time.monotonic() < deadline:
         time.sleep(0.5)
-    if never := [job for job in ours if job.never_starts]:
+        found = _waiting(numbers)
+    if any(job.never_starts for job in found):
+        time.sleep(SETTLED_S)
+        found = _waiting(numbers)
+    if never := [job for job in found if job.never_starts]:
         why = why_never(never[0])
         cancel(job.number for job in never)
         raise ValueError(f"{len(never)} of {len(numbers)} jobs can never start and were taken back: {why}")
+
+
+def _waiting(numbers: Sequence[str]) -> list[Job]:
+    queue = read_queue() or {}
+    return [job for number in numbers if (job := queue.get(number)) and job.waits]
 
 
 def cancel(numbers: Iterable[str], *options: str) -> bool:

@@ -1,9 +1,12 @@
 """A sweep: which runs it asks for, and what became of them."""
 
 import logging
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -21,6 +24,7 @@ from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.launch.ray import start_ray
+from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -30,6 +34,10 @@ log = logging.getLogger(__name__)
 SHOWN = 2
 """Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
+OF_LAUNCHING = ("launcher=", "hydra.", "hydra/", "gpus_per_run=", "retry_failed=")
+"""Beginnings of settings that do not say which runs there are."""
+PLAIN_PATH = re.compile(r"(?<==)'([\w.-]*/[\w./-]*)'$")
+"""A value that was quoted for Hydra and need not be."""
 HERE = ("BasicLauncher", "JoblibLauncher")
 """Launchers that train on the machine where the sweep was planned."""
 
@@ -62,7 +70,8 @@ class PlannedRun:
         identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
-        return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named, run.resolved["logger"])
+        folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}
+        return cls(tuple(overrides), identity, folder, named, loggers)
 
     @property
     def others(self) -> str:
@@ -113,6 +122,19 @@ def grid(composer: Composer, overrides: Sequence[str]) -> list[Override]:
     return composer.parser.parse_overrides([*own, *overrides])
 
 
+def asked_again(loader: ConfigLoader, overrides: Sequence[str]) -> str:
+    """The words of a shell that ask another command for the same runs.
+
+    Args:
+        loader: of the configuration.
+        overrides: as on the command line.
+    """
+    own = [each.path for each in loader.get_search_path().get_path() if each.provider == "command-line"]
+    words = [word for path in own for word in ("--config-dir", path.removeprefix("file://"))]
+    settings = [PLAIN_PATH.sub(r"\1", word) for word in overrides if not word.lstrip("+~").startswith(OF_LAUNCHING)]
+    return shlex.join([*settings, *words])
+
+
 def keep_names(runs: Sequence[PlannedRun]) -> None:
     """List runs under the name that they were asked for by, if any."""
     for named in {run.named for run in runs if run.named}:
@@ -124,10 +146,12 @@ class Sweep:
 
     Args:
         runs: what was asked for.
+        asked: the words of a shell that ask `capsbench status` for them.
     """
 
-    def __init__(self, runs: Sequence[PlannedRun]) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], asked: str = "") -> None:
         self.runs = runs
+        self.asked = asked
 
     def launch(self, launcher: Any, batch_size: int | None) -> list[Any]:
         """Hand the runs that are not finished to a launcher; then list those that failed.
@@ -138,7 +162,7 @@ class Sweep:
 
         Raises:
             SystemExit: a run failed.
-            Interrupted: a signal came, and the runs that were being trained have saved.
+            Interrupted: a signal came, and the runs that were being trained have saved; jobs of a cluster go on.
         """
         keep_names(self.runs)
         failed_before = {run.folder: run.folder.failed_at for run in self.runs}
@@ -158,11 +182,12 @@ class Sweep:
             ]
             for run, settings in zip(unfinished, logged, strict=True)
         ]
-        if hasattr(launcher, "planned"):
+        outlives = hasattr(launcher, "planned")  # in jobs of a cluster
+        if outlives:
             launcher.planned = unfinished
         results = []
         try:
-            with stopped_together([run.folder for run in self.runs]):
+            with nullcontext() if outlives else stopped_together([run.folder for run in self.runs]):
                 if hasattr(launcher, "ray_cfg"):
                     start_ray(launcher)
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
@@ -174,7 +199,8 @@ class Sweep:
             number = error.signal_number if isinstance(error, Interrupted) else signals.received()
             if number is None:
                 raise
-            raise Interrupted(number, f"{Interrupted(number)}: {self._left()}") from error
+            left = self._jobs_left() if outlives else self._left()
+            raise Interrupted(number, f"{Interrupted(number)}: {left}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run
         self._report(failed_before, getattr(launcher, "causes", {}))
@@ -223,6 +249,14 @@ class Sweep:
         if not unfinished:
             return f"all {len(self.runs)} runs are finished"
         return f"{unfinished} of {len(self.runs)} runs are not finished; the same command continues them"
+
+    def _jobs_left(self) -> str:
+        """What goes on without this process, and how to watch and to end it."""
+        in_queue = sum(state.job is not None for state in states_of([run.folder for run in self.runs]))
+        if not in_queue:
+            return self._left()
+        jobs = f"the jobs of {in_queue} runs go on without this command"
+        return f"{jobs}\n  watch them:  capsbench status {self.asked}\n  cancel them: capsbench cancel {self.asked}"
 
     def _report_killed(self) -> None:
         """List unfinished runs after a worker was killed."""

@@ -58,7 +58,7 @@ def as_overrides(settings: Mapping[str, str]) -> list[str]:
 def of_wandb(loggers: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """The loggers that log to Weights & Biases."""
     for name, settings in loggers.items():
-        if str(settings.get("_target_")).endswith(".WandbLogger"):
+        if str((settings or {}).get("_target_")).endswith(".WandbLogger"):
             yield name, settings
 
 
