@@ -102,6 +102,12 @@ def test_a_failed_run_does_not_look_finished(capsbench: Run, read_wandb: Read, m
     assert exit_codes(read_wandb(Path("outputs"))) == [1]
 
 
+def test_a_run_on_two_devices_is_one_run(capsbench: Run, read_wandb: Read) -> None:
+    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    (records,) = read_wandb(capsbench(*RUN, *two, "logger=wandb")).values()
+    assert [epoch for epoch, _ in points(records, "test/accuracy")] == [1, 2]
+
+
 def test_without_an_account_one_line_says_so_and_runs_are_logged_offline(
     capsbench: Run, read_wandb: Read, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """One run from its configuration, in this process or over several devices."""
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ from datetime import timedelta
 import lightning
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -151,6 +153,7 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, s
 
 def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> None:
     """What each process does."""
+    rank_zero_only.rank = int(os.environ["RANK"])  # it was unknown when Lightning was imported; loggers ask for it
     follow_parent()
     step_before = folder.last_report
     with unbreakable_output():
