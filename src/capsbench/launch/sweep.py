@@ -19,12 +19,12 @@ from hydra.types import RunMode
 
 from capsbench import signals
 from capsbench.data.files import at_home
-from capsbench.launch import wandb
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.launch.ray import start_ray
 from capsbench.launch.slurm_queue import states_of
+from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -58,7 +58,7 @@ class PlannedRun:
     identity: Identity
     folder: RunFolder
     named: NamedRuns | None
-    loggers: wandb.Loggers = field(default_factory=dict, compare=False)
+    loggers: Loggers = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
@@ -173,12 +173,12 @@ class Sweep:
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
         unfinished = [run for run in self.runs if not run.folder.is_finished]
-        logged = wandb.settle([(run.loggers, run.folder.path) for run in unfinished], elsewhere=elsewhere)
+        logged = settle([(run.loggers, run.folder.path) for run in unfinished], elsewhere=elsewhere)
         jobs = [
             [
                 *run.overrides,
                 *(as_overrides(run.identity.settings["devices"]) if elsewhere else []),
-                *wandb.as_overrides(settings),
+                *as_words(settings),
             ]
             for run, settings in zip(unfinished, logged, strict=True)
         ]

@@ -50,7 +50,7 @@ def settle(runs: Sequence[tuple[Loggers, Path]], *, elsewhere: bool = False) -> 
     return [dict(_settings(loggers, cause is not None, elsewhere)) for loggers, _ in runs]
 
 
-def as_overrides(settings: Mapping[str, str]) -> list[str]:
+def as_words(settings: Mapping[str, str]) -> list[str]:
     """Settings in Hydra's grammar."""
     return [f"++{key}={QuotedString(value, Quote.single).with_quotes()}" for key, value in settings.items()]
 
