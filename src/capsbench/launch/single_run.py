@@ -153,7 +153,7 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, s
 
 def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> None:
     """What each process does."""
-    rank_zero_only.rank = int(os.environ["RANK"])  # it was unknown when Lightning was imported; loggers ask for it
+    rank_zero_only.rank = int(os.environ["RANK"])  # type: ignore[attr-defined]  # loggers ask; it was unknown on import
     follow_parent()
     step_before = folder.last_report
     with unbreakable_output():
