@@ -244,7 +244,7 @@ def test_every_choice_composes() -> None:
         ("serial", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
         ("local", "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
         ("ray", "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"),
-        ("slurm", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"),
+        ("slurm", "hydra_plugins.capsbench_slurm.FollowedSlurmLauncher"),
     ],
 )
 def test_launchers_leave_the_run_the_same(preset: str, launcher: str) -> None:

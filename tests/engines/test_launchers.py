@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -33,12 +34,12 @@ class Sweep(NamedTuple):
         return {str(path.parent.relative_to(self.outputs)): path.parent for path in self.outputs.rglob("result.json")}
 
 
-def sweep(folder: Path, *arguments: str) -> Sweep:
+def sweep(folder: Path, *arguments: str, variables: Mapping[str, str] = os.environ) -> Sweep:
     """Start a sweep as a user does, in a folder that is its own."""
     choice = folder / "conf" / "router" / "broken.yaml"
     choice.parent.mkdir(parents=True)
     choice.write_text(BROKEN)
-    environment = {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**variables, "HOME": str(folder), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "-m", "capsbench", "train", "-m", *RUNS, *arguments]
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return Sweep(folder / "outputs", ended)
@@ -63,7 +64,15 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     ids=["joblib", "ray", "submitit"],
 )
 def test_other_processes_find_the_same(serial: Sweep, tmp_path: Path, arguments: list[str]) -> None:
-    other = sweep(tmp_path, *arguments)
+    check_same(serial, sweep(tmp_path, *arguments))
+
+
+def test_jobs_of_slurm_find_the_same(serial: Sweep, slurm: Any, tmp_path: Path) -> None:
+    asked = ("launcher=slurm", "trainer.accelerator=cpu", "hydra.launcher.cpus_per_task=1")
+    check_same(serial, sweep(tmp_path, *asked, "hydra.launcher.timeout_min=30", variables=slurm.environment))
+
+
+def check_same(serial: Sweep, other: Sweep) -> None:
     assert len(serial.runs) == 2
     assert other.runs.keys() == serial.runs.keys(), other.ended.stderr
     for name, folder in other.runs.items():

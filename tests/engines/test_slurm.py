@@ -12,6 +12,7 @@ from capsbench.runs import RunFolder, State
 
 pytestmark = pytest.mark.engines
 
+PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 JOB = ("trainer.accelerator=cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30")
 TINY = ("data=digits", "data.subset=64", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
 SWEEP = ("train", "-m", "launcher=slurm", *JOB, *TINY)
@@ -150,6 +151,19 @@ def test_a_run_that_is_in_the_queue_is_not_submitted_again(slurm: Any, tmp_path:
     assert again.stdout.splitlines()[0] == "1 of 1 runs are in the queue already"
     assert again.stdout.splitlines()[-1] == "1 of 1 runs are finished"
     assert command.wait(60) == 0
+
+
+def test_the_commands_of_the_page(slurm: Any, tmp_path: Path) -> None:
+    """Those for CPUs, with small runs; those for GPUs are only planned, where all pages are read."""
+    section = PAGE.read_text().partition("## Slurm")[2].partition("```sh")[2].partition("```")[0]
+    commands = [line.partition("#")[0].split()[1:] for line in section.splitlines() if "accelerator=cpu" in line]
+    assert len(commands) == 2
+    for number, words in enumerate(commands):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        ended = slurm.run(folder, *words, *TINY, *JOB[1:])
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.splitlines()[-1].endswith("runs are finished")
 
 
 def test_ddp_and_slurm_combine(slurm: Any, tmp_path: Path) -> None:

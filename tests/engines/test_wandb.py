@@ -22,7 +22,8 @@ RUN = ("train", "data.subset=64", "data.test_subset=32", "data.batch_size=16", "
 pytestmark = pytest.mark.engines
 BARE = (*RUN, "trainer.max_epochs=1")
 PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
-COMMANDS = re.findall(r"^capsbench ([^#>\n]*)", PAGE.read_text().partition("## Weights & Biases\n")[2], re.MULTILINE)
+SECTION = PAGE.read_text().partition("\n## Weights & Biases\n")[2].partition("\n## ")[0]
+COMMANDS = [found.strip() for found in re.findall(r"^capsbench ([^#>\n]*)", SECTION, re.MULTILINE)]
 
 
 @pytest.fixture(autouse=True)

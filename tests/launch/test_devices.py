@@ -44,6 +44,7 @@ CPU = "8efd2c45"
         (*DDP, "trainer.devices=1"),
         (*DDP, "trainer.devices=-1", "trainer.accelerator=cpu"),
         ("+gpus_per_run=0",),
+        ("launcher=ray", "wait=true"),
     ],
     ids=" ".join,
 )
@@ -86,6 +87,11 @@ def test_where_a_gpu_is_asked_for_and_none_is_here_the_kind_must_be_told(asked: 
 def test_a_number_of_devices_that_is_none(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"trainer\.devices must be a number of at least 1, or auto"):
         planned(*DDP, f"trainer.devices={wrong}")
+
+
+def test_a_run_on_several_machines_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer\.num_nodes must be 1, got 2: a run trains on one machine"):
+        planned(*DDP, "trainer.accelerator=cpu", "+trainer.num_nodes=2")
 
 
 @pytest.mark.usefixtures("no_gpu")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
@@ -101,9 +100,11 @@ def test_a_launcher_needs_a_sweep(launcher: str, capsbench: Callable[..., Path])
 def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Plugins.instance()  # they enter themselves into the store
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
-    package, extra = {"local": ("joblib", "joblib"), "ray": ("ray", "ray"), "slurm": ("capsbench_slurm", "slurm")}[
-        preset
-    ]
+    package, extra = {
+        "local": ("joblib", "joblib"),
+        "ray": ("capsbench_ray", "ray"),
+        "slurm": ("capsbench_slurm", "slurm"),
+    }[preset]
     monkeypatch.delitem(launchers, f"{package}.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
@@ -113,15 +114,15 @@ def test_a_missing_package_is_named(preset: str, tmp_path: Path, monkeypatch: py
     )
 
 
-def test_a_gpu_or_a_fraction_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert gpus_per_run() == there
-        assert gpus_per_run(devices=4) == 4 * there
-        assert gpus_per_run(0.25) == 0.25
+def test_gpus_of_a_run_with_ray_follow_from_its_own_devices() -> None:
+    """Not from those of the machine where the command is given."""
+    for number in (1, 4):
+        assert gpus_per_run(None, {"kind": "gpu", "number": number}) == number
+        assert gpus_per_run(None, {"kind": "cpu", "number": number}) == 0
+        assert gpus_per_run(0.25, {"kind": "gpu", "number": number}) == 0.25
     for wrong in (-1, True):
         with pytest.raises(ValueError, match="gpus_per_run must be a number of at least 0"):
-            gpus_per_run(wrong)
+            gpus_per_run(wrong, {"kind": "gpu", "number": 1})
 
 
 def test_ray_workers_stand_where_the_sweep_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
-        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run"}
+        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run", "wait"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
     "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),

@@ -50,6 +50,11 @@ def as_overrides(devices: Mapping[str, Any]) -> list[str]:
 
 def _number(trainer: DictConfig, kind: str) -> int:
     devices = trainer.devices
+    if trainer.get("num_nodes", 1) != 1:
+        raise ValueError(
+            f"trainer.num_nodes must be 1, got {trainer.num_nodes}: a run trains on one machine; trainer=ddp "
+            "trainer.devices=N divides it over N devices"
+        )
     if devices in ("auto", -1):
         if kind == "cpu":
             return 1

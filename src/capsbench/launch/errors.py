@@ -28,7 +28,7 @@ SETUP_REFUSED = "MisconfigurationException"
 """What Lightning's trainer raises where it cannot be set up; its module takes long to import."""
 NO_MEMORY = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "ALLOC_FAILED")
 """How PyTorch, C++ and CUDA say so, in errors of several types."""
-EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm"}
+EXTRAS = {"joblib": "joblib", "ray": "ray", "capsbench_ray": "ray", "submitit_local": "slurm"}
 EXTRAS |= dict.fromkeys(("submitit_slurm", "capsbench_slurm"), "slurm")
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
@@ -39,8 +39,8 @@ REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
 
 OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
-SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed")
-"""How PyTorch says that memory, a GPU or the disk is short, in a RuntimeError."""
+SHORTAGES = (*NO_MEMORY, "busy or unavailable", "PytorchStreamWriter failed", "NCCL")
+"""How PyTorch says that memory, a GPU, the disk or the way between GPUs is short, in a RuntimeError."""
 
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
 
@@ -120,7 +120,7 @@ def blames_machine(error: BaseException) -> bool:
     (True, False)
     """
     error = _origin(error)
-    is_of_service = type(error).__module__.partition(".")[0] == "wandb"
+    is_of_service = type(error).__module__.partition(".")[0] in ("wandb", "submitit")
     return isinstance(error, OF_MACHINES) or is_of_service or any(words in str(error) for words in SHORTAGES)
 
 
@@ -158,6 +158,9 @@ def describe(error: BaseException) -> str:
         part = str(outer).rpartition("full_key: ")[2]
         return f"{part} cannot be made from its settings: {_joined(error)}; capsbench train --cfg job shows them"
     says_all = isinstance(error, (ValueError, RuntimeError, MemoryError))
+    says_all |= (
+        isinstance(error, (ChildProcessError, ConnectionError)) and error.errno is None
+    )  # ours, not the system's
     if says_all or type(error).__module__.startswith("hydra"):
         return _joined(error) or type(error).__name__
     if isinstance(error, WriteError):

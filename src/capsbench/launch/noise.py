@@ -11,7 +11,7 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty.*",  # a resumed run writes all its metrics again
     "You're resuming from a checkpoint that ended before the epoch.*",  # batches are computed: nothing is lost
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 with torch 2.13 and later
-    "The `srun` command is available on your system but is not used.*",  # launcher=slurm submits the jobs itself
+    "The `srun` command is available on your system but is not used.*",  # launchers start the processes themselves
     "Using `DistributedSampler` with the dataloaders.*",  # our batches are divided so that no example is seen twice
     "You defined a `validation_step` but have no `val_dataloader`.*",  # benchmarks only train
 )
@@ -26,11 +26,21 @@ UNLESS_SET = {
 }
 """Environment variables."""
 
+LOGGERS = {
+    "lightning.pytorch": logging.WARNING,
+    "lightning.fabric": logging.WARNING,
+    # where a run is over several processes: of one that ends they say in many lines what we say in one
+    "torch.distributed.elastic.agent.server.api": logging.CRITICAL,
+    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,
+    "torch.multiprocessing.spawn": logging.CRITICAL,
+}
+"""Loggers of libraries, and the least level that is shown."""
+
 
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, and what Lightning, PyTorch's profiler and wandb say whenever they start."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Hide the warnings in `HARMLESS`, what is below a level of `LOGGERS`, and what the profiler and wandb say."""
+    for name, level in LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     for variable, value in UNLESS_SET.items():

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 """The processes of a run meet here: the name of a machine need not resolve."""
+PEER_LOST = "by peer"
+"""How PyTorch says in a process that another one of its run has ended: the connection was closed, or reset, by peer."""
 
 
 def train_run(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown = "nothing") -> Result:
@@ -118,6 +120,7 @@ def _trainer(settings: DictConfig) -> TrainerFactory:
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown, devices: int) -> Result:
     """Start a process per device with PyTorch's elastic launcher, and wait for them."""
+    hide_harmless_messages()
     if config.trainer.accelerator == "cpu":
         config.trainer.sync_batchnorm = False
         log.warning("on CPUs batch norm is not synchronised: each process normalises its share of a batch")
@@ -140,10 +143,13 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, s
         raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
         _, first = error.get_first_failure()
+        if (number := first.exitcode - 128) in signals.SIGNALS:  # it came to one process, and all saved
+            signals.record(number)
+            raise Interrupted(number) from error
         told = folder.cause_of_failure or folder.cause_of_stop
-        if told is None:  # it was killed
+        if told is None:
             raise ChildProcessError(
-                f"a process of the run ended with code {first.exitcode}, perhaps out of memory"
+                "a process of the run was killed (often out of memory); the same command continues it"
             ) from error
         raise (ValueError if first.exitcode == ExitCode.USAGE else RuntimeError)(told) from error
     finally:
@@ -161,5 +167,7 @@ def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Show
             with signals.heeded(), naming_batch_sizes(config.data):
                 _run_here(config, identity, folder, shown)
         except Exception as error:
-            _record(error, folder, step_before)
+            told = folder.cause_of_failure or folder.cause_of_stop
+            if told is None and PEER_LOST not in str(error):  # else the other process knows why, or was killed
+                _record(error, folder, step_before)
             sys.exit(exit_code(error))

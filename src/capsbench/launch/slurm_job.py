@@ -1,6 +1,7 @@
 """The process of a Slurm job. Slurm's word that time is nearly up is held back until it can be heeded."""
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-WORD = signal.SIGUSR2
-"""How Slurm is asked to say so; submitit's choice."""
+WORD = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+"""How submitit asks Slurm to say so."""
 
 
 @dataclass(frozen=True)

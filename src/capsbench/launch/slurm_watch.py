@@ -175,7 +175,9 @@ def watch(jobs: Sequence[WatchedJob]) -> dict[RunFolder, str]:
     causes: dict[RunFolder, str] = {}
     while waiting:
         queue = read_queue()
-        for job in list(waiting) if queue is not None else ():
+        for job in list(waiting):
+            if queue is None:  # it is asked again
+                break
             now = queue.get(job.submission.number)
             job.look(now)
             if job.is_over(now):

@@ -22,7 +22,6 @@ from capsbench.data.files import at_home
 from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
-from capsbench.launch.ray import start_ray
 from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 SHOWN = 2
 """Causes that are told at the end of a sweep."""
 AXES = ("experiment", "data", "arch", "router", "seed")
-OF_LAUNCHING = ("launcher=", "hydra.", "hydra/", "gpus_per_run=", "retry_failed=")
+OF_LAUNCHING = ("launcher=", "hydra.", "hydra/", "gpus_per_run=", "wait=", "retry_failed=")
 """Beginnings of settings that do not say which runs there are."""
 PLAIN_PATH = re.compile(r"(?<==)'([\w.-]*/[\w./-]*)'$")
 """A value that was quoted for Hydra and need not be."""
@@ -182,14 +181,15 @@ class Sweep:
             ]
             for run, settings in zip(unfinished, logged, strict=True)
         ]
-        outlives = hasattr(launcher, "planned")  # in jobs of a cluster
-        if outlives:
+        of_cluster, stops_runs = hasattr(launcher, "planned"), getattr(launcher, "stops_runs", False)
+        outlives = of_cluster and not stops_runs
+        if of_cluster:
             launcher.planned = unfinished
         results = []
         try:
-            with nullcontext() if outlives else stopped_together([run.folder for run in self.runs]):
-                if hasattr(launcher, "ray_cfg"):
-                    start_ray(launcher)
+            with (
+                nullcontext() if outlives else stopped_together([] if stops_runs else [run.folder for run in self.runs])
+            ):
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
                     batch = jobs[start : start + batch_size] if batch_size else jobs
                     results += launcher.launch(batch, initial_job_idx=start)

@@ -27,6 +27,7 @@ NO_EFFECT_ON_NUMBERS = (
     "data.data_dir",
     "logger",
     "gpus_per_run",
+    "wait",
     # what these come to is in `devices`
     "trainer.accelerator",
     "trainer.devices",

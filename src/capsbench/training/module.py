@@ -206,14 +206,12 @@ class ClassificationModule(lightning.LightningModule):
         return min(1.0, self.global_step / max(1, self.trainer.estimated_stepping_batches))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the metrics of the unfinished epoch; torchmetrics keeps them out of `state_dict`."""
-        checkpoint["metrics"] = {name: metric.metric_state for name, metric in self.metrics.items()}
+        """Save the metrics of the unfinished epoch."""
+        checkpoint["metrics"] = self.metrics.states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the metrics of the unfinished epoch."""
-        for name, state in checkpoint["metrics"].items():
-            for key, value in state.items():
-                setattr(self.metrics[name], key, value)
+        self.metrics.restore(checkpoint["metrics"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and, if there is one, its learning-rate schedule."""
