@@ -84,11 +84,12 @@ def test_an_agent_starts_runs_with_it_and_a_finished_one_is_logged_again(
     words = ("trainer=smoke", "data.subset=64", "router=mine,dynamic", "seed=1,2", "--config-dir", "conf")
     loaded = yaml.safe_load(sweep(*words).read_text())
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    of_agent = {"SWEEP_ID": "s1", "DIR": str(tmp_path / "agent"), "RUN_ID": "none", "SWEEP_PARAM_PATH": "none"}
+    for name, value in of_agent.items():  # it sets the last two itself, and would leave them behind
+        monkeypatch.setenv(f"WANDB_{name}", value)
     monkeypatch.setattr("wandb.teardown", lambda *_: None)
     agent = Agent(api=None, queue=None, sweep_id="s1")
     agent._sweep_command = loaded["command"]
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "agent"))
     for number in (1, 2):
         run = f"run{number}"
         asked = {key: {"value": parameter["values"][0]} for key, parameter in loaded["parameters"].items()}
