@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 Allowed = TypeVar("Allowed")
 PARTS = (
     *("data", "data.augmentation", "arch", "router", "decoder", "decoder.network", "loss"),
-    *("optim", "optim.optimizer", "optim.scheduler"),
+    *("optim", "optim.optimizer", "optim.scheduler", "logger.wandb"),
 )
 """Parts of a configuration that have settings of their own."""
 INIT = ("torch", "keras")
@@ -27,6 +27,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "EMRouting": {"implementation": IMPLEMENTATION},
     "DeconvDecoder": {"init": INIT},
     "DenseDecoder": {"init": INIT},
+    "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
     "AffNIST": {
         "test_source": ("official", "generated"),

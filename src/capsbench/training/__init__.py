@@ -4,6 +4,7 @@ from capsbench.training.centripetal import CentripetalLoss
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
 from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
+from capsbench.training.loggers import UnfailingLogger, WandbLogger
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
@@ -28,7 +29,9 @@ __all__ = [
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "UnfailingLogger",
     "VerifiedIO",
+    "WandbLogger",
     "check_share",
     "compile_networks",
     "evaluate",
