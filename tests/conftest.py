@@ -2,9 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
+import struct
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +59,39 @@ def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
         return tmp_path / "outputs"
 
     return run
+
+
+@pytest.fixture(scope="session")
+def read_wandb() -> Callable[[Path], dict[Path, list[Any]]]:
+    """Read the records of all offline files of wandb below a folder, once its own process has written them."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def records(path: Path) -> Iterator[Record]:
+        """After 7 bytes of heading, LevelDB's log of protobuf records in blocks of 32 KiB."""
+        data, at, whole = path.read_bytes(), 7, b""
+        assert data[:4] == b":W&B"
+        while at + 7 <= len(data):
+            left = 32768 - at % 32768
+            if left < 7:
+                at += left
+                continue
+            _, length, kind = struct.unpack_from("<IHB", data, at)
+            if at + 7 + length > len(data):
+                return  # it is being written
+            whole += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # a whole record, or the last part of one
+                yield Record.FromString(whole)
+                whole = b""
+
+    def read(folder: Path) -> dict[Path, list[Record]]:
+        found = {}
+        for path in sorted(folder.rglob("offline-run-*/*.wandb")):
+            deadline = time.monotonic() + 60
+            while not any(record.HasField("exit") for record in records(path)):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            found[path] = list(records(path))
+        return found
+
+    return read

@@ -22,7 +22,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 
 FENCED = re.compile(r"^```(?:\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-COMMAND = re.compile(r"(?<![-\w./])(?:\.venv/bin/)?capsbench +([^#&|;)\"\n]+)")
+COMMAND = re.compile(r"(?<![-\w./])(?:\.venv/bin/)?capsbench +([^#&|;>)\"\n]+)")
 TABLE = re.compile(r"<!-- table: (\w+) -->")
 
 

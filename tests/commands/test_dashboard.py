@@ -2,10 +2,8 @@
 
 import builtins
 import json
-import struct
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,13 +37,6 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.chdir(folder)
         for part in ("data.val_fraction=0.0", "data.val_fraction=0.5"):
             command("train", "trainer=smoke", "decoder=deconv", "data.subset=64", "logger=wandb", part)
-    deadline = time.monotonic() + 60
-    for path in folder.rglob("offline-run-*/*.wandb"):
-        while not any(
-            record.HasField("exit") for record in records(path)
-        ):  # wandb's own process writes it, in its time
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
     return folder / "outputs"
 
 
@@ -58,28 +49,9 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *arguments: pytest.fail("it asked the network"))
 
 
-def records(path: Path) -> Iterator[Record]:
-    """Read a .wandb file: after 7 bytes of heading, LevelDB's log of protobuf records in blocks of 32 KiB."""
-    data, at, whole = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        if at + 7 + length > len(data):
-            return  # it is being written
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            yield Record.FromString(whole)
-            whole = b""
-
-
-def read_all(folder: Path) -> Logged:
+def read_all(records: Iterable[Record]) -> Logged:
     logged = Logged(set(), set(), set(), [])
-    for record in (record for path in folder.rglob("offline-run-*/*.wandb") for record in records(path)):
+    for record in records:
         if record.HasField("run"):
             logged.run.append(record.run)
         for item in record.config.update:
@@ -141,9 +113,12 @@ def filtered(node: Any) -> Iterator[tuple[str, str]]:
 
 
 def test_every_key_of_the_dashboard_is_logged(
-    outputs: Path, nobody: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    outputs: Path,
+    read_wandb: Callable[[Path], dict[Path, list[Record]]],
+    nobody: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logged = read_all(outputs)
+    logged = read_all(record for records in read_wandb(outputs).values() for record in records)
     command("dashboard", "--dry-run", f"output_dir={outputs}")
     specified = json.loads(capsys.readouterr().out)
     kinds = {panel["viewType"] for panel in panels(specified)}
@@ -159,8 +134,8 @@ def test_every_key_of_the_dashboard_is_logged(
         assert key.replace(".value", "", 1) in known, f"{place}: {key}"
 
 
-def test_how_a_run_is_filed(outputs: Path) -> None:
-    logged = read_all(outputs)
+def test_how_a_run_is_filed(outputs: Path, read_wandb: Callable[[Path], dict[Path, list[Record]]]) -> None:
+    logged = read_all(next(iter(read_wandb(outputs).values())))
     run = logged.run[0]
     assert (run.project, run.run_group, run.job_type) == ("capsbench", "adhoc/digits/resnet_capsnet_small", "fm")
     assert list(run.tags) == ["adhoc", "digits", "resnet_capsnet_small", "fm"]
@@ -178,6 +153,23 @@ def test_the_comparisons_of_an_output_folder(
     assert names(f"output_dir={outputs}") == ["CapsBench adhoc/digits/resnet_capsnet_small"]
     assert names() == ["CapsBench all runs"]
     assert names("group=[a/b/c,d/e/f]") == ["CapsBench a/b/c", "CapsBench d/e/f"]
+
+
+def test_its_variables_say_whose_comparison_it_is(
+    nobody: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def place(*arguments: str) -> tuple[str, str]:
+        command("dashboard", "--dry-run", *arguments)
+        (workspace,) = json.loads(capsys.readouterr().out)["workspaces"]
+        return workspace["entity"], workspace["project"]
+
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    monkeypatch.delenv("WANDB_ENTITY", raising=False)
+    assert place() == ("your-entity", "capsbench")
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    assert place() == ("team", "ours")
+    assert place("project=mine", "entity=me") == ("me", "mine")
 
 
 def test_errors_are_one_line(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,24 @@ def test_jobs_outlive_the_command_are_shown_and_cancelled(two: Slurm, tmp_path: 
     assert (nothing.returncode, nothing.stdout) == (0, "none of 3 runs is queued or running\n")
 
 
+def test_runs_of_one_job_are_cancelled_together_and_the_command_that_waits_ends(two: Slurm, tmp_path: Path) -> None:
+    words = (*RUNS, *LONG)
+    waiting = two.popen(tmp_path, "train", "-m", *words, *SLURM, "hydra.launcher.runs_per_job=3")
+    runs = wait_until(two, tmp_path, words, lambda runs: any(run["progress"] for run in runs))
+    assert len({run["job"]["number"] for run in runs}) == 1
+    assert [run["state"] for run in runs] == ["running", "queued", "queued"]
+    assert {run["job"]["reason"] for run in runs[1:]} == {"runs before it in this job"}
+    ended = two.run(tmp_path, "cancel", *words)
+    assert ended.returncode == 0
+    first, *others, last = ended.stdout.splitlines()
+    assert first.endswith("saved and ended")
+    assert all(line.endswith("was cancelled before it trained") for line in others)
+    assert last.startswith("3 of 3 runs were ended")
+    assert waiting.wait(timeout=60) == 1
+    said = (tmp_path / "stderr").read_text().splitlines()
+    assert said[-1] == "error: 0 of 3 runs are finished, 3 interrupted; the same command continues them"
+
+
 def test_a_finished_sweep_submits_nothing(two: Slurm, tmp_path: Path) -> None:
     command = ("train", "-m", *RUNS, *SHORT, *SLURM)
     assert two.run(tmp_path, *command).returncode == 0

@@ -254,14 +254,6 @@ def test_every_optional_package_is_named(monkeypatch: pytest.MonkeyPatch, packag
     assert describe(error.value) == f"{package} is not installed: pip install {what}"
 
 
-def test_nobody_is_logged_in(capsbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setenv("HOME", str(Path.cwd()))
-    assert fails(capsbench, *SHORT, "logger=wandb", "logger.wandb.mode=online").startswith("error: Weights & Biases: ")
-    assert not list(Path("outputs").rglob("error.txt"))
-
-
 def test_a_setting_that_no_class_knows_is_wrong_usage() -> None:
     with pytest.raises(TypeError) as error:
         Digits(colour="red")  # type: ignore[call-arg]

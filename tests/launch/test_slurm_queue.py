@@ -42,7 +42,7 @@ def test_jobs_wait_run_and_end(squeue: Path) -> None:
     assert [job.is_over for job in queue.values()] == [False, False, False, True]
 
 
-@pytest.mark.parametrize("script", ["exit 1", "exec sleep 60", None], ids=["fails", "hangs", "is missing"])
+@pytest.mark.parametrize("script", ["exit 1", "sleep 60; exit", None], ids=["fails", "hangs", "is missing"])
 def test_without_an_answer_there_is_no_queue(squeue: Path, script: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_queue, "PATIENCE_S", 0.3)
     if script is None:

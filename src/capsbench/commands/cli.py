@@ -15,7 +15,7 @@ from capsbench.signals import heeded
 
 USAGE = f"""usage: capsbench COMMAND [ACTION] [SETTING=VALUE …] [--SWITCH …]
 
-{chr(10).join(f"  {name:9} {command.summary}" for name, command in COMMANDS.items())}
+{chr(10).join(f"  {name:11} {command.summary}" for name, command in COMMANDS.items())}
 
 capsbench COMMAND --help shows a command's settings; capsbench --version shows the version.
 Exit codes: 0 done, 1 an error or a failed run, 2 wrong usage or settings, 128 + N stopped by signal N.
@@ -59,7 +59,7 @@ def _run(name: str, words: list[str]) -> None:
         arguments = None if name == "train" else read(name, COMMANDS[name], words)  # Hydra reads those of train
         if arguments is not None:
             import_beside(arguments.config_dir)
-        command = importlib.import_module(f"capsbench.commands.{name}")  # late: help needs no PyTorch
+        command = importlib.import_module(f"capsbench.commands.{name.replace('-', '_')}")  # late: help needs no PyTorch
         command.main(words if arguments is None else arguments)
         if name != "train" and (cause := lost_output()):  # of train, files hold what counts
             fail(f"not all could be printed: {cause}")

@@ -1,6 +1,7 @@
 """`capsbench dashboard`: the comparison on Weights & Biases, as a saved workspace and a report."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,9 @@ def main(arguments: Arguments) -> None:
     settings = parse_settings(Dashboard, arguments.settings)
     named = settings.group if isinstance(settings.group, list) else [settings.group] if settings.group else []
     groups = named or logged_groups(Path(settings.output_dir)) or [None]
-    run(groups, settings.entity, settings.project, "dry-run" in arguments.switches)
+    entity = settings.entity or os.environ.get("WANDB_ENTITY")
+    project = settings.project or os.environ.get("WANDB_PROJECT") or "capsbench"
+    run(groups, entity, project, "dry-run" in arguments.switches)
 
 
 def logged_groups(outputs: Path) -> list[str]:

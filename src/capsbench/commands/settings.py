@@ -56,8 +56,8 @@ class Dashboard:
     """Which comparisons to show, and where."""
 
     group: Any = setting(None, "EXPERIMENT/DATA/ARCH, or a list of them; null: those that have runs with logger=wandb")
-    entity: str | None = setting(None, "user or team; null: your account's default")
-    project: str = setting("capsbench", "of the runs")
+    entity: str | None = setting(None, "user or team; null: WANDB_ENTITY, or your account's default")
+    project: str | None = setting(None, "of the runs; null: WANDB_PROJECT, or capsbench")
     output_dir: str = setting("outputs", "where the runs are")
 
 
@@ -155,6 +155,14 @@ the first epoch.
   capsbench dashboard group=demo/digits/resnet_capsnet_small entity=my-team""",
         switches={"dry-run": "print what would be saved, as JSON; needs neither account nor network"},
         settings=Dashboard,
+    ),
+    "wandb-sweep": Command(
+        "print a sweep file of Weights & Biases: the grid of capsbench train -m with the same settings",
+        """The objective is validation accuracy, so that nothing is chosen by looking at the test set: without
+data.val_fraction, a tenth of the training set is held out.
+
+  capsbench wandb-sweep router=fm,dynamic seed=1,2 > sweep.yaml
+  wandb sweep sweep.yaml""",
     ),
     "benchmark": Command(
         "measure how fast things are: alternatives in turn, several times",

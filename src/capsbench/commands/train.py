@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 from functools import partial
 
@@ -18,6 +19,7 @@ from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.sweep import PlannedRun, keep_names
+from capsbench.launch.wandb import AGENT, settle
 from capsbench.runs import LockedError, Result, RunFolder
 from capsbench.runs.state import Shown
 from capsbench.signals import Interrupted, heeded, raise_if_received
@@ -97,7 +99,25 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
         log.info("%s, which is left to it", error)
         return math.nan
     log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
-    return _report(Result.load(folder.path), folder)
+    result = Result.load(folder.path)
+    if AGENT in os.environ:
+        _log_again(config, run, result)
+    return _report(result, folder)
+
+
+def _log_again(config: DictConfig, run: PlannedRun, result: Result) -> None:
+    from capsbench.launch.loggers import log_again  # late, as below
+
+    _settle(config, run)
+    log_again(config, run.identity, run.folder, result)
+
+
+def _settle(config: DictConfig, run: PlannedRun) -> None:
+    """Let a run that is no part of a sweep, which would have done so, log where it can."""
+    if not _is_sweep():
+        (settings,) = settle([(run.loggers, run.folder.path)])
+        for key, value in settings.items():
+            OmegaConf.update(config, key, value)
 
 
 def _train(config: DictConfig, run: PlannedRun) -> Result:
@@ -110,6 +130,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
             f"{folder} failed on {folder.failed_at:%Y-%m-%d}: {folder.cause_of_failure}; it was not tried again, "
             "retry_failed=true does so"
         )
+    _settle(config, run)
     folder.forget_errors()
     with written_atomically(folder.config) as path:
         OmegaConf.save(config, path, resolve=True)

@@ -17,6 +17,14 @@ HARMLESS = (
 )
 """Beginnings of warnings, as regular expressions."""
 
+UNLESS_SET = {
+    "KINETO_LOG_LEVEL": "99",  # the profiler that measures memory speaks of each start and end
+    "WANDB_SILENT": "true",  # a command says in one line where its runs are logged; errors are raised, not printed
+    "WANDB_INIT_TIMEOUT": "20",  # seconds; then a run is logged offline
+    "WANDB_FINISH_TIMEOUT": "60",  # seconds to upload the rest of a run, which a job that is preempted may have
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+}
+"""Environment variables."""
 
 LOGGERS = {
     "lightning.pytorch": logging.WARNING,
@@ -30,9 +38,10 @@ LOGGERS = {
 
 
 def hide_harmless_messages() -> None:
-    """Hide the warnings in `HARMLESS`, what is below a level of `LOGGERS`, and what PyTorch's profiler says."""
+    """Hide the warnings in `HARMLESS`, what is below a level of `LOGGERS`, and what the profiler and wandb say."""
     for name, level in LOGGERS.items():
         logging.getLogger(name).setLevel(level)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory speaks of each start and end
+    for variable, value in UNLESS_SET.items():
+        os.environ.setdefault(variable, value)

@@ -17,7 +17,7 @@ PARTS = ("data", "arch", "router", "decoder", "loss", "optim")
 """Of a configuration: what a run is built from."""
 LARGEST = 64 * 2**10
 """Bytes of a configuration; that of a run has 3,000. A larger file takes long to parse."""
-FORMER = {"logger": frozenset({"lightning.pytorch.loggers.CSVLogger"})}
+FORMER = {"logger": frozenset(f"lightning.pytorch.loggers.{name}" for name in ("CSVLogger", "WandbLogger"))}
 """Targets that no choice names any more, but configurations of older runs do."""
 
 Targets = Mapping[str, frozenset[str]]

@@ -1,6 +1,7 @@
 """One run from its configuration, in this process or over several devices."""
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -9,7 +10,7 @@ from datetime import timedelta
 import lightning
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -18,6 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from capsbench import signals
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
+from capsbench.launch.loggers import open_loggers
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.workers import follow_parent
@@ -84,26 +86,22 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
-    loggers = _loggers(config, identity, folder)
     try:
-        return train_and_test(
-            identity,
-            folder,
-            data=data,
-            module=module,
-            make_trainer=_trainer(config.trainer),
-            loggers=loggers,
-            progress=shown,
-            checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
-        )
+        with open_loggers(config.logger, identity, folder) as loggers:
+            return train_and_test(
+                identity,
+                folder,
+                data=data,
+                module=module,
+                make_trainer=_trainer(config.trainer),
+                loggers=loggers,
+                progress=shown,
+                checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
+            )
     except NonFiniteError:
         for checkpoint in (folder.weights, folder.resume, folder.previous):
             folder.set_aside(checkpoint)  # it may lead there again
         raise
-    finally:
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):  # else the sweep's next run would go on in this one
-                logger.experiment.finish()
 
 
 def _trainer(settings: DictConfig) -> TrainerFactory:
@@ -118,22 +116,6 @@ def _trainer(settings: DictConfig) -> TrainerFactory:
     environment = {"plugins": [LightningEnvironment()]} if alone else {}
     made: TrainerFactory = instantiate(settings, _partial_=True, **limits, **environment)
     return made
-
-
-def _loggers(config: DictConfig, identity: Identity, folder: RunFolder) -> list[Logger]:
-    loggers = []
-    for settings in config.logger.values():
-        # Absolute, since wandb's own process stays in the directory that it was started in.
-        make = instantiate(settings, save_dir=str(folder.path.absolute()), _partial_=True)
-        if issubclass(make.func, WandbLogger) and settings.get("id") is None:
-            make.keywords["id"] = f"{identity.experiment}-{identity.digest}"  # sessions of one run are one run there
-        logger = make()
-        if isinstance(logger, WandbLogger):
-            logger.log_hyperparams(
-                {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
-            )
-        loggers.append(logger)
-    return loggers
 
 
 def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown, devices: int) -> Result:
@@ -177,6 +159,7 @@ def _run_on_several(config: DictConfig, identity: Identity, folder: RunFolder, s
 
 def _rank(config: DictConfig, identity: Identity, folder: RunFolder, shown: Shown) -> None:
     """What each process does."""
+    rank_zero_only.rank = int(os.environ["RANK"])  # type: ignore[attr-defined]  # loggers ask; it was unknown on import
     follow_parent()
     step_before = folder.last_report
     with unbreakable_output():

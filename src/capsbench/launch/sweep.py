@@ -7,13 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from capsbench import signals
@@ -22,6 +23,7 @@ from capsbench.launch.config import Composer, RunConfig
 from capsbench.launch.devices import as_overrides
 from capsbench.launch.errors import fail
 from capsbench.launch.slurm_queue import states_of
+from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
 from capsbench.signals import Interrupted
@@ -48,12 +50,14 @@ class PlannedRun:
         identity: of the run.
         folder: of the run, which need not exist.
         named: the list that the run is to be in, if it was asked for by a name.
+        loggers: where its metrics go.
     """
 
     overrides: tuple[str, ...]
     identity: Identity
     folder: RunFolder
     named: NamedRuns | None
+    loggers: Loggers = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
@@ -65,7 +69,8 @@ class PlannedRun:
         identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
-        return cls(tuple(overrides), identity, RunFolder(identity.folder(outputs)), named)
+        folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}
+        return cls(tuple(overrides), identity, folder, named, loggers)
 
     @property
     def others(self) -> str:
@@ -96,6 +101,16 @@ def plan(loader: ConfigLoader, overrides: Sequence[str]) -> list[PlannedRun]:
 
 def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run."""
+    (jobs,) = BasicSweeper.split_arguments(grid(composer, overrides), max_batch_size=None)
+    return jobs
+
+
+def grid(composer: Composer, overrides: Sequence[str]) -> list[Override]:
+    """Overrides as on the command line, after those of the chosen experiment's own sweep; the last of a key counts.
+
+    Raises:
+        ValueError: one has no value at all.
+    """
     parsed = composer.parser.parse_overrides(list(overrides))
     for override in parsed:
         if override.is_discrete_sweep() and not any(True for _ in override.sweep_iterator()):
@@ -103,8 +118,7 @@ def _jobs(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
     single = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     experiment = composer.loader.load_configuration("train", overrides=single, run_mode=RunMode.MULTIRUN)
     own = [f"{key}={value}" for key, value in (experiment.hydra.sweeper.get("params") or {}).items()]
-    (jobs,) = BasicSweeper.split_arguments(composer.parser.parse_overrides([*own, *overrides]), max_batch_size=None)
-    return jobs
+    return composer.parser.parse_overrides([*own, *overrides])
 
 
 def asked_again(loader: ConfigLoader, overrides: Sequence[str]) -> str:
@@ -158,9 +172,14 @@ class Sweep:
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
         unfinished = [run for run in self.runs if not run.folder.is_finished]
+        logged = settle([(run.loggers, run.folder.path) for run in unfinished], elsewhere=elsewhere)
         jobs = [
-            [*run.overrides, *(as_overrides(run.identity.settings["devices"]) if elsewhere else [])]
-            for run in unfinished
+            [
+                *run.overrides,
+                *(as_overrides(run.identity.settings["devices"]) if elsewhere else []),
+                *as_words(settings),
+            ]
+            for run, settings in zip(unfinished, logged, strict=True)
         ]
         of_cluster, stops_runs = hasattr(launcher, "planned"), getattr(launcher, "stops_runs", False)
         outlives = of_cluster and not stops_runs

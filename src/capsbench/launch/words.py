@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 Allowed = TypeVar("Allowed")
 PARTS = (
     *("data", "data.augmentation", "arch", "router", "decoder", "decoder.network", "loss"),
-    *("optim", "optim.optimizer", "optim.scheduler"),
+    *("optim", "optim.optimizer", "optim.scheduler", "logger.wandb"),
 )
 """Parts of a configuration that have settings of their own."""
 INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
 OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "CapsNet": {"weight_init": WEIGHT_INIT, "conv_init": INIT},
+    "CapsNet": {"primary": ("squash", "relu"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
     "ResNetCapsNet": {
         "vote_norm": ("shared", "per_vote", "none"),
         "weight_init": WEIGHT_INIT,
@@ -27,6 +27,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "EMRouting": {"implementation": IMPLEMENTATION},
     "DeconvDecoder": {"init": INIT},
     "DenseDecoder": {"init": INIT},
+    "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
     "AffNIST": {
         "test_source": ("official", "generated"),

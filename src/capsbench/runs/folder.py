@@ -209,11 +209,6 @@ class RunFolder:
         return self.progress.stat().st_mtime_ns if self.progress.is_file() else None
 
     @property
-    def job_has_trained(self) -> bool:
-        """Whether training has told how far it is since the run was handed to its job."""
-        return self.job.is_file() and self.job.stat().st_mtime_ns < (self.last_report or 0)
-
-    @property
     def has_begun(self) -> bool:
         """Whether the folder holds anything that training left."""
         left = (self.result, self.failure, self.progress, self.resume, self.previous, self.weights)

@@ -75,7 +75,7 @@ class State:
             if is_begun and folder.is_locked:
                 return cls("running", progress=_read_progress(folder), job=job)
             if job is not None and job.waits:
-                return cls("queued", progress=_read_progress(folder), job=job, requeued=folder.job_has_trained)
+                return cls("queued", progress=_read_progress(folder), job=job, requeued=_has_trained(folder))
             if job is not None and job.runs and folder.cause_of_failure is None:  # locks do not reach every machine
                 return cls("running", progress=_read_progress(folder), job=job)
             if not is_begun:
@@ -90,6 +90,11 @@ class State:
             return cls("failed", cause=cause)
         cause = folder.cause_of_stop or _how_it_ended(folder.read_session())
         return cls("interrupted", progress=_read_progress(folder), cause=cause)
+
+
+def _has_trained(folder: RunFolder) -> bool:
+    """Whether a run has told how far it is since it was handed to its job."""
+    return folder.job.is_file() and folder.job.stat().st_mtime_ns < (folder.last_report or 0)
 
 
 def _how_it_ended(session: Session) -> str | None:

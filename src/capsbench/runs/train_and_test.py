@@ -3,15 +3,14 @@
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
-from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
@@ -32,6 +31,7 @@ from capsbench.training import (
     ResumeCheckpoint,
     StopOnSignal,
     Throughput,
+    UnfailingLogger,
     VerifiedIO,
     check_share,
     evaluate,
@@ -55,7 +55,7 @@ def train_and_test(
     data: ImageDataModule,
     module: ClassificationModule,
     make_trainer: TrainerFactory,
-    loggers: list[Logger],
+    loggers: Sequence[UnfailingLogger],
     progress: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
@@ -104,10 +104,17 @@ def train_and_test(
         write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
     watched = data.watched_split
+    trainer.loggers = []  # the last evaluation is no epoch of its own
     final = evaluate(trainer, module, data, watched)
+    last = history.epochs[-1] if history.epochs else {}
+    if last and f"{watched}/accuracy" not in last:  # that epoch was not evaluated
+        for logger in loggers:
+            logger.log_metrics({**final.metrics, "epoch": last["epoch"] - 1}, int(last["step"]) - 1)
     module.to(device)  # the trainer has moved it to the CPU
     if module.decoder is not None and trainer.is_global_zero:
-        log_pictures(loggers, write_pictures(module, data, folder.pictures))
+        pictures = write_pictures(module, data, folder.pictures)
+        for logger in loggers:
+            logger.log_pictures(pictures)
     for logger in loggers:
         logger.finalize("success")
 
@@ -159,8 +166,8 @@ def train_and_test(
     )
     if trainer.is_global_zero:
         folder.check_whole()
-    log_summary(loggers, result)
-    if trainer.is_global_zero:
+        for logger in loggers:
+            logger.log_summary(summary_of(result))
         with uninterrupted():
             result.save(folder.path)
             folder.remove_leftovers()
@@ -184,24 +191,7 @@ def find_checkpoint(folder: RunFolder) -> Path | None:
     return None
 
 
-def log_pictures(loggers: list[Logger], pictures: list[Path]) -> None:
-    """Hand pictures to the loggers that take any, each under its file's name."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            for picture in pictures:
-                logger.log_image(f"pictures/{picture.stem}", [str(picture)])
-
-
-@rank_zero_only
-def log_summary(loggers: list[Logger], result: Result) -> None:
-    """Hand what a run came to, beside its epochs, to the loggers that keep a summary; the dashboard plots it."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(
-                {
-                    **result.metrics,
-                    "parameters": result.parameters,
-                    "wall_time_s": result.wall_time_s,
-                    "smoke": result.smoke,
-                }
-            )
+def summary_of(result: Result) -> dict[str, Any]:
+    """What a run came to, beside its epochs, for loggers that keep a summary; the dashboard plots it."""
+    told = {"parameters": result.parameters, "wall_time_s": result.wall_time_s, "smoke": result.smoke}
+    return {**result.metrics, **told}

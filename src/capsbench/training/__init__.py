@@ -1,8 +1,10 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
+from capsbench.training.centripetal import CentripetalLoss
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
 from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
+from capsbench.training.loggers import UnfailingLogger, WandbLogger
 from capsbench.training.losses import CrossEntropyLoss, MarginLoss, SpreadLoss
 from capsbench.training.metrics_file import MetricsFile
 from capsbench.training.module import ClassificationModule
@@ -13,6 +15,7 @@ from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_chec
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
+    "CentripetalLoss",
     "CheckpointError",
     "ClassificationModule",
     "CrossEntropyLoss",
@@ -26,7 +29,9 @@ __all__ = [
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",
+    "UnfailingLogger",
     "VerifiedIO",
+    "WandbLogger",
     "check_share",
     "compile_networks",
     "evaluate",
