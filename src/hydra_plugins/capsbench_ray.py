@@ -15,14 +15,14 @@ with suppress(ImportError):  # an optional package
     from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
 
     @dataclass
-    class RayConf(RayLauncherConf):  # type: ignore[misc]
+    class RayConf(RayLauncherConf):
         """What Hydra's launcher takes."""
 
         _target_: str = "hydra_plugins.capsbench_ray.StoppableRayLauncher"
 
     ConfigStore.instance().store(group="hydra/launcher", name="capsbench_ray", node=RayConf(), provider="capsbench")
 
-    class StoppableRayLauncher(RayLauncher):  # type: ignore[misc]
+    class StoppableRayLauncher(RayLauncher):
         """Trains runs as Ray tasks, and tells them to save when a signal comes.
 
         Attributes:

@@ -125,7 +125,7 @@ def test_a_run_on_a_gpu_gets_one_though_the_head_has_none(start: Start, tmp_path
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ([], "error: the cluster has 1 GPUs, and this machine none that trainer.accelerator=auto could mean; set"),
+        ([], "error: the cluster has GPUs (1), and this machine none that trainer.accelerator=auto could mean; set"),
         (
             [CPU, "hydra.launcher.ray.remote.num_cpus=64"],
             "error: a run asks Ray for 64 CPU, and no node of the cluster has that, but 1 CPU or 2 CPU; lower",

@@ -13,11 +13,18 @@ from torch import Tensor, nn
 from capsbench.capsules import DeconvDecoder, DenseDecoder
 from capsbench.capsules.normalization import VoteNorm
 from capsbench.routing import (
+    AttentionRouting,
     DynamicRouting,
     EMRouting,
     FMAgreement,
+    HitOrMiss,
+    InvertedAttention,
     NonFiniteError,
+    RouterFactory,
+    VBRouting,
+    exp_squash,
     l2_normalize,
+    make_router,
     squash,
     squashed_norm,
 )
@@ -50,16 +57,21 @@ FEW = ("ordinary", "zeros", "equal", "tiny", "huge")
 OF_ACTIVATIONS = ("ordinary", "zeros", "tiny", "small")
 MAY_OVERFLOW = {"huge", "large"}
 SHAPES = {"usual": (2, 7, 3, 4), "one child": (2, 1, 3, 4), "one parent": (2, 7, 1, 4), "one example": (1, 7, 3, 4)}
-ROUTERS: dict[str, Callable[[int], nn.Module]] = {
-    "fm": lambda _: FMAgreement(),
-    "fm_raw": lambda _: FMAgreement(scale=1.0, normalize_votes=False),
-    "fm_squash": lambda _: FMAgreement(scale=1.0, normalize_pose=False, output="squash"),
-    "dynamic1": lambda _: DynamicRouting(1),
-    "dynamic": lambda _: DynamicRouting(3),
-    "dynamic, detached": lambda _: DynamicRouting(3, detach=True),
-    "em1": lambda parents: EMRouting(parents, 1),
-    "em2": lambda parents: EMRouting(parents, 2),
-    "em": lambda parents: EMRouting(parents, 3),
+ROUTERS: dict[str, RouterFactory] = {
+    "fm": FMAgreement,
+    "fm_raw": partial(FMAgreement, scale=1.0, normalize_votes=False),
+    "fm_squash": partial(FMAgreement, scale=1.0, normalize_pose=False, output="squash"),
+    "dynamic1": partial(DynamicRouting, iterations=1),
+    "dynamic": DynamicRouting,
+    "dynamic, detached": partial(DynamicRouting, detach=True),
+    "dynamic, leaky": partial(DynamicRouting, leaky=True),
+    "em1": partial(EMRouting, iterations=1),
+    "em2": partial(EMRouting, iterations=2),
+    "em": EMRouting,
+    "attention": AttentionRouting,
+    "inverted attention": InvertedAttention,
+    "vb": VBRouting,
+    "hit or miss": HitOrMiss,
 }
 LOSSES: dict[str, nn.Module] = {
     "margin": MarginLoss(),
@@ -94,12 +106,13 @@ def fault(function: Callable[..., Any], *inputs: Tensor, may_overflow: bool = Fa
 def faults_of_a_router(
     name: str, dtype: torch.dtype, autocast: bool, kinds: tuple[str, ...], shapes: tuple[str, ...]
 ) -> Iterator[str]:
-    """The cases in which a router goes wrong. Only EM reads activations."""
-    of_activations = OF_ACTIVATIONS if name.startswith("em") else ("ordinary",)
+    """The cases in which a router goes wrong. Only EM and VB read activations."""
+    of_activations = OF_ACTIVATIONS if name.startswith(("em", "vb")) else ("ordinary",)
     for shape, kind, activity in itertools.product(shapes, kinds, of_activations):
-        batch, children, parents, _ = SHAPES[shape]
+        batch, children, parents, dim = SHAPES[shape]
         torch.manual_seed(1)
-        router = ROUTERS[name](parents)
+        place = {"num_children": children, "num_parents": parents, "pose_dim": dim, "feeds_capsules": False}
+        router = make_router(ROUTERS[name], **place)
         votes = KINDS[kind](drawn(*SHAPES[shape], dtype=dtype))
         activations = KINDS[activity](drawn(batch, children, dtype=dtype).abs().clamp_max(1)).abs()
         with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
@@ -137,7 +150,7 @@ def test_votes_whose_variance_overflows_are_named() -> None:
         EMRouting(3, 1)(votes, torch.ones(2, 7))
 
 
-FUNCTIONS = {"squash": squash, "squashed_norm": squashed_norm, "l2_normalize": l2_normalize}
+FUNCTIONS = {"squash": squash, "squashed_norm": squashed_norm, "l2_normalize": l2_normalize, "exp_squash": exp_squash}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])  # routers compute in these only

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -18,10 +19,10 @@ from omegaconf import OmegaConf
 from capsbench.commands import cli
 from capsbench.launch.config import CONF, open_configuration
 from capsbench.launch.ray import enter_working_directory, gpus_per_run
-from capsbench.launch.slurm import gpus_of
+from capsbench.launch.slurm import check_settings, gpus_of
 from capsbench.launch.sweep import plan
 
-GROUPS = ("launcher", "trainer", "logger")
+GROUPS = ("launcher", "trainer")
 
 
 PRESETS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
@@ -29,7 +30,7 @@ PRESETS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) fo
 
 @pytest.mark.parametrize("chosen", list(product(*PRESETS.values())), ids="-".join)
 def test_presets_combine(chosen: tuple[str, ...]) -> None:
-    overrides = [f"{group}={name}" for group, name in zip(GROUPS, chosen, strict=True)]
+    overrides = ["logger=wandb", *(f"{group}={name}" for group, name in zip(GROUPS, chosen, strict=True))]
     with open_configuration() as loader:
         config = loader.load_configuration("train", overrides, run_mode=RunMode.MULTIRUN)
         assert OmegaConf.to_container(config.hydra.launcher, resolve=True)
@@ -71,19 +72,26 @@ def test_a_job_gets_a_gpu_for_each_device(asked: tuple[str, ...], gpus: int) -> 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (
-            ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=120"),
-            "signal_delay_s=120 must be less than hydra.launcher.timeout_min=2, which is 120 s",
-        ),
-        (("hydra.launcher.nodes=2",), "hydra.launcher.nodes must be 1, got 2"),
-        (("hydra.launcher.tasks_per_node=4",), "hydra.launcher.tasks_per_node must be 1, got 4"),
-        (("hydra.launcher.runs_per_job=0",), "hydra.launcher.runs_per_job must be at least 1, got 0"),
-        (("gpus_per_run=0.5",), "gpus_per_run must be auto or a whole number with launcher=slurm, got 0.5"),
+        ({"nodes": 2}, "hydra.launcher.nodes must be 1, got 2"),
+        ({"tasks_per_node": 4}, "hydra.launcher.tasks_per_node must be 1, got 4"),
+        ({"runs_per_job": 0}, "hydra.launcher.runs_per_job must be at least 1, got 0"),
+        ({"gpus_per_run": 0.5}, "gpus_per_run must be auto or a whole number with launcher=slurm, got 0.5"),
     ],
 )
-def test_what_slurm_cannot_do_is_refused(wrong: tuple[str, ...], told: str, capsbench: Callable[..., Path]) -> None:
+def test_what_slurm_cannot_do_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with open_configuration() as loader:
+        config = loader.load_configuration("train", ["launcher=slurm"], run_mode=RunMode.MULTIRUN)
+    settings = {**config.hydra.launcher, "gpus_per_run": config.gpus_per_run}
+    check_settings(settings, settings["gpus_per_run"])
+    with pytest.raises(ValueError, match=told):
+        check_settings(settings | wrong, (settings | wrong)["gpus_per_run"])
+
+
+def test_a_job_needs_time_to_save(capsbench: Callable[..., Path]) -> None:
+    limit = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=120")
+    told = r"signal_delay_s=120 must be less than hydra\.launcher\.timeout_min=2, which is 120 s"
     with pytest.raises(SystemExit, match=told) as error:
-        capsbench("train", "-m", "launcher=slurm", "trainer.accelerator=cpu", *wrong)
+        capsbench("train", "-m", "launcher=slurm", "trainer.accelerator=cpu", *limit)
     assert error.value.code == 2
     assert not list(Path("outputs").rglob("job.json"))
 
@@ -94,6 +102,18 @@ def test_a_launcher_needs_a_sweep(launcher: str, capsbench: Callable[..., Path])
         capsbench("train", f"launcher={launcher}", "trainer.accelerator=cpu")
     assert error.value.code == 2
     assert not Path("outputs").exists()
+
+
+def test_one_process_within_a_job_of_several_tasks(
+    capsbench: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"JOB_ID": "7", "JOB_NAME": "sweep", "NTASKS": "4", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    outputs = capsbench("train", "data.subset=64", "trainer=smoke", "trainer.enable_progress_bar=false")
+    (result,) = outputs.rglob("result.json")
+    capsbench("evaluate", f"run={result.parent}", "split=test")
+    assert result.with_name("evaluation-test.json").is_file()
 
 
 @pytest.mark.parametrize("preset", ["local", "ray", "slurm"])

@@ -6,10 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, Router
+from capsbench.routing import (
+    AttentionRouting,
+    DynamicRouting,
+    EMRouting,
+    FMAgreement,
+    HitOrMiss,
+    InvertedAttention,
+    Router,
+    VBRouting,
+)
+
+ROUTERS = [FMAgreement, DynamicRouting, EMRouting, AttentionRouting, InvertedAttention, VBRouting, HitOrMiss]
 
 
-@pytest.fixture(params=[FMAgreement, DynamicRouting, EMRouting])
+@pytest.fixture(params=ROUTERS)
 def router(request: pytest.FixtureRequest) -> type[Router]:
     return request.param
 

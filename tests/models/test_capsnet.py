@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from capsbench.models import CapsNet
-from capsbench.routing import FMAgreement
+from capsbench.routing import FMAgreement, HitOrMiss
 
 Light = partial(CapsNet, filters=64, groups=8)
 
@@ -26,6 +26,17 @@ def test_parameter_counts(
 ) -> None:
     model = architecture(image_shape, 10, FMAgreement)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
+
+
+@pytest.mark.parametrize(("image_shape", "parameters"), [((1, 28, 28), 6_804_544), ((3, 32, 32), 7_992_896)])
+def test_hitnet_is_a_capsnet_with_rectified_primary_capsules(
+    image_shape: tuple[int, int, int], parameters: int
+) -> None:
+    model = CapsNet(image_shape, 10, HitOrMiss, primary="relu")
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    children = model.primary(torch.randn(2, 256, *(size - 8 for size in image_shape[1:]))).poses
+    assert children.min() == 0
+    assert children.max() > 0
 
 
 def test_images_to_class_capsules(check_architecture: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from capsbench.models import ResNetCapsNet
-from capsbench.models.resnet_capsnet import PreActivationBlock
+from capsbench.models.backbone import PreActivationBlock
 from capsbench.routing import FMAgreement
 
 Small = partial(ResNetCapsNet, blocks=(1, 1, 1), hidden_capsules=())

@@ -17,3 +17,10 @@ def golden() -> dict[str, Tensor]:
     """
     arrays = np.load(Path(__file__).with_name("golden.npz"))
     return {name: torch.from_numpy(arrays[name]) for name in arrays}
+
+
+@pytest.fixture(scope="session")
+def systems() -> dict[str, Tensor]:
+    """Inputs and outputs of the field's other routers and layers in float64, by explicit loops in NumPy."""
+    arrays = np.load(Path(__file__).with_name("systems.npz"))
+    return {name: torch.from_numpy(arrays[name]) for name in arrays}

@@ -8,7 +8,19 @@ from functools import partial
 import pytest
 import torch
 
-from capsbench.routing import Capsules, DynamicRouting, EMRouting, FMAgreement, NonFiniteError, Router, make_router
+from capsbench.routing import (
+    AttentionRouting,
+    Capsules,
+    DynamicRouting,
+    EMRouting,
+    FMAgreement,
+    HitOrMiss,
+    InvertedAttention,
+    NonFiniteError,
+    Router,
+    VBRouting,
+    make_router,
+)
 
 BATCH, CHILDREN, PARENTS, DIM = 2, 7, 3, 4
 
@@ -19,8 +31,16 @@ MAKERS: dict[str, Callable[[], Router]] = {
     "dynamic 1": lambda: DynamicRouting(1),
     "dynamic 3": lambda: DynamicRouting(3),
     "dynamic 3, detached": lambda: DynamicRouting(3, detach=True),
+    "dynamic 3, leaky": lambda: DynamicRouting(3, leaky=True),
     "em 1": lambda: EMRouting(PARENTS, 1),
     "em 3": lambda: EMRouting(PARENTS, 3),
+    "attention": lambda: AttentionRouting(CHILDREN, PARENTS),
+    "inverted attention 1": lambda: InvertedAttention(DIM, iterations=1),
+    "inverted attention 3": lambda: InvertedAttention(DIM, iterations=3),
+    "inverted attention, feeds capsules": lambda: InvertedAttention(DIM, feeds_capsules=True),
+    "vb 1": lambda: VBRouting(PARENTS, 1),
+    "vb 3": lambda: VBRouting(PARENTS, 3),
+    "hit or miss": lambda: HitOrMiss(PARENTS, DIM),
 }
 
 
@@ -52,7 +72,10 @@ def test_the_order_of_children_does_not_matter(router: Router, votes: torch.Tens
     torch.testing.assert_close(router(votes[:, order], activations[:, order]), router(votes, activations))
 
 
-def test_examples_do_not_see_each_other(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
+def test_examples_do_not_see_each_other_in_evaluation(
+    router: Router, votes: torch.Tensor, activations: torch.Tensor
+) -> None:
+    router.eval()
     alone = router(votes[:1], activations[:1])
     together = router(votes, activations)
     torch.testing.assert_close(alone.poses, together.poses[:1])
@@ -75,6 +98,8 @@ def test_stays_finite(router: Router, votes: torch.Tensor, activations: torch.Te
         "huge": votes * 1e6,
         "one child": votes[:, :1],
     }[kind].requires_grad_()
+    if kind == "one child" and isinstance(router, AttentionRouting):
+        router = AttentionRouting(1, PARENTS)
     activations = activations[:, : votes.shape[1]].requires_grad_()
     parents = router(votes, activations)
     (parents.poses.sum() + parents.activations.sum()).backward()

@@ -45,3 +45,10 @@ def test_detach_changes_the_gradient_and_nothing_else() -> None:
 def test_iterations_must_be_a_positive_integer(iterations: int) -> None:
     with pytest.raises(ValueError, match=rf"router\.iterations must be an integer of at least 1, got {iterations}"):
         DynamicRouting(iterations)
+
+
+def test_a_leaky_child_may_go_nowhere() -> None:
+    votes = torch.randn(2, 7, 3, 4)
+    torch.testing.assert_close(DynamicRouting(1, leaky=True)(votes).poses, squash(votes.sum(dim=1) / 4))
+    nowhere = torch.cat([votes, torch.zeros(2, 7, 1, 4)], dim=2)  # a parent whose logits stay 0
+    torch.testing.assert_close(DynamicRouting(3, leaky=True)(votes).poses, DynamicRouting(3)(nowhere).poses[:, :3])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsbench.routing import EMRouting
-from capsbench.routing.em import Gaussians, e_step
+from capsbench.routing.em import Gaussians
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])
@@ -23,7 +23,7 @@ def test_e_step_is_the_posterior_of_a_gaussian_mixture() -> None:
     parents = Gaussians(torch.randn(2, 3, 4), torch.rand(2, 3, 4) + 0.1, torch.rand(2, 3))
     density = torch.distributions.Normal(parents.mean.unsqueeze(1), parents.variance.sqrt().unsqueeze(1))
     joint = parents.activation.unsqueeze(1) * density.log_prob(votes).sum(dim=-1).exp()
-    torch.testing.assert_close(e_step(votes, parents), joint / joint.sum(dim=2, keepdim=True))
+    torch.testing.assert_close(EMRouting(num_parents=2).e_step(votes, parents), joint / joint.sum(dim=2, keepdim=True))
 
 
 def test_m_step_of_a_uniform_assignment_takes_the_weighted_mean_and_variance() -> None:

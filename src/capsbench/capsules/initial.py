@@ -76,7 +76,7 @@ class Conv2d(nn.Conv2d):
     """A convolution that begins as one of PyTorch or Keras, and pads as either.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, bias: see `torch.nn.Conv2d`.
+        in_channels, out_channels, kernel_size, stride, padding, groups, bias: see `torch.nn.Conv2d`.
         he: draw weights from He's normal distribution; else as the library does where it is told nothing.
         init: "torch" takes its biases, and weights if not `he`; "keras" cuts He's distribution at 2σ, takes Glorot's
             uniform distribution if not `he`, and biases are 0.
@@ -92,10 +92,11 @@ class Conv2d(nn.Conv2d):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         stride: int = 1,
         padding: int = 0,
         *,
+        groups: int = 1,
         bias: bool = False,
         he: bool = True,
         init: LayerInit = "torch",
@@ -104,7 +105,7 @@ class Conv2d(nn.Conv2d):
         check_choice("arch.conv_init", init, "torch", "keras")
         check_choice("arch.stride_padding", stride_padding, "symmetric", "tensorflow")
         self.he, self.init, self.stride_padding = he, init, stride_padding
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
 
     def reset_parameters(self) -> None:
         """Draw initial values."""

@@ -47,8 +47,7 @@ class CapsuleLayer(nn.Module):
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
-        num_children, num_parents, *_ = transform.weight.shape
-        size = {"num_children": num_children, "num_parents": num_parents, "pose_dim": transform.pose_dim}
+        size = {name: getattr(transform, name) for name in ("num_children", "num_parents", "pose_dim")}
         self.transform = transform
         self.router = make_router(router, **size, feeds_capsules=feeds_capsules)
         gain = self.router.default_vote_gain if vote_gain is None else vote_gain
@@ -58,13 +57,13 @@ class CapsuleLayer(nn.Module):
             else VoteNorm(**size, kind=vote_norm, gain=gain, momentum=batch_norm_momentum)
         )
 
-    def forward(self, children: Capsules) -> Capsules:
-        """Map child capsules (batch, n, d) to parent capsules (batch, J, k)."""
+    def forward(self, children: Capsules, *, normalise: bool = True) -> Capsules:
+        """Map child capsules (batch, n, d) to parent capsules (batch, J, k); for `normalise` see `Router.forward`."""
         if self._votes_are_lazy:
             votes: LazyVotes | Tensor = self._lazy_votes(children.poses)
         else:
             votes = self.vote_norm(self.transform(children.poses))
-        parents: Capsules = self.router(votes, children.activations)
+        parents: Capsules = self.router(votes, children.activations, normalise=normalise)
         return parents
 
     @property

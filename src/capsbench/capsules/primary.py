@@ -11,10 +11,11 @@ from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d
 from capsbench.routing import Capsules, check_choice, squash, squashed_norm
 
 PrimaryNormKind = Literal["shared", "per_capsule", "none"]
+PrimaryActivation = Literal["squash", "relu"]
 
 
 class PrimaryCapsules(nn.Module):
-    """Convolve, group channels into capsules, normalise pose dimensions if asked to, and squash.
+    """Convolve, group channels into capsules, normalise pose dimensions if asked to, and squash or rectify.
 
     Source: Sabour et al. 2017 (arXiv:1710.09829), §4; with batch norm, the paper's §3.4.
 
@@ -27,6 +28,7 @@ class PrimaryCapsules(nn.Module):
         norm: batch normalisation of poses. "shared" keeps one mean and variance per pose dimension, over batch, places
             and groups; "per_capsule" one for each capsule and dimension, as in the authors' code for §4.4. With either
             the convolution has no bias.
+        activation: "squash", or "relu" of each dimension, as in HitNet.
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
         conv_init, stride_padding: see `capsbench.capsules.initial.Conv2d`.
 
@@ -34,7 +36,7 @@ class PrimaryCapsules(nn.Module):
         num_capsules: how many capsules the map gives; 0 if it is too small.
 
     Raises:
-        ValueError: norm, conv_init or stride_padding is unknown.
+        ValueError: norm, activation, conv_init or stride_padding is unknown.
 
     >>> import torch
     >>> primary = PrimaryCapsules(in_channels=64, groups=4, pose_dim=16, map_size=(8, 8), kernel_size=5, padding=2)
@@ -54,15 +56,18 @@ class PrimaryCapsules(nn.Module):
         stride: int = 2,
         padding: int = 0,
         norm: PrimaryNormKind = "none",
+        activation: PrimaryActivation = "squash",
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
         conv_init: LayerInit = "torch",
         stride_padding: StridePadding = "symmetric",
     ) -> None:
         super().__init__()
         check_choice("norm", norm, "shared", "per_capsule", "none")
+        check_choice("arch.primary", activation, "squash", "relu")
         rows, columns = ((size + 2 * padding - kernel_size) // stride + 1 for size in map_size)
         self.num_capsules = max(rows, 0) * max(columns, 0) * groups
         self.groups = groups
+        self.activation = activation
         self.conv = Conv2d(
             in_channels,
             groups * pose_dim,
@@ -77,8 +82,10 @@ class PrimaryCapsules(nn.Module):
         self.norm = None if norm == "none" else batch_norm_1d(normed, batch_norm_momentum)
 
     def forward(self, features: Float[Tensor, "batch channel height width"]) -> Capsules:
-        """Turn a feature map into capsules; the activation of each is the length of its pose."""
+        """Turn a feature map into capsules; the activation of each is the length of its squashed pose."""
         poses = rearrange(self.conv(features), "b (group dim) h w -> b (h w group) dim", group=self.groups)
         if self.norm is not None:
             poses = self.norm(poses.reshape(-1, self.norm.num_features)).view_as(poses)
-        return Capsules(squash(poses), activations=squashed_norm(poses))
+        return Capsules(
+            squash(poses) if self.activation == "squash" else poses.relu(), activations=squashed_norm(poses)
+        )

@@ -49,7 +49,7 @@ class FullTransform(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("weight_init", weight_init, "pair", "kernel")
-        self.pose_dim = pose_dim
+        self.num_children, self.num_parents, self.pose_dim = num_children, num_parents, pose_dim
         self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, child_dim, pose_dim))
         self.reset_parameters()
@@ -104,7 +104,7 @@ class MatrixTransform(nn.Module):
                 f"pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got {pose_dim}; "
                 "choose one, or the full transform"
             )
-        self.pose_dim = pose_dim
+        self.num_children, self.num_parents, self.pose_dim = num_children, num_parents, pose_dim
         self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, side, side))
         self.reset_parameters()

@@ -13,7 +13,7 @@ INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
 OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "CapsNet": {"weight_init": WEIGHT_INIT, "conv_init": INIT},
+    "CapsNet": {"primary": ("squash", "relu"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
     "ResNetCapsNet": {
         "vote_norm": ("shared", "per_vote", "none"),
         "weight_init": WEIGHT_INIT,

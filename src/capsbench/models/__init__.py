@@ -1,6 +1,9 @@
-"""Architectures: images to class capsules, with any router."""
+"""Architectures: images to class capsules, with any router; and a control without."""
 
 from capsbench.models.capsnet import CapsNet
+from capsbench.models.efficient_capsnet import EfficientCapsNet
+from capsbench.models.matrix_capsnet import MatrixCapsNet
+from capsbench.models.resnet import ResNet
 from capsbench.models.resnet_capsnet import ResNetCapsNet
 
-__all__ = ["CapsNet", "ResNetCapsNet"]
+__all__ = ["CapsNet", "EfficientCapsNet", "MatrixCapsNet", "ResNet", "ResNetCapsNet"]

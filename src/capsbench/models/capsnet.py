@@ -13,6 +13,7 @@ from capsbench.capsules import (
     Conv2d,
     FullTransform,
     LayerInit,
+    PrimaryActivation,
     PrimaryCapsules,
     RouterFactory,
     WeightInit,
@@ -31,12 +32,13 @@ class CapsNet(nn.Module):
         filters: output channels of the first convolution; 256 in the paper, 64 in the authors' lighter variant.
         groups: primary capsules at each place; 32 in the paper, 8 in the lighter variant.
         primary_dim, pose_dim: dimensions of primary and class capsules.
+        primary: "squash", or "relu" for primary capsules as in HitNet.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
         conv_init: "torch", or "keras" for the convolutions of the authors' code: the first begins with Glorot's uniform
             distribution, and biases are 0.
 
     Raises:
-        ValueError: the image is smaller than 17×17, or weight_init or conv_init is unknown.
+        ValueError: the image is smaller than 17×17, or primary, weight_init or conv_init is unknown.
 
     >>> import torch
     >>> from capsbench.routing import DynamicRouting
@@ -56,6 +58,7 @@ class CapsNet(nn.Module):
         groups: int = 32,
         primary_dim: int = 8,
         pose_dim: int = 16,
+        primary: PrimaryActivation = "squash",
         weight_init: WeightInit = "pair",
         conv_init: LayerInit = "torch",
     ) -> None:
@@ -69,7 +72,13 @@ class CapsNet(nn.Module):
         self.num_classes, self.pose_dim = num_classes, pose_dim
         self.conv = Conv2d(channels, filters, 9, bias=True, he=False, init=conv_init)
         self.primary = PrimaryCapsules(
-            filters, groups, primary_dim, map_size=(height - 8, width - 8), kernel_size=9, conv_init=conv_init
+            filters,
+            groups,
+            primary_dim,
+            map_size=(height - 8, width - 8),
+            kernel_size=9,
+            activation=primary,
+            conv_init=conv_init,
         )
         transform = FullTransform(self.primary.num_capsules, num_classes, primary_dim, pose_dim, weight_init)
         self.class_capsules = CapsuleLayer(transform, router)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.routing.functional import widen
+from capsbench.routing.functional import softmax_over_parents, widen
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -55,6 +55,19 @@ class Router(nn.Module, ABC):
     """Whether `route` also works with `LazyVotes`, which it may use through `sum_over_children`, `vote_sums` and `sum`
     only. A subclass that overrides `route` has to declare it again."""
 
+    reads_activations: ClassVar[bool] = True
+    """Whether `route` reads the children's activations; a network need not compute them for one that does not."""
+
+    divides_children: ClassVar[bool] = False
+    """Whether `route` divides each child among parents by `share`."""
+
+    default_competition: ClassVar[str] = "place"
+    """Which parents of a map compete for a child unless the layer says so, see `ConvCapsuleLayer`."""
+
+    share: Callable[[Tensor], Tensor] = staticmethod(softmax_over_parents)
+    """Divides each child among its parents: logits (batch, child, parent) to coefficients of the same shape. A
+    convolutional layer replaces it where parents of several places compete for a child."""
+
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
         check_choice("router.implementation", implementation, *IMPLEMENTATIONS)
@@ -67,12 +80,15 @@ class Router(nn.Module, ABC):
         if "route" in vars(cls) and "takes_lazy_votes" not in vars(cls):
             cls.takes_lazy_votes = False
 
-    def forward(self, votes: Tensor | LazyVotes, activations: Tensor | None = None) -> Capsules:
+    def forward(
+        self, votes: Tensor | LazyVotes, activations: Tensor | None = None, *, normalise: bool = True
+    ) -> Capsules:
         """Route votes to parents.
 
         Args:
             votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
             activations: (batch, child), how active each child is; some routers ignore it.
+            normalise: also compute what needs the whole batch, see `normalise`.
 
         Returns:
             Parent poses (batch, parent, dim) and activations (batch, parent).
@@ -90,9 +106,16 @@ class Router(nn.Module, ABC):
             if activations is not None:
                 activations = activations.to(dtype) if is_scaled else widen(activations, dtype)
             parents = self.route(votes, activations)
+            if normalise:
+                parents = self.normalise(parents)
         if votes.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents
+
+    @property
+    def shares_within_places(self) -> bool:
+        """Whether only the parents of one example, or one place, compete for a child."""
+        return self.share is softmax_over_parents
 
     @abstractmethod
     def route(self, votes: Any, activations: Float[Tensor, "batch child"] | None) -> Capsules:
@@ -102,6 +125,10 @@ class Router(nn.Module, ABC):
             votes: (batch, child, parent, dim); `LazyVotes` too if `takes_lazy_votes`.
             activations: (batch, child), or None.
         """
+
+    def normalise(self, parents: Capsules) -> Capsules:
+        """Normalise what `route` gave over the batch, if a router does so; else return it as it is."""
+        return parents
 
 
 RouterFactory = Callable[..., Router]

@@ -3,9 +3,10 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.functional import softmax_over_parents, squash, squashed_norm, weighted_sum
+from capsbench.routing.functional import squash, squashed_norm, weighted_sum
 from capsbench.routing.kernels import sum_over_children
 from capsbench.routing.votes import Votes
 
@@ -20,6 +21,8 @@ class DynamicRouting(Router):
 
     Args:
         iterations: how often coupling coefficients are computed, at least 1.
+        leaky: a child may go nowhere: the softmax has one more logit, always 0, and its share is dropped. Sabour et
+            al.'s code has it for CIFAR-10.
         detach: let gradients flow through the last iteration only: a common variant, which the authors' code does not
             use.
         implementation: see `Router`.
@@ -40,9 +43,14 @@ class DynamicRouting(Router):
     With a quarter of that it learns."""
 
     takes_lazy_votes = True
+    reads_activations = False
+    divides_children = True
 
-    def __init__(self, iterations: int = 3, detach: bool = False, implementation: str = "auto") -> None:
+    def __init__(
+        self, iterations: int = 3, detach: bool = False, implementation: str = "auto", *, leaky: bool = False
+    ) -> None:
         super().__init__(implementation)
+        self.leaky = leaky
         self.iterations = check_iterations(iterations)
         self.detach = detach
 
@@ -52,8 +60,10 @@ class DynamicRouting(Router):
         Each iteration adds ⟨û, v⟩ to the logits b, so b is the product of û with the sum of all v so far. Only that sum
         is kept.
         """
-        num_parents = votes.shape[2]
-        s = votes.sum(dim=1) / num_parents  # b = 0, so every coupling coefficient is 1/J
+        if self.shares_within_places:  # b = 0, so every coupling coefficient is 1/J
+            s = votes.sum(dim=1) / (votes.shape[2] + self.leaky)
+        else:
+            (s,) = sum_over_children(self._coupled_votes, votes, shared=(torch.zeros_like(votes.sum(dim=1)),))
         sum_of_v = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
             sum_of_v = sum_of_v + squash(s.detach() if self.detach else s)
@@ -65,8 +75,8 @@ class DynamicRouting(Router):
     ) -> tuple[Float[Tensor, "batch parent dim"]]:
         """Compute s = Σ c û."""
         b = ((votes.detach() if self.detach else votes) * sum_of_v.unsqueeze(1)).sum(dim=-1)
-        c = softmax_over_parents(b)
+        c = self.share(F.pad(b, (0, 1)))[..., :-1] if self.leaky else self.share(b)
         return (weighted_sum(c, votes),)
 
     def extra_repr(self) -> str:
-        return f"iterations={self.iterations}, detach={self.detach}"
+        return f"iterations={self.iterations}, detach={self.detach}, leaky={self.leaky}"

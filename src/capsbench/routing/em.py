@@ -1,6 +1,7 @@
 """EM routing: parents as the Gaussians that best explain the votes."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.functional import softmax_over_parents, weighted_sum
 from capsbench.routing.kernels import sum_over_children
+from capsbench.routing.mixtures import mass_and_total, spread, uniform
 from capsbench.routing.votes import Votes
 
 # Hinton et al. give none of these numbers. They are those of FMRouting (em_routing.py), the code of FM agreement's
@@ -62,6 +63,8 @@ class EMRouting(Router):
     """
 
     takes_lazy_votes = True
+    divides_children = True
+    default_competition = "all"
 
     def __init__(
         self,
@@ -123,53 +126,34 @@ class EMRouting(Router):
         """
         num_children, num_parents = votes.shape[1:3]
         assigned_by = () if parents is None else parents
-        mass, total = sum_over_children(_mass_and_total, votes, per_child=(activations,), shared=assigned_by)
+        mass, total = sum_over_children(
+            partial(mass_and_total, e_step=self._e_step), votes, per_child=(activations,), shared=assigned_by
+        )
         mean = total / (mass + EPS).unsqueeze(-1)
-        (spread,) = sum_over_children(_spread, votes, per_child=(activations,), shared=(mean, *assigned_by))
-        variance = spread / (mass + EPS).unsqueeze(-1) + EPS
+        (scatter,) = sum_over_children(
+            partial(spread, e_step=self._e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
+        )
+        variance = scatter / (mass + EPS).unsqueeze(-1) + EPS
 
         cost_per_child = (self.beta_v.unsqueeze(-1) + 0.5 * variance.log()).sum(dim=-1)
         cost = cost_per_child * mass * (COST_SCALE * num_parents / num_children)
         inverse_temperature = FINAL_INVERSE_TEMPERATURE * (1 - INVERSE_TEMPERATURE_DECAY ** (iteration + 1))
         return Gaussians(mean, variance, torch.sigmoid(inverse_temperature * (self.beta_a - cost)))
 
+    def e_step(
+        self, votes: Float[Tensor, "batch child parent dim"], parents: Gaussians
+    ) -> Float[Tensor, "batch child parent"]:
+        """Assign children to parents in proportion to a·N(û; μ, σ²), in logarithms so that nothing overflows."""
+        mean, variance, activation = parents
+        distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
+        log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
+        log_peak = (activation + EPS).log() - log_volume
+        return self.share(log_peak.unsqueeze(1) - distance)
+
+    def _e_step(self, votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
+        if parents:
+            return self.e_step(votes, Gaussians(*parents))
+        return uniform(votes) if self.shares_within_places else self.share(torch.zeros_like(votes[..., 0]))
+
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"
-
-
-def e_step(votes: Float[Tensor, "batch child parent dim"], parents: Gaussians) -> Float[Tensor, "batch child parent"]:
-    """Assign children to parents in proportion to a·N(û; μ, σ²), computed in logarithms so that nothing overflows."""
-    mean, variance, activation = parents
-    distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
-    log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
-    log_peak = (activation + EPS).log() - log_volume
-    return softmax_over_parents(log_peak.unsqueeze(1) - distance)
-
-
-def _weights(
-    votes: Float[Tensor, "batch child parent dim"],
-    activations: Float[Tensor, "batch child"],
-    parents: tuple[Tensor, ...],
-) -> Float[Tensor, "batch child parent"]:
-    """Compute R·a. In the first iteration, which has no parents yet, the assignment R is uniform."""
-    assignment = e_step(votes, Gaussians(*parents)) if parents else votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
-    return assignment * activations.unsqueeze(-1)
-
-
-def _mass_and_total(
-    votes: Float[Tensor, "batch child parent dim"], activations: Float[Tensor, "batch child"], *parents: Tensor
-) -> tuple[Float[Tensor, "batch parent"], Float[Tensor, "batch parent dim"]]:
-    """Compute Σ R·a and Σ R·a û."""
-    weights = _weights(votes, activations, parents)
-    return weights.sum(dim=1), weighted_sum(weights, votes)
-
-
-def _spread(
-    votes: Float[Tensor, "batch child parent dim"],
-    activations: Float[Tensor, "batch child"],
-    mean: Float[Tensor, "batch parent dim"],
-    *parents: Tensor,
-) -> tuple[Float[Tensor, "batch parent dim"]]:
-    """Compute Σ R·a (û-μ)²."""
-    weights = _weights(votes, activations, parents)
-    return (weighted_sum(weights, (votes - mean.unsqueeze(1)).square()),)

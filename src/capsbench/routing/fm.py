@@ -42,6 +42,7 @@ class FMAgreement(Router):
     """
 
     takes_lazy_votes = True
+    reads_activations = False
 
     def __init__(
         self,

@@ -29,6 +29,21 @@ def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]
     return squared / (1 + squared)
 
 
+def exp_squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
+    """Shrink each vector to a length below 1 and keep its direction: (1 - exp(-‖s‖)) · s/‖s‖.
+
+    Short vectors keep their length. Value and gradient are finite at the zero vector.
+
+    Source: Mazzia et al. 2021 (arXiv:2101.12491), eq. 3.
+
+    >>> exp_squash(torch.tensor([0.0, 5.0]))
+    tensor([0.0000, 0.9933])
+    """
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    is_tiny = norm < 1e-12
+    return vectors * torch.where(is_tiny, 1.0, -torch.expm1(-norm) / norm.masked_fill(is_tiny, 1.0))
+
+
 def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Float[Tensor, "*axes dim"]:
     """Divide each vector by its length. One shorter than `eps` becomes zero, and so does its gradient.
 

@@ -1,5 +1,6 @@
 """The LightningModule that trains capsule networks, its losses and its callbacks."""
 
+from capsbench.training.centripetal import CentripetalLoss
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
 from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
@@ -14,6 +15,7 @@ from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_chec
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
+    "CentripetalLoss",
     "CheckpointError",
     "ClassificationModule",
     "CrossEntropyLoss",

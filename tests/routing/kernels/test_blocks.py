@@ -6,10 +6,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from capsbench.routing import DynamicRouting, EMRouting, FMAgreement, LazyVotes, RouterFactory, sum_over_children
+from capsbench.routing import (
+    AttentionRouting,
+    DynamicRouting,
+    EMRouting,
+    FMAgreement,
+    InvertedAttention,
+    LazyVotes,
+    RouterFactory,
+    VBRouting,
+    sum_over_children,
+)
 from capsbench.routing.kernels import blocks
 
-ROUTERS = (FMAgreement, DynamicRouting, partial(EMRouting, num_parents=5))
+ROUTERS = {
+    "fm": FMAgreement,
+    "dynamic": DynamicRouting,
+    "leaky": partial(DynamicRouting, leaky=True),
+    "em": partial(EMRouting, num_parents=5),
+    "attention": partial(AttentionRouting, num_children=7, num_parents=5),
+    "inverted attention": partial(InvertedAttention, pose_dim=16),
+    "vb": partial(VBRouting, num_parents=5),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +69,7 @@ def test_inputs_without_gradients_get_none() -> None:
     assert votes.weight.grad is weights.grad is centre.grad is None
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=["fm", "dynamic", "em"])
+@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS.keys())
 def test_second_derivative_is_refused_clearly(router: RouterFactory) -> None:
     votes = lazy_votes(2, 7)
     activations = router().double()(votes, torch.rand(2, 7, dtype=torch.float64)).activations

@@ -1,0 +1,246 @@
+"""The convolutional capsule layer: a capsule layer at each place of a map, with one set of weights for all places."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capsbench.capsules.layer import CapsuleLayer
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
+from capsbench.capsules.transforms import FullTransform, MatrixTransform
+from capsbench.routing import Capsules, RouterFactory, check_choice
+
+Competition = Literal["place", "all"]
+
+CHUNK_BYTES = 2**21
+"""Bytes of votes that are stored at once, which fit into a CPU core's cache."""
+
+
+class ConvCapsuleLayer(nn.Module):
+    """Route the capsules within each window of a map to the parents of one place of the next map.
+
+    A map's capsules are in the order row, column, type, as `PrimaryCapsules` gives them. The children of a place are in
+    the order kernel row, kernel column, type. Children outside the map have pose and activation 0.
+
+    Any router works, since places are to it what examples are. Dynamic, EM and VB routing divide each child among
+    parents. With `competition="all"` these are the parents of all places that see the child, as in Hinton et al. and
+    Gritzman 2019 (arXiv:1907.00652). With "place" a child divides itself anew at each place.
+
+    Many votes are computed for some places at a time (for whole examples with "all"), and again in the backward pass.
+    So memory does not grow with the number of places, but for the capsules themselves.
+
+    Source: Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018), §1.1 and fig. 1.
+
+    Args:
+        transform: of kernel_size² · types children.
+        router: makes the router, see `make_router`.
+        grid: (rows, columns) of the child map.
+        kernel_size, stride, padding: of the windows, in places.
+        competition: see above; None takes the router's `default_competition`.
+        vote_norm, vote_gain, feeds_capsules, batch_norm_momentum: see `CapsuleLayer`.
+
+    Attributes:
+        parent_grid: (rows, columns) of the parent map.
+        num_capsules: parents of the whole map.
+
+    Raises:
+        ValueError: a window has fewer than two children or does not fit into the map, the transform's children cannot
+            be divided among the window's places, competition is unknown, or it is "all" and the router divides no
+            children or is `implementation="fused"`.
+
+    >>> from capsbench.routing import FMAgreement
+    >>> transform = MatrixTransform(num_children=3 * 3 * 8, num_parents=16, pose_dim=16)
+    >>> layer = ConvCapsuleLayer(transform, FMAgreement, grid=(12, 12), kernel_size=3, stride=2)
+    >>> children = Capsules(torch.randn(2, 12 * 12 * 8, 16), torch.rand(2, 12 * 12 * 8))
+    >>> layer(children).poses.shape, layer.parent_grid  # (batch, place · parent, dim)
+    (torch.Size([2, 400, 16]), (5, 5))
+    """
+
+    def __init__(
+        self,
+        transform: FullTransform | MatrixTransform,
+        router: RouterFactory,
+        *,
+        grid: tuple[int, int],
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        competition: Competition | None = None,
+        vote_norm: VoteNormKind = "none",
+        vote_gain: float | None = None,
+        feeds_capsules: bool = False,
+        batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
+    ) -> None:
+        super().__init__()
+        if competition is not None:
+            check_choice("competition", competition, "place", "all")
+        num_children, num_parents = transform.num_children, transform.num_parents
+        num_types, rest = divmod(num_children, kernel_size**2)
+        if rest:
+            raise ValueError(
+                f"the transform's {num_children} children must be kernel_size² · types, with kernel_size={kernel_size}"
+            )
+        if num_children < 2:
+            raise ValueError("a parent of one child has no agreement; take a larger kernel or more types of children")
+        rows, columns = ((size + 2 * padding - kernel_size) // stride + 1 for size in grid)
+        if min(rows, columns) < 1:
+            raise ValueError(f"a window of {kernel_size}×{kernel_size} does not fit into a map of {grid[0]}×{grid[1]}")
+        self.grid, self.parent_grid = grid, (rows, columns)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.num_types, self.num_capsules = num_types, rows * columns * num_parents
+        self.layer = CapsuleLayer(
+            transform,
+            router,
+            vote_norm=vote_norm,
+            vote_gain=vote_gain,
+            feeds_capsules=feeds_capsules,
+            batch_norm_momentum=batch_norm_momentum,
+        )
+        self.competition = competition or self.layer.router.default_competition
+        if self.competition == "all":
+            self._compete()
+
+    def forward(self, children: Capsules) -> Capsules:
+        """Map child capsules (batch, row · column · type, d) to parent capsules (batch, place · parent, k).
+
+        Raises:
+            ValueError: children are of another map.
+        """
+        poses, activations = children
+        expected = math.prod(self.grid) * self.num_types
+        if poses.shape[1] != expected:
+            raise ValueError(
+                f"this layer takes {expected} children, {self.num_types} at each place of a {self.grid[0]}×"
+                f"{self.grid[1]} map, got {poses.shape[1]}"
+            )
+        windows = Capsules(self._windows(poses), self._windows(activations.unsqueeze(-1)).squeeze(-1))
+        parents = self.layer(windows) if self._fits(windows) else self._in_chunks(windows)
+        batch = len(poses)
+        dim = parents.poses.shape[-1]
+        return Capsules(
+            parents.poses.reshape(batch, self.num_capsules, dim), parents.activations.reshape(batch, self.num_capsules)
+        )
+
+    def _windows(self, values: Float[Tensor, "batch child d"]) -> Float[Tensor, "rows slot d"]:
+        """Cut each place's window: a view where nothing is padded, until the windows are put in order."""
+        at_places = values.reshape(len(values), *self.grid, self.num_types, -1)
+        padded = F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))
+        cut = padded.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
+        return cut.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5).flatten(0, 2)
+
+    def _compete(self) -> None:
+        """Let the router divide a child among the parents of all places that see it."""
+        router = self.layer.router
+        if not router.divides_children:
+            raise ValueError(f"{type(router).__name__} divides no children; leave competition at place")
+        if router.implementation == "fused":
+            raise ValueError("competition=all stores all votes; take router.implementation=auto or plain")
+        router.implementation = "plain"
+        router.share = self.share_among_all
+
+    def share_among_all(self, logits: Float[Tensor, "rows slot parent"]) -> Float[Tensor, "rows slot parent"]:
+        """Divide each child among the parents of all places that see it: a softmax over them all.
+
+        Args:
+            logits: (batch · place, slot, parent).
+        """
+        of_places = logits.logsumexp(dim=-1)  # (batch · place, slot): each place's part in the sum, as a logarithm
+        largest = self._over_places(of_places.detach(), "amax")
+        total = self._over_places((of_places - self._at_slots(largest)).exp(), "sum")
+        # A padded slot has a child of its own; it weighs nothing.
+        return (logits - self._at_slots(largest + total.log()).unsqueeze(-1)).exp()
+
+    def _over_places(self, of_slots: Float[Tensor, "rows slot"], reduce: str) -> Float[Tensor, "batch child"]:
+        """Reduce what the slots of all places hold to the children that are in them."""
+        numbers = self._numbers(of_slots.device)
+        by_example = of_slots.reshape(-1, numbers.numel())
+        start = -torch.inf if reduce == "amax" else 0.0
+        children = by_example.new_full((len(by_example), int(numbers.max()) + 1), start)
+        where = numbers.flatten().expand_as(by_example)
+        if reduce == "amax":
+            return children.scatter_reduce(1, where, by_example, "amax")
+        return children.scatter_add(1, where, by_example)
+
+    def _at_slots(self, of_children: Float[Tensor, "batch child"]) -> Float[Tensor, "rows slot"]:
+        """Look up each slot's child."""
+        numbers = self._numbers(of_children.device)
+        return of_children[:, numbers.flatten()].reshape(-1, numbers.shape[1])
+
+    def _numbers(self, device: torch.device) -> Tensor:
+        """Return the number of the child in each slot of each place, (place, slot), in the padded map."""
+        rows, columns = (size + 2 * self.padding for size in self.grid)
+        numbers = torch.arange(rows * columns * self.num_types, device=device).view(1, rows, columns, self.num_types, 1)
+        cut = numbers.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
+        return cut.permute(0, 1, 2, 5, 6, 3, 4).reshape(math.prod(self.parent_grid), -1)
+
+    def _fits(self, windows: Capsules) -> bool:
+        """Whether to route all rows at once: few of them, votes never stored, or votes normalised over the batch."""
+        is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
+        return is_normed or self.layer.router.implementation == "fused" or self._rows(windows) >= len(windows.poses)
+
+    def _rows(self, windows: Capsules) -> int:
+        """Return how many rows make a chunk: places, or whole examples where parents of all places compete."""
+        transform, together = self.layer.transform, math.prod(self.parent_grid) if self.competition == "all" else 1
+        votes = together * transform.num_children * transform.num_parents * transform.pose_dim
+        return together * max(1, CHUNK_BYTES // (votes * windows.poses.element_size()))
+
+    def _in_chunks(self, windows: Capsules) -> Capsules:
+        """Route some rows at a time, then normalise over the batch."""
+        route = partial(self.layer, normalise=False)
+        parents = _InChunks.apply(route, self._rows(windows), *windows, *self.layer.parameters())
+        return self.layer.router.normalise(Capsules(*parents))
+
+    def extra_repr(self) -> str:
+        return (
+            f"grid={self.grid}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"competition={self.competition}"
+        )
+
+
+class _InChunks(torch.autograd.Function):
+    """Route some rows at a time, in the backward pass once more. The results of all rows lie in one piece of memory:
+    between chunks, `torch.utils.checkpoint` would leave holes in it as large as all votes."""
+
+    @staticmethod
+    def forward(ctx: Any, route: Callable[[Capsules], Capsules], rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.route, ctx.rows = route, rows
+        ctx.save_for_backward(*tensors)
+        ctx.autocast = torch.is_autocast_enabled(tensors[0].device.type)
+        wholes: tuple[Tensor, ...] = ()
+        for chunk in _chunks(len(tensors[0]), rows):
+            parts = route(Capsules(*(tensor[chunk] for tensor in tensors[:2])))
+            wholes = wholes or tuple(part.new_empty(len(tensors[0]), *part.shape[1:]) for part in parts)
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[chunk] = part
+        return wholes
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        windows, weights = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
+        totals = [torch.zeros_like(tensor) for tensor in ctx.saved_tensors]
+        kind = windows[0].device.type
+        for chunk in _chunks(len(windows[0]), ctx.rows):
+            leaves = [window[chunk].detach().requires_grad_() for window in windows]
+            with torch.enable_grad(), torch.autocast(kind, enabled=ctx.autocast):
+                parts = ctx.route(Capsules(*leaves))
+            reached = [number for number, part in enumerate(parts) if part.requires_grad]
+            found = torch.autograd.grad(
+                [parts[number] for number in reached],
+                [*leaves, *weights],
+                [gradients[number][chunk] for number in reached],
+                allow_unused=True,
+            )
+            parts_of_totals = [*(total[chunk] for total in totals[:2]), *totals[2:]]
+            for total, gradient in zip(parts_of_totals, found, strict=True):
+                if gradient is not None:
+                    total += gradient
+        return None, None, *totals
+
+
+def _chunks(size: int, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, size, rows)]

@@ -1,0 +1,49 @@
+"""Sums that routers need which explain votes by a mixture: how much of the children a parent has, and their moments."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from capsbench.routing.functional import weighted_sum
+
+EStep = Callable[..., Tensor]
+"""Assigns children to parents: `e_step(votes, *parents)` gives R (batch, child, parent); without parents, at first."""
+
+
+def mass_and_total(
+    votes: Float[Tensor, "batch child parent dim"],
+    activations: Float[Tensor, "batch child"],
+    *parents: Tensor,
+    e_step: EStep,
+) -> tuple[Float[Tensor, "batch parent"], Float[Tensor, "batch parent dim"]]:
+    """Compute Σ R·a and Σ R·a û."""
+    weights = _weights(votes, activations, parents, e_step)
+    return weights.sum(dim=1), weighted_sum(weights, votes)
+
+
+def spread(
+    votes: Float[Tensor, "batch child parent dim"],
+    activations: Float[Tensor, "batch child"],
+    mean: Float[Tensor, "batch parent dim"],
+    *parents: Tensor,
+    e_step: EStep,
+) -> tuple[Float[Tensor, "batch parent dim"]]:
+    """Compute Σ R·a (û-μ)²."""
+    weights = _weights(votes, activations, parents, e_step)
+    return (weighted_sum(weights, (votes - mean.unsqueeze(1)).square()),)
+
+
+def _weights(
+    votes: Float[Tensor, "batch child parent dim"],
+    activations: Float[Tensor, "batch child"],
+    parents: tuple[Tensor, ...],
+    e_step: EStep,
+) -> Float[Tensor, "batch child parent"]:
+    """Compute R·a."""
+    return e_step(votes, *parents) * activations.unsqueeze(-1)
+
+
+def uniform(votes: Float[Tensor, "batch child parent dim"]) -> Float[Tensor, "batch child parent"]:
+    """Return equal shares of all parents of a place."""
+    return votes.new_full(votes.shape[:-1], 1 / votes.shape[2])
