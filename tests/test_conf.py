@@ -243,7 +243,7 @@ def test_every_choice_composes() -> None:
     [
         ("serial", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
         ("local", "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
-        ("ray", "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"),
+        ("ray", "hydra_plugins.capsbench_ray.StoppableRayLauncher"),
         ("slurm", "hydra_plugins.capsbench_slurm.FollowedSlurmLauncher"),
     ],
 )

@@ -37,4 +37,4 @@ def test_without_coordinates_places_are_alike() -> None:
 
 def test_poses_of_one_dimension_have_rows_only() -> None:
     transform = SharedMatrixTransform((2, 4), 1, 3, 1)
-    assert transform.coordinates.flatten().tolist() == [0.25] * 4 + [0.75] * 4
+    assert transform.coordinates().flatten().tolist() == [0.25] * 4 + [0.75] * 4

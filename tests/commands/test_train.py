@@ -180,7 +180,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
     [
         (
             ["router=fmm"],
-            "there is no router=fmm; did you mean fm or fm_sum? There are: dynamic, dynamic1, dynamic2, em,",
+            "there is no router=fmm; did you mean fm or fm_sum? There are: attention, dynamic, dynamic1,",
         ),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
         (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
@@ -298,7 +298,7 @@ def test_a_decoder_without_labels(capsbench: Run) -> None:
     [
         (
             ["trian"],
-            "there is no command trian; did you mean train? There are: analyze, benchmark, clean, dashboard, data",
+            "there is no command trian; did you mean train? There are: analyze, benchmark, cancel, clean, dashboard,",
         ),
         (["status", "--jsn"], "unrecognized arguments: --jsn; capsbench status --help shows what there is"),
         (["status", "table3"], "settings are given as name=value, got table3"),
@@ -348,7 +348,8 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == [
-        *("train", "status", "report", "analyze", "evaluate", "data", "clean", "dashboard", "benchmark")
+        *("train", "status", "cancel", "report", "analyze", "evaluate", "data", "clean", "dashboard"),
+        *("wandb-sweep", "benchmark"),
     ]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 

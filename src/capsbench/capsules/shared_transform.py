@@ -36,8 +36,6 @@ class SharedMatrixTransform(MatrixTransform):
     torch.Size([16, 10, 4, 4])
     """
 
-    coordinates: Tensor
-
     def __init__(
         self,
         grid: tuple[int, int],
@@ -50,15 +48,16 @@ class SharedMatrixTransform(MatrixTransform):
         super().__init__(num_types, num_parents, pose_dim, weight_init)
         self.grid = grid
         self.num_children = math.prod(grid) * num_types
-        self.register_buffer("coordinates", coordinate_scale * self._coordinates(), persistent=False)
+        self.coordinate_scale = coordinate_scale
 
-    def _coordinates(self) -> Float[Tensor, "child k"]:
+    def coordinates(self) -> Float[Tensor, "child k"]:
         """Return what is added to the votes of each child."""
         (rows, columns), (num_types, _, side, _) = self.grid, self.weight.shape
-        added = torch.zeros(rows, columns, num_types, side, side)
-        added[..., 0, -1] = ((torch.arange(rows) + 0.5) / rows).view(-1, 1, 1)
+        added = self.weight.new_zeros(rows, columns, num_types, side, side)
+        at_row, at_column = (torch.arange(size).to(added) + 0.5 for size in self.grid)
+        added[..., 0, -1] = (self.coordinate_scale * at_row / rows).view(-1, 1, 1)
         if side > 1:
-            added[..., 1, -1] = ((torch.arange(columns) + 0.5) / columns).view(1, -1, 1)
+            added[..., 1, -1] = (self.coordinate_scale * at_column / columns).view(1, -1, 1)
         return added.reshape(self.num_children, self.pose_dim)
 
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
@@ -66,7 +65,7 @@ class SharedMatrixTransform(MatrixTransform):
         matrices = self._matrices(poses.to(self.weight.dtype))
         matrices = matrices.reshape(len(poses), -1, len(self.weight), *matrices.shape[2:])
         votes = torch.einsum("bpixy,ijyz->bpijxz", matrices, self.weight).flatten(-2).flatten(1, 2)
-        return votes + self.coordinates.to(votes.dtype).unsqueeze(1)
+        return votes + self.coordinates().unsqueeze(1)
 
     def factors(
         self, poses: Float[Tensor, "batch child k"]
@@ -77,7 +76,7 @@ class SharedMatrixTransform(MatrixTransform):
         ones = matrices.new_ones(*matrices.shape[:-1], 1)
         weight = self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1)
         everywhere = weight.repeat(math.prod(self.grid), 1, 1, 1, 1)
-        added = self.coordinates.to(weight.dtype).reshape(self.num_children, 1, 1, side, side)
+        added = self.coordinates().reshape(self.num_children, 1, 1, side, side)
         return torch.cat([matrices, ones], -1), torch.cat(
             [everywhere, added.expand(-1, self.num_parents, -1, -1, -1)], 2
         )

@@ -58,6 +58,7 @@ class MatrixCapsNet(nn.Module):
         ValueError: the image is too small, hidden_types are not two numbers, pose_dim is not a square number, or a
             setting has none of the values above.
 
+    >>> import torch
     >>> from capsbench.routing import EMRouting
     >>> net = MatrixCapsNet((1, 28, 28), 10, EMRouting, filters=64, primary_types=8, hidden_types=(16, 16))
     >>> capsules = net(torch.rand(2, 1, 28, 28))  # (batch, channel, height, width)
