@@ -82,7 +82,8 @@ test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines and not faults"
 
 test-engines: .venv/installed-dev  ## sweeps through joblib, Ray, submitit and a Slurm of one node, at most 20 minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "engines and not faults" tests/engines tests/launch tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "engines and not faults" \
+	    tests/engines tests/launch tests/faults
 
 test-faults: .venv/installed-dev  ## kills, full disks, hostile files, at most 20 minutes; fills docs/reliability.md
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults \

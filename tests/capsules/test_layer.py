@@ -135,7 +135,7 @@ def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
         for our, their in zip(ours, theirs, strict=True)
         if max(our.abs().max(), their.abs().max()) > rounding
     ]
-    return float(max(errors, default=0.0))
+    return float(max(errors, default=torch.zeros(())).detach())
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
