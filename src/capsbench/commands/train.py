@@ -18,6 +18,7 @@ from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.output import unbreakable_output
+from capsbench.launch.slurm_job import end_at_once_when_requeued
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.launch.wandb import AGENT, settle
 from capsbench.runs import LockedError, Result, RunFolder
@@ -50,6 +51,7 @@ def job(config: DictConfig) -> float:
     Raises:
         Interrupted: a signal came.
     """
+    end_at_once_when_requeued()
     with unbreakable_output():  # of a launcher's worker, too
         return _train_job(list(HydraConfig.get().overrides.task))
 

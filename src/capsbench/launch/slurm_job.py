@@ -46,8 +46,9 @@ def train(start: Callable[..., Any], tasks: Sequence[Task], times: int) -> None:
         tasks: what to train.
         times: how often the job may be requeued after its time limit.
     """
-    requeue = signal.getsignal(WORD)
-    assert callable(requeue)
+    handler = signal.getsignal(WORD)
+    assert callable(handler)
+    requeue = functools.partial(_end_at_once, handler)
     ended = []
     for task in tasks:
         signal.signal(WORD, functools.partial(_requeue_or_stop, requeue, task, times))
@@ -55,6 +56,24 @@ def train(start: Callable[..., Any], tasks: Sequence[Task], times: int) -> None:
         ended.append(start(task.overrides, "hydra.sweep.dir", task.number, f"job_{task.number}", task.state))
     for each in ended:
         _ = each.return_value  # raises what stopped it from outside its run
+
+
+def end_at_once_when_requeued() -> None:
+    """Where submitit handles the word in this process, let a requeue end it at once.
+
+    Submitit raises SystemExit, which PyTorch makes another error of while it writes a checkpoint.
+    """
+    handler = signal.getsignal(WORD)
+    if callable(handler) and getattr(handler, "__module__", "").startswith("submitit."):
+        signal.signal(WORD, functools.partial(_end_at_once, handler))
+
+
+def _end_at_once(handler: Callable[..., None], number: int, frame: FrameType | None) -> None:
+    try:
+        handler(number, frame)
+    except SystemExit as error:
+        sys.stdout.flush()
+        os._exit(int(error.code or 0) % 256)
 
 
 def _requeue_or_stop(
