@@ -61,7 +61,14 @@ def write_files(text: str, folder: Path) -> None:
             path.write_text(block)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+SLOW = {"results.md", "running.md", "clusters.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.engines] if page.name in SLOW else []) for page in PAGES],
+    ids=lambda page: page.name,
+)
 def test_a_printed_command_can_be_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text()
     write_files(text, tmp_path)

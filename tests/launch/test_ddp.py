@@ -19,6 +19,7 @@ RUN = (
 )
 
 
+@pytest.mark.engines
 def test_two_processes_train_as_one_does(capsbench: Command) -> None:
     """To tolerance: gradients are averaged over the parts of a batch, so sums are taken in another order.
 
@@ -47,6 +48,7 @@ def test_two_processes_train_as_one_does(capsbench: Command) -> None:
         assert torch.allclose(tensor, weights[1][name], rtol=1e-3, atol=1e-4), name
 
 
+@pytest.mark.engines
 def test_a_failure_in_a_process_is_told(capsbench: Command) -> None:
     with pytest.raises(SystemExit, match=r"error: layer .* not finite") as error:
         capsbench("train", "trainer=ddp", *DDP[1:], "optim.optimizer.lr=1e30", "data.subset=64", "data.batch_size=16")

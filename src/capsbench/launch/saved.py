@@ -54,13 +54,24 @@ def read_config(folder: RunFolder, config_dir: str | None = None) -> DictConfig:
     return OmegaConf.create(content)
 
 
+DEEPEST = 50
+"""The most levels of a configuration that is read."""
+
+
 class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """OmegaConf's, without aliases: a few lines of them stand for billions of values."""
+    """OmegaConf's, but for aliases, a few lines of which stand for billions of values, and for depth."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError("it is too deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _parse(text: bytes) -> Any:
