@@ -172,6 +172,43 @@ def test_each_child_is_divided_once_among_all_that_see_it(router: RouterFactory,
     assert torch.isfinite(layer.share_among_all(1e4 * logits)).all()
 
 
+def chunked(monkeypatch: pytest.MonkeyPatch, router: RouterFactory) -> tuple[ConvCapsuleLayer, Capsules]:
+    """A layer that routes two examples at a time, and five of them."""
+    monkeypatch.setattr(module, "CHUNK_BYTES", 2 * 12 * 27 * 4 * 16 * 8)
+    poses = torch.randn(5, 90, 16, dtype=torch.float64, requires_grad=True)
+    return make(router, competition="all"), Capsules(poses, torch.ones(5, 90, dtype=torch.float64))
+
+
+def test_weights_that_are_frozen_get_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, given = chunked(monkeypatch, DynamicRouting)
+    layer.requires_grad_(False)
+    layer(given).activations.sum().backward()
+    assert given.poses.grad is not None
+    assert layer.layer.transform.weight.grad is None
+
+
+def test_a_second_derivative_takes_all_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, given = chunked(monkeypatch, DynamicRouting)
+    with pytest.raises(RuntimeError, match=r"no second derivative; take router\.implementation=plain"):
+        torch.autograd.grad(layer(given).activations.sum(), given.poses, create_graph=True)
+    layer, given = chunked(monkeypatch, partial(DynamicRouting, implementation="plain"))
+    (slope,) = torch.autograd.grad(layer(given).activations.sum(), given.poses, create_graph=True)
+    slope.square().sum().backward()
+    assert given.poses.grad is not None
+
+
+def test_autocast_reaches_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make(DynamicRouting, competition="all").float()
+    poses = torch.randn(5, 90, 16, requires_grad=True)
+    slopes = []
+    for size in (module.CHUNK_BYTES, 12 * 27 * 4 * 16 * 4):  # all, and one example
+        monkeypatch.setattr(module, "CHUNK_BYTES", size)
+        with torch.autocast("cpu", torch.float16):
+            loss = layer(Capsules(poses, torch.ones(5, 90))).activations.sum()
+        slopes += torch.autograd.grad(loss, poses)
+    torch.testing.assert_close(*slopes)
+
+
 def test_competition_is_the_routers_unless_it_is_given() -> None:
     made = {router: make(router, competition=None).competition for router in (FMAgreement, DynamicRouting, EMRouting)}
     assert list(made.values()) == ["place", "place", "all"]
@@ -194,6 +231,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: make(partial(EMRouting, implementation="fused"), competition="all"),
         "competition=all stores all votes",
     ),
+    "no kernel": (lambda: make(FMAgreement, stride=0), "stride must be at least 1, got 0"),
     "another map": (
         lambda: make(FMAgreement)(Capsules(torch.zeros(1, 80, 16).double(), torch.zeros(1, 80).double())),
         "this layer takes 90 children, 3 at each place of a 5×6 map, got 80",

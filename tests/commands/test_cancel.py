@@ -1,11 +1,15 @@
 """`capsbench cancel`: what is done with a job, by its state and by what its run has saved."""
 
+import json
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from capsbench.commands.cancel import HEARD_S, SAVE_S, _Job
+from capsbench.commands.cancel import HEARD_S, SAVE_S, _end_processes, _Job
 from capsbench.runs import RunFolder
 from capsbench.runs.submission import Job
 
@@ -52,3 +56,20 @@ def test_a_run_that_heard_nothing_is_told_again_and_one_that_never_saves_is_kill
     trained.killed_at = SAVE_S + 1
     assert trained.next_step(RUNS, now=SAVE_S + 2) is None
     assert trained.how_it_ended(trained.folders[0]) == "job 17 was killed before it had saved"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for who holds a lock as Linux shows it")
+@pytest.mark.parametrize("named", ["another", "all"])
+def test_a_process_that_does_not_train_the_run_is_left_alone(
+    tmp_path: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with folder.locked():
+        pid = other.pid if named == "another" else -1
+        folder.session.write_text(json.dumps({"pid": pid, "host": platform.node()}))
+        assert _end_processes([folder]) == {folder: False}
+    assert "by what its folder says" in capsys.readouterr().out
+    assert other.poll() is None
+    other.kill()
+    other.wait()

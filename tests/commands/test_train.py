@@ -182,6 +182,10 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
             ["router=fmm"],
             "there is no router=fmm; did you mean fm or fm_sum? There are: attention, dynamic, dynamic1,",
         ),
+        (
+            ["arch=resnet", "router=none", "loss=centripetal"],
+            "is taken from arch.pose_dim, which is not there; give a value itself",
+        ),
         (["arch=capsnett"], "there is no arch=capsnett; did you mean capsnet"),
         (["data=fashion"], "There are: affnist, arrays, cifar10, cifar10_jpeg, digits"),
         (["rooter=fm"], "there is no setting rooter; did you mean router?"),

@@ -14,6 +14,13 @@ CHOICES = {
     "Augmentation": "data=mnist",
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "EfficientCapsNet": "arch=efficient_capsnet",
+    "MatrixCapsNet": "arch=matrix_capsnet_small",
+    "ResNet": "arch=resnet router=none",
+    "HitOrMiss": "router=hit_or_miss",
+    "InvertedAttention": "router=inverted_attention",
+    "VBRouting": "router=vb",
+    "CentripetalLoss": "loss=centripetal",
     "FMAgreement": "router=fm",
     "DynamicRouting": "router=dynamic",
     "EMRouting": "router=em",
@@ -35,7 +42,13 @@ INSIDE |= {
     "DeconvDecoder": "network",
     "DenseDecoder": "network",
 }
-LISTS = {"blocks": "[1,1,{}]", "hidden_capsules": "[{}]", "hidden": "[{}]", "betas": "[0.9,{}]"}
+LISTS = {
+    "blocks": "[1,1,{}]",
+    "hidden_capsules": "[{}]",
+    "hidden_types": "[16,{}]",
+    "hidden": "[{}]",
+    "betas": "[0.9,{}]",
+}
 SETTINGS = [
     pytest.param(name, key, allowed.words, id=f"{name}.{key}")
     for name, settings in {**OF_CLASSES, **OF_PARTS}.items()

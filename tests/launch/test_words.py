@@ -12,6 +12,13 @@ from capsbench.launch.words import OF_CLASSES, OF_PARTS
 CHOICES = {
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "EfficientCapsNet": "arch=efficient_capsnet",
+    "MatrixCapsNet": "arch=matrix_capsnet_small",
+    "ResNet": "arch=resnet router=none",
+    "AttentionRouting": "router=attention",
+    "HitOrMiss": "router=hit_or_miss",
+    "InvertedAttention": "router=inverted_attention",
+    "VBRouting": "router=vb",
     "FMAgreement": "router=fm",
     "DynamicRouting": "router=dynamic",
     "EMRouting": "router=em",
@@ -34,7 +41,7 @@ SETTINGS = [
 
 def overrides(choice: str, key: str, word: str) -> list[str]:
     part = choice.partition("=")[0].replace("decoder", "decoder.network").replace("logger", "logger.wandb")
-    return [choice, f"{part}.{key}={word}"]
+    return [*choice.split(), f"{part}.{key}={word}"]
 
 
 @pytest.mark.parametrize(("choice", "key", "words"), SETTINGS)

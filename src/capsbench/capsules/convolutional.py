@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from capsbench.capsules.layer import CapsuleLayer
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
 from capsbench.routing import Capsules, RouterFactory, check_choice
+from capsbench.routing.kernels.recompute import gradients_again
 
 Competition = Literal["place", "all"]
 
@@ -31,8 +32,8 @@ class ConvCapsuleLayer(nn.Module):
     parents. With `competition="all"` these are the parents of all places that see the child, as in Hinton et al. and
     Gritzman 2019 (arXiv:1907.00652). With "place" a child divides itself anew at each place.
 
-    Many votes are computed for some places at a time (for whole examples with "all"), and again in the backward pass.
-    So memory does not grow with the number of places, but for the capsules themselves.
+    Many votes are computed for some places at a time (for whole examples with "all"), and again in the backward pass,
+    unless the router's implementation is set. So memory grows with the capsules, not with their votes.
 
     Source: Hinton et al. 2018, "Matrix Capsules with EM Routing" (ICLR 2018), §1.1 and fig. 1.
 
@@ -49,9 +50,9 @@ class ConvCapsuleLayer(nn.Module):
         num_capsules: parents of the whole map.
 
     Raises:
-        ValueError: a window has fewer than two children or does not fit into the map, the transform's children cannot
-            be divided among the window's places, competition is unknown, or it is "all" and the router divides no
-            children or is `implementation="fused"`.
+        ValueError: kernel_size, stride or padding is too small, a window has fewer than two children or does not fit
+            into the map, the transform's children cannot be divided among the window's places, competition is unknown,
+            or it is "all" and the router divides no children or is `implementation="fused"`.
 
     >>> from capsbench.routing import FMAgreement
     >>> transform = MatrixTransform(num_children=3 * 3 * 8, num_parents=16, pose_dim=16)
@@ -79,6 +80,9 @@ class ConvCapsuleLayer(nn.Module):
         super().__init__()
         if competition is not None:
             check_choice("competition", competition, "place", "all")
+        for name, value, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("padding", padding, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         num_children, num_parents = transform.num_children, transform.num_parents
         num_types, rest = divmod(num_children, kernel_size**2)
         if rest:
@@ -127,11 +131,13 @@ class ConvCapsuleLayer(nn.Module):
         )
 
     def _windows(self, values: Float[Tensor, "batch child d"]) -> Float[Tensor, "rows slot d"]:
-        """Cut each place's window: a view where nothing is padded, until the windows are put in order."""
         at_places = values.reshape(len(values), *self.grid, self.num_types, -1)
-        padded = F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))
+        return self._cut(F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))).flatten(0, 1)
+
+    def _cut(self, padded: Tensor) -> Tensor:
+        """Cut each place's window out of (batch, row, column, type, d): (batch, place, slot, d)."""
         cut = padded.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
-        return cut.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5).flatten(0, 2)
+        return cut.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5).flatten(1, 2)
 
     def _compete(self) -> None:
         """Let the router divide a child among the parents of all places that see it."""
@@ -140,7 +146,6 @@ class ConvCapsuleLayer(nn.Module):
             raise ValueError(f"{type(router).__name__} divides no children; leave competition at place")
         if router.implementation == "fused":
             raise ValueError("competition=all stores all votes; take router.implementation=auto or plain")
-        router.implementation = "plain"
         router.share = self.share_among_all
 
     def share_among_all(self, logits: Float[Tensor, "rows slot parent"]) -> Float[Tensor, "rows slot parent"]:
@@ -173,15 +178,14 @@ class ConvCapsuleLayer(nn.Module):
 
     def _numbers(self, device: torch.device) -> Tensor:
         """Return the number of the child in each slot of each place, (place, slot), in the padded map."""
-        rows, columns = (size + 2 * self.padding for size in self.grid)
-        numbers = torch.arange(rows * columns * self.num_types, device=device).view(1, rows, columns, self.num_types, 1)
-        cut = numbers.unfold(1, self.kernel_size, self.stride).unfold(2, self.kernel_size, self.stride)
-        return cut.permute(0, 1, 2, 5, 6, 3, 4).reshape(math.prod(self.parent_grid), -1)
+        padded = [size + 2 * self.padding for size in self.grid]
+        numbers = torch.arange(math.prod(padded) * self.num_types, device=device)
+        return self._cut(numbers.view(1, *padded, self.num_types, 1)).flatten(0, 1).squeeze(-1)
 
     def _fits(self, windows: Capsules) -> bool:
-        """Whether to route all rows at once: few of them, votes never stored, or votes normalised over the batch."""
+        """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
-        return is_normed or self.layer.router.implementation == "fused" or self._rows(windows) >= len(windows.poses)
+        return is_normed or self.layer.router.implementation != "auto" or self._rows(windows) >= len(windows.poses)
 
     def _rows(self, windows: Capsules) -> int:
         """Return how many rows make a chunk: places, or whole examples where parents of all places compete."""
@@ -191,9 +195,16 @@ class ConvCapsuleLayer(nn.Module):
 
     def _in_chunks(self, windows: Capsules) -> Capsules:
         """Route some rows at a time, then normalise over the batch."""
-        route = partial(self.layer, normalise=False)
-        parents = _InChunks.apply(route, self._rows(windows), *windows, *self.layer.parameters())
-        return self.layer.router.normalise(Capsules(*parents))
+        names, weights = zip(*self.layer.named_parameters(), strict=True)
+
+        def route(poses: Tensor, activations: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+            named = dict(zip(names, weights, strict=True))
+            parents: Capsules = functional_call(
+                self.layer, named, (Capsules(poses, activations),), {"normalise": False}
+            )
+            return parents
+
+        return self.layer.router.normalise(Capsules(*_InChunks.apply(route, self._rows(windows), *windows, *weights)))
 
     def extra_repr(self) -> str:
         return (
@@ -207,13 +218,15 @@ class _InChunks(torch.autograd.Function):
     between chunks, `torch.utils.checkpoint` would leave holes in it as large as all votes."""
 
     @staticmethod
-    def forward(ctx: Any, route: Callable[[Capsules], Capsules], rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, route: Callable[..., tuple[Tensor, ...]], rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """`tensors` are poses and activations of the windows, then weights."""
         ctx.route, ctx.rows = route, rows
         ctx.save_for_backward(*tensors)
-        ctx.autocast = torch.is_autocast_enabled(tensors[0].device.type)
+        kind = tensors[0].device.type
+        ctx.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         wholes: tuple[Tensor, ...] = ()
         for chunk in _chunks(len(tensors[0]), rows):
-            parts = route(Capsules(*(tensor[chunk] for tensor in tensors[:2])))
+            parts = route(*(tensor[chunk] for tensor in tensors[:2]), *tensors[2:])
             wholes = wholes or tuple(part.new_empty(len(tensors[0]), *part.shape[1:]) for part in parts)
             for whole, part in zip(wholes, parts, strict=True):
                 whole[chunk] = part
@@ -221,24 +234,20 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        windows, weights = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
-        totals = [torch.zeros_like(tensor) for tensor in ctx.saved_tensors]
-        kind = windows[0].device.type
-        for chunk in _chunks(len(windows[0]), ctx.rows):
-            leaves = [window[chunk].detach().requires_grad_() for window in windows]
-            with torch.enable_grad(), torch.autocast(kind, enabled=ctx.autocast):
-                parts = ctx.route(Capsules(*leaves))
-            reached = [number for number, part in enumerate(parts) if part.requires_grad]
-            found = torch.autograd.grad(
-                [parts[number] for number in reached],
-                [*leaves, *weights],
-                [gradients[number][chunk] for number in reached],
-                allow_unused=True,
-            )
-            parts_of_totals = [*(total[chunk] for total in totals[:2]), *totals[2:]]
-            for total, gradient in zip(parts_of_totals, found, strict=True):
-                if gradient is not None:
-                    total += gradient
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[2:]
+        totals = [
+            torch.zeros_like(tensor) if is_wanted else None for tensor, is_wanted in zip(tensors, wanted, strict=True)
+        ]
+        for chunk in _chunks(len(tensors[0]), ctx.rows):
+            where = [chunk, chunk, *[slice(None)] * (len(tensors) - 2)]
+            inputs = [tensor[part] for tensor, part in zip(tensors, where, strict=True)]
+            seeds = [gradient[chunk] for gradient in gradients]
+            with torch.autocast(*ctx.autocast):
+                found = gradients_again(ctx.route, inputs, wanted, seeds)
+            for total, part, gradient in zip(totals, where, found, strict=True):
+                if total is not None and gradient is not None:
+                    total[part] += gradient
         return None, None, *totals
 
 

@@ -68,7 +68,8 @@ class CapsuleLayer(nn.Module):
 
     @property
     def _votes_are_lazy(self) -> bool:
-        if self.router.implementation == "plain" or not self.router.takes_lazy_votes:
+        router = self.router
+        if router.implementation == "plain" or not (router.takes_lazy_votes and router.shares_within_places):
             return False
         return not isinstance(self.vote_norm, VoteNorm) or can_fold(self.vote_norm)
 

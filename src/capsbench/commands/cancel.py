@@ -147,7 +147,11 @@ def _take(steps: Mapping[str, Sequence[_Job]]) -> None:
 def _end_processes(folders: Sequence[RunFolder]) -> dict[RunFolder, bool]:
     """Tell the processes of this machine that train runs to save and end; whether each run's has done so."""
     sessions = {folder: folder.read_session() for folder in folders if folder.is_locked}
-    here = {folder: session for folder, session in sessions.items() if session.pid and session.host == platform.node()}
+    here = {
+        folder: session
+        for folder, session in sessions.items()
+        if session.pid and session.host == platform.node() and folder.is_locked_by(session.pid)
+    }
     for pid in {session.pid for session in here.values() if session.pid}:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -158,7 +162,7 @@ def _end_processes(folders: Sequence[RunFolder]) -> dict[RunFolder, bool]:
     for folder, session in sessions.items():
         process = f"process {session.pid} on {session.host}"
         if folder not in here:
-            print(f"{folder}: {process} trains it; give the command there")
+            print(f"{folder}: {process} trains it, by what its folder says; if so, give the command there")
         elif is_over[folder]:
             print(f"{folder}: {process} {'finished' if folder.is_finished else 'saved and ended'}")
         else:

@@ -16,7 +16,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from capsbench.data.files import DataError, WriteError
 from capsbench.signals import raise_if_received
@@ -36,6 +36,7 @@ PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submit
 """Packages that are used only where they are asked for, with what pip installs."""
 REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 """How Lightning names a package that is missing."""
+NOT_THERE = re.compile(r"Interpolation key '(.+?)' not found(?:\s+full_key: (\S+))?")
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)(?:\.__init__)?\(\) )?got an unexpected keyword argument '(\w+)'")
 
 OF_MACHINES = (OSError, MemoryError, ImportError, DataError)
@@ -130,6 +131,8 @@ def describe(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=…"
+    if isinstance(error, InterpolationKeyError) and (found := NOT_THERE.search(str(error))):
+        return f"{found[2] or 'a setting'} is taken from {found[1]}, which is not there; give a value itself"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and name in EXTRAS:

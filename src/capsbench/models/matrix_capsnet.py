@@ -55,8 +55,8 @@ class MatrixCapsNet(nn.Module):
         conv_init: see `capsbench.capsules.initial.Conv2d`.
 
     Raises:
-        ValueError: the image is too small, hidden_types are not two numbers, pose_dim is not a square number, or a
-            setting has none of the values above.
+        ValueError: the image is too small, first_padding is negative, hidden_types are not two numbers, pose_dim is not
+            a square number, or a setting has none of the values above.
 
     >>> import torch
     >>> from capsbench.routing import EMRouting
@@ -90,6 +90,8 @@ class MatrixCapsNet(nn.Module):
         check_choice("arch.competition", competition, "auto", "place", "all")
         if len(hidden_types) != len(STRIDES):
             raise ValueError(f"arch.hidden_types must be two numbers, one per layer, got {list(hidden_types)}")
+        if first_padding < 0:
+            raise ValueError(f"arch.first_padding must be at least 0, got {first_padding}")
         channels, height, width = image_shape
         least = self.least_size(first_padding)
         if min(height, width) < least:

@@ -9,8 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import filelock
+from pydantic import Field
 
 from capsbench.data.files import WriteError, written_atomically
 from capsbench.data.foreign import read_bytes, refuse_links
@@ -49,7 +51,7 @@ class Session:
 
     __pydantic_config__ = STRICT
 
-    pid: int | None = None
+    pid: Annotated[int, Field(gt=0)] | None = None
     host: str | None = None
     sweep: str | None = None
     signal: str | None = None
@@ -279,6 +281,15 @@ class RunFolder:
             return True
         except OSError:  # not ours to lock: the folder is somebody else's
             return False
+
+    def is_locked_by(self, process: int) -> bool:
+        """Whether a process has the lock's file open, as far as this machine tells; `session.json` may say anything."""
+        opened = Path(f"/proc/{process}/fd")
+        if not Path("/proc/self/fd").exists():
+            return True
+        with suppress(OSError):
+            return any(os.path.samefile(file, self.lock) for file in opened.iterdir() if file.exists())
+        return False
 
     def read_session(self) -> Session:
         """Which process trains the run, or did so when it ended without a word; empty if there is none."""

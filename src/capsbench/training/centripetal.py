@@ -29,7 +29,7 @@ class CentripetalLoss(nn.Module):
         ghosts: the absent class nearest to the centre costs nothing, so that an image may hit a second class.
 
     Raises:
-        ValueError: ring is not positive.
+        ValueError: ring is not positive, pose_dim is below 1, or slope or down_weight is negative.
 
     >>> loss = CentripetalLoss(pose_dim=16)
     >>> loss(torch.tensor([[1.0, 0.2]]), torch.tensor([0]))  # activations (batch, class), labels (batch,)
@@ -49,6 +49,9 @@ class CentripetalLoss(nn.Module):
         super().__init__()
         if not ring > 0:
             raise ValueError(f"loss.ring must be positive, got {ring}")
+        for name, value, least in (("pose_dim", pose_dim, 1), ("slope", slope, 0), ("down_weight", down_weight, 0)):
+            if not value >= least:
+                raise ValueError(f"loss.{name} must be at least {least}, got {value}")
         self.corner = math.sqrt(pose_dim) / 2
         self.hit, self.miss = hit, miss
         self.ring, self.slope = ring, slope

@@ -34,9 +34,17 @@ class Metrics(nn.ModuleDict):
         }
 
     def restore(self, states: States) -> None:
-        """Go on from what `states` returned on as many ranks."""
+        """Go on from what `states` returned on as many ranks.
+
+        Raises:
+            ValueError: over several ranks, the states are those of one: earlier versions kept no others.
+        """
         for name, state in states.items():
             for key, value in state.items():
+                if _is_shared() and value.ndim == 0:
+                    raise ValueError(
+                        "an earlier version left this run; it cannot go on: delete its folder to begin anew"
+                    )
                 setattr(self[name], key, value[distributed.get_rank()] if _is_shared() else value)
 
 

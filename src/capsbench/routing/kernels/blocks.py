@@ -1,18 +1,18 @@
 """Sums over children that compute lazy votes a block of children at a time, and again in the backward pass."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from capsbench.routing.kernels.recompute import gradients_again
 from capsbench.routing.kernels.sums import Contribution
 from capsbench.routing.votes import LazyVotes
 
 BLOCK_BYTES = {"cpu": 11 * 2**17, "cuda": 2**26}
 """Bytes of votes per block: what fits into a CPU core's cache, and what keeps a GPU busy."""
-
-NO_SECOND_DERIVATIVE = "lazy votes have no second derivative; take router.implementation=plain, which stores all votes"
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -41,22 +41,14 @@ class _SumOverBlocks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(NO_SECOND_DERIVATIVE)
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
         axes: tuple[int | None, ...] = ctx.child_axes
-        wanted = [number for number, is_wanted in enumerate(ctx.needs_input_grad[2:]) if is_wanted]
-        totals = {number: torch.zeros_like(tensors[number]) for number in wanted}
+        wanted = ctx.needs_input_grad[2:]
+        totals = {number: torch.zeros_like(tensor) for number, tensor in enumerate(tensors) if wanted[number]}
+        compute = partial(_contribute, ctx.contribution)
         for block in _blocks(*tensors[:2]):
-            inputs = [_part(tensor, axis, block).detach() for tensor, axis in zip(tensors, axes, strict=True)]
-            for number in wanted:
-                inputs[number].requires_grad_()
-            with torch.enable_grad():
-                sums = _contribute(ctx.contribution, *inputs)
-            reached = [(part, gradient) for part, gradient in zip(sums, gradients, strict=True) if part.requires_grad]
-            ends, seeds = zip(*reached, strict=True)
-            found = torch.autograd.grad(ends, [inputs[number] for number in wanted], seeds, allow_unused=True)
-            for number, gradient in zip(wanted, found, strict=True):
+            inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, axes, strict=True)]
+            for number, gradient in enumerate(gradients_again(compute, inputs, wanted, gradients)):
                 if gradient is not None:
                     _part(totals[number], axes[number], block).add_(gradient)
         return None, None, *(totals.get(number) for number in range(len(tensors)))

@@ -12,7 +12,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.kernels.blocks import NO_SECOND_DERIVATIVE
+from capsbench.routing.kernels.recompute import NO_SECOND_DERIVATIVE
 from capsbench.routing.votes import LazyVotes
 
 FEWEST = 16
