@@ -26,7 +26,7 @@ with suppress(ImportError):  # an optional package
         """Trains runs as Ray tasks, and tells them to save when a signal comes.
 
         Attributes:
-            stops_runs: a signal to the command need not be passed on to processes on this machine.
+            stops_runs: a signal to the command stops its runs, wherever they are.
             planned: the runs of all tasks that it is given, in their order.
             causes: after `launch`, why runs came to no end, by their folders, where Ray tells.
         """

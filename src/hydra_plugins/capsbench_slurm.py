@@ -27,9 +27,12 @@ with suppress(ImportError):  # an optional package
         """Submits runs with submitit, and tells what becomes of each.
 
         Attributes:
+            stops_runs: a signal to the command ends the command alone.
             planned: the runs of all jobs that it is given, in their order.
             causes: after `launch`, why runs came to no end, by their folders, where their jobs tell.
         """
+
+        stops_runs = False
 
         def __init__(self, **params: Any) -> None:
             super().__init__(**params)

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed, fail, or meet another process at the same grid."""
+"""Runs that are interrupted, killed, fail, or meet another process at the same grid; `make test-engines` runs them."""
 
 import importlib
 import json
@@ -48,6 +48,8 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Command = Callable[..., None]
 
+pytestmark = pytest.mark.engines
+
 
 def only_result(root: Path | str = "outputs") -> Result:
     (path,) = Path(root).rglob("result.json")
@@ -96,11 +98,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     ("batch", "number"),
-    [
-        *((batch, signal.SIGTERM) for batch in (0, 7)),
-        *(pytest.param(batch, signal.SIGTERM, marks=pytest.mark.engines) for batch in (3, 6, 13)),
-        pytest.param(5, signal.SIGINT, marks=pytest.mark.engines),
-    ],
+    [(batch, signal.SIGTERM) for batch in (0, 3, 6, 7, 13)] + [(5, signal.SIGINT)],
 )
 def test_resumed_is_as_if_never_interrupted(
     capsbench: Command,
@@ -205,7 +203,6 @@ def test_interrupted_while_it_evaluates(
     assert_same(what_counts("outputs"), uninterrupted)
 
 
-@pytest.mark.engines
 def test_killed_at_any_moment(uninterrupted: tuple[Any, ...], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "capsbench", *RUN]
     for seconds in (0.3, 1.0):
@@ -238,7 +235,6 @@ def test_a_run_that_another_process_is_at_is_left_to_it(capsbench: Command, caps
     assert State.of(RunFolder(first)).name == "interrupted"
 
 
-@pytest.mark.engines
 def test_two_sweeps_share_a_grid(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "capsbench", "train", "-m", "trainer=smoke", "data.subset=64", "seed=1,2,3"]
     sweeps = [

@@ -4,15 +4,12 @@ import json
 import os
 from typing import cast, get_args
 
-import lightning
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-
 from capsbench.commands.analyze import for_each_run
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.settings import Evaluate
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
-from capsbench.launch.build import TrainedRun, restore
+from capsbench.launch.build import restore, trainer_of_one_device
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.reports.formats import say
 from capsbench.runs import RunFolder
@@ -60,7 +57,7 @@ def evaluate_run(
         raise ValueError(
             "split=val needs a run with data.val_fraction, of which a part was held out; name test or train"
         )
-    trainer = _trainer(run)
+    trainer = trainer_of_one_device(run.result.settings["trainer"]["precision"])
     metrics, confusion = evaluate(trainer, run.module, run.data, split)
     record = {
         "split": split,
@@ -76,18 +73,3 @@ def evaluate_run(
     with written_atomically(folder.evaluation(split)) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False))
     say(f"{folder}: {split} accuracy {100 * metrics[f'{split}/accuracy']:.2f} %")
-
-
-def _trainer(run: TrainedRun) -> lightning.Trainer:
-    """A trainer for one device that computes with the precision of the run."""
-    return lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
-        precision=run.result.settings["trainer"]["precision"],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )

@@ -22,8 +22,14 @@ from capsbench.runs import State
 from capsbench.runs.result import watched_split
 from capsbench.runs.submission import Job
 
-COLORS = {"done": "green", "running": "cyan", "queued": "blue", "interrupted": "yellow", "failed": "red"}
-COLORS |= {"missing": "dim"}
+COLORS = {
+    "done": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "interrupted": "yellow",
+    "failed": "red",
+    "missing": "dim",
+}
 
 
 def main(arguments: Arguments) -> None:

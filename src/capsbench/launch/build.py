@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 from hydra.utils import instantiate
@@ -130,20 +130,27 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
     config.compile = None
     module = build_module(config, build_data(config))
     module.load_state_dict(kept["state_dict"])
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
-        precision=config.trainer.precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_of_one_device(config.trainer.precision)
     plugin, device = trainer.precision_plugin, trainer.strategy.root_device
     plugin.convert_module(module.to(device).train(kept["training"]))
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
         return module.outcome(batch, progress=kept["progress"], training=kept["training"])
+
+
+def trainer_of_one_device(precision: Any) -> lightning.Trainer:
+    """A trainer that looks into a trained network: it computes with this precision, and shows and keeps nothing."""
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        plugins=[LightningEnvironment()],  # also in a Slurm job of several tasks
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
 
 
 def find_runs(place: Path) -> list[RunFolder]:

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -181,15 +180,12 @@ class Sweep:
             ]
             for run, settings in zip(unfinished, logged, strict=True)
         ]
-        of_cluster, stops_runs = hasattr(launcher, "planned"), getattr(launcher, "stops_runs", False)
-        outlives = of_cluster and not stops_runs
+        of_cluster = hasattr(launcher, "planned")  # one of ours, which sees to its runs itself
         if of_cluster:
             launcher.planned = unfinished
         results = []
         try:
-            with (
-                nullcontext() if outlives else stopped_together([] if stops_runs else [run.folder for run in self.runs])
-            ):
+            with stopped_together([] if of_cluster else [run.folder for run in self.runs]):
                 for start in range(0, len(jobs), batch_size or max(1, len(jobs))):
                     batch = jobs[start : start + batch_size] if batch_size else jobs
                     results += launcher.launch(batch, initial_job_idx=start)
@@ -199,7 +195,7 @@ class Sweep:
             number = error.signal_number if isinstance(error, Interrupted) else signals.received()
             if number is None:
                 raise
-            left = self._jobs_left() if outlives else self._left()
+            left = self._jobs_left() if of_cluster and not launcher.stops_runs else self._left()
             raise Interrupted(number, f"{Interrupted(number)}: {left}") from error
         for result in results:
             _ = result.return_value  # raises what stopped a job from outside the run

@@ -7,7 +7,6 @@ Trainable parameters with self-attention routing: 161,824 on 28×28×1 and 168,5
 from functools import partial
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from capsbench.capsules import (
     WeightInit,
     batch_norm_2d,
 )
-from capsbench.routing import check_choice, exp_squash
+from capsbench.routing import check_choice, exp_squash, exp_squashed_norm
 
 FILTERS = (32, 64, 64, 128)
 
@@ -48,6 +47,7 @@ class EfficientCapsNet(nn.Module):
         ValueError: the image is too small for the four convolutions, 128 cannot be divided by primary_dim, or norm,
             weight_init or conv_init is unknown.
 
+    >>> import torch
     >>> from capsbench.routing import AttentionRouting
     >>> net = EfficientCapsNet((1, 28, 28), 10, AttentionRouting)
     >>> capsules = net(torch.rand(2, 1, 28, 28))  # (batch, channel, height, width)
@@ -103,6 +103,5 @@ class EfficientCapsNet(nn.Module):
         """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""
         channels: Tensor = self.primary(self.convolutions(images)).flatten(1)
         s = rearrange(channels, "batch (capsule dim) -> batch capsule dim", dim=self.primary_dim)
-        activations = -torch.expm1(-torch.linalg.vector_norm(s, dim=-1))
-        capsules: Capsules = self.class_capsules(Capsules(exp_squash(s), activations))
+        capsules: Capsules = self.class_capsules(Capsules(exp_squash(s), activations=exp_squashed_norm(s)))
         return capsules

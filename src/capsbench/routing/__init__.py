@@ -5,7 +5,7 @@ from capsbench.routing.base import Capsules, NonFiniteError, Router, RouterFacto
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
 from capsbench.routing.fm import FMAgreement
-from capsbench.routing.functional import exp_squash, l2_normalize, squash, squashed_norm
+from capsbench.routing.functional import exp_squash, exp_squashed_norm, l2_normalize, squash, squashed_norm
 from capsbench.routing.hit_or_miss import HitOrMiss
 from capsbench.routing.inverted_attention import InvertedAttention
 from capsbench.routing.kernels import sum_over_children, vote_sums
@@ -28,6 +28,7 @@ __all__ = [
     "VBRouting",
     "check_choice",
     "exp_squash",
+    "exp_squashed_norm",
     "l2_normalize",
     "make_router",
     "no_router",

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router
-from capsbench.routing.functional import exp_squash, softmax_over_parents, weighted_sum
+from capsbench.routing.functional import exp_squash, exp_squashed_norm, softmax_over_parents, weighted_sum
 from capsbench.routing.kernels import sum_over_children
 from capsbench.routing.votes import Votes
 
@@ -53,8 +53,7 @@ class AttentionRouting(Router):
             raise ValueError(f"votes are of {there}, this router was built for {built}")
         prior = self.prior.expand(votes.shape[0], -1, -1)
         (s,) = sum_over_children(_attended, votes, per_child=(prior,), shared=(votes.sum(dim=1),))
-        poses = exp_squash(s)
-        return Capsules(poses, activations=-torch.expm1(-torch.linalg.vector_norm(s, dim=-1)))
+        return Capsules(exp_squash(s), activations=exp_squashed_norm(s))
 
     def extra_repr(self) -> str:
         num_children, num_parents = self.prior.shape

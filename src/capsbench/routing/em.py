@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import mass_and_total, spread, uniform
+from capsbench.routing.mixtures import checked, mass_and_total, spread, uniform
 from capsbench.routing.votes import Votes
 
 # Hinton et al. give none of these numbers. They are those of FMRouting (em_routing.py), the code of FM agreement's
@@ -98,12 +98,7 @@ class EMRouting(Router):
 
         The assignment R is not stored: each M-step repeats the E-step of the iteration before, block by block.
         """
-        if activations is None:
-            raise ValueError("EM routing weighs children by their activations: pass activations (batch, child)")
-        num_parents = votes.shape[2]
-        if num_parents != len(self.beta_a):
-            raise ValueError(f"votes are for {num_parents} parents, this router was built for {len(self.beta_a)}")
-
+        activations = checked("EM", votes, activations, len(self.beta_a))
         # Means and variances divide by Σ R·a: their slope in a is about 1/a, so a child that is off gets none.
         activations = torch.where(activations.abs() < EPS, activations.detach(), activations)
         parents = self.m_step(votes, activations, None, iteration=0)

@@ -44,6 +44,15 @@ def exp_squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"
     return vectors * torch.where(is_tiny, 1.0, -torch.expm1(-norm) / norm.masked_fill(is_tiny, 1.0))
 
 
+def exp_squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
+    """Compute the length of each vector after `exp_squash`, 1 - exp(-‖s‖).
+
+    >>> exp_squashed_norm(torch.tensor([0.0, 5.0]))
+    tensor(0.9933)
+    """
+    return -torch.expm1(-torch.linalg.vector_norm(vectors, dim=-1))
+
+
 def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Float[Tensor, "*axes dim"]:
     """Divide each vector by its length. One shorter than `eps` becomes zero, and so does its gradient.
 

@@ -6,9 +6,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.functional import weighted_sum
+from capsbench.routing.votes import Votes
 
 EStep = Callable[..., Tensor]
 """Assigns children to parents: `e_step(votes, *parents)` gives R (batch, child, parent); without parents, at first."""
+
+
+def checked(
+    name: str, votes: Votes, activations: Float[Tensor, "batch child"] | None, num_parents: int
+) -> Float[Tensor, "batch child"]:
+    """Return the children's activations, which weigh them, if they and the votes are a router's.
+
+    Raises:
+        ValueError: activations are missing, or votes are for another number of parents.
+    """
+    if activations is None:
+        raise ValueError(f"{name} routing weighs children by their activations: pass activations (batch, child)")
+    if votes.shape[2] != num_parents:
+        raise ValueError(f"votes are for {votes.shape[2]} parents, this router was built for {num_parents}")
+    return activations
 
 
 def mass_and_total(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.batch_norm import BatchNorm
 from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import mass_and_total, spread, uniform
+from capsbench.routing.mixtures import checked, mass_and_total, spread, uniform
 from capsbench.routing.votes import Votes
 
 EPS = 1e-9
@@ -78,10 +78,7 @@ class VBRouting(Router):
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None) -> Capsules:
         """Compute poses (batch, parent, dim) and the logits of activations (batch, parent), not yet normalised."""
-        if activations is None:
-            raise ValueError("VB routing weighs children by their activations: pass activations (batch, child)")
-        if votes.shape[2] != len(self.beta_a):
-            raise ValueError(f"votes are for {votes.shape[2]} parents, this router was built for {len(self.beta_a)}")
+        activations = checked("VB", votes, activations, len(self.beta_a))
         parents = self.m_step(votes, activations, None)
         for _ in range(self.iterations - 1):
             parents = self.m_step(votes, activations, parents)
