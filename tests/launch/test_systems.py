@@ -78,5 +78,5 @@ def test_what_the_command_line_says_counts_more(composer: Composer) -> None:
 
 
 def test_a_setting_that_only_the_systems_own_router_has_is_refused(composer: Composer) -> None:
-    with pytest.raises(ValueError, match="does not accept router.batch_norm_momentum, which system=hitnet sets; "):
+    with pytest.raises(ValueError, match=r"does not accept router.batch_norm_momentum, which system=hitnet sets; "):
         composer.compose(["system=hitnet", "router=em"])
