@@ -48,7 +48,8 @@ def benchmark_systems(
         state; and milliseconds of a training step and of a batch of evaluation. Systems take turns, so that ratios to
         the network `resnet` are of one time.
     """
-    found, ways = [], {}
+    found: list[Measurement] = []
+    ways: dict[tuple[System, str], Callable[[], object]] = {}
     for system in systems:
         module = system.make(None).to(device)
         record = _recorder(system)
@@ -111,5 +112,5 @@ def _plain(module: ClassificationModule) -> nn.Module:
 def _step(module: ClassificationModule, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     module.train()
     optimizer.zero_grad()
-    module.outcome(batch, progress=0.5, training=True).loss.backward()
+    torch.autograd.backward(module.outcome(batch, progress=0.5, training=True).loss)
     optimizer.step()
