@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
 from capsbench.data.files import DataError
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
-from capsbench.data.transforms import standardize, stretch, to_unit_range
+from capsbench.data.transforms import stretch
 
 
 class ImageDataModule(lightning.LightningDataModule, ABC):
@@ -201,9 +202,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             return self.augmentation(self.test_images(images), draw)
         return self.test_images(self.augmentation(images, draw))
 
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to stored images in evaluation."""
+        return Preparation(self.image_shape, self.standardized)
+
     def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         """Turn stored images into what the network sees in evaluation."""
-        return standardize(images) if self.standardized else to_unit_range(images)
+        return self.preparation(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
         """Make a batch: a function of (seed, split, epoch, indices)."""

@@ -93,6 +93,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
                 folder,
                 data=data,
                 module=module,
+                network={part: OmegaConf.to_container(config[part]) for part in ("arch", "router")},
                 make_trainer=_trainer(config.trainer),
                 loggers=loggers,
                 progress=shown,

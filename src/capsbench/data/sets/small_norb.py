@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSpl
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import check_size, written_atomically
 from capsbench.data.foreign import unpacked_bytes
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
@@ -193,16 +195,16 @@ class SmallNORB(FileDataModule):
     ) -> Float[Tensor, "batch channel height width"]:
         """Scale, cut a random 32×32 window out, and change its contrast and brightness at random."""
         rows, columns = draw.integers("crop row", PLACES), draw.integers("crop column", PLACES)
-        windows = cut(super().test_images(images), rows, columns, CROP, CROP)
+        windows = cut(replace(self.preparation, window=None)(images), rows, columns, CROP, CROP)
         factor = draw.uniform("contrast", 1 - self.contrast, 1 + self.contrast)[:, None, None, None]
         offset = draw.uniform("brightness", -self.brightness, self.brightness)[:, None, None, None]
         mean = windows.mean(dim=(1, 2, 3), keepdim=True)
         return torch.lerp(mean, windows, factor) + offset
 
-    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+    @property
+    def preparation(self) -> Preparation:
         """Scale and cut the 32×32 window in the middle out."""
-        middle = torch.full((len(images),), (SIZE - CROP) // 2, device=images.device)
-        return cut(super().test_images(images), middle, middle, CROP, CROP)
+        return Preparation((1, SIZE, SIZE), self.standardized, window=CROP)
 
 
 def _shrink(pairs: np.ndarray, resize_filter: str, chunk: int = 512) -> Real[Tensor, "example 1 48 48"]:
