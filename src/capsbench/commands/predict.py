@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 import torch
@@ -48,7 +48,7 @@ def main(arguments: Arguments) -> None:
     if settings.fit not in get_args(Fit):
         raise ValueError(f"fit must be one of {', '.join(get_args(Fit))}, got {settings.fit}")
     try:
-        classifier = load(settings.run, own=own_classes(arguments.config_dir))
+        classifier = load(str(settings.run), own=own_classes(arguments.config_dir))
     except FileNotFoundError as error:
         raise ValueError(str(error)) from error
     classifier.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -123,7 +123,7 @@ def predict(
             continue
         resized += sum(image.size != (width, height) for _, image in read)
         grey += sum(image.mode == "RGB" for _, image in read) if channels == 1 else 0
-        images = classifier.prepare([image for _, image in read], settings.fit)
+        images = classifier.prepare([image for _, image in read], cast(Fit, settings.fit))
         answer = classifier.answer(images)
         if settings.sheet is not None and len(seen) < MOST_ON_SHEET:
             seen += stretch(images.float().cpu()).unbind()

@@ -81,8 +81,9 @@ class Classifier:
             DataError: a file cannot be read.
             ValueError: an array or tensor is of another shape or kind, or its floats are outside [0, 1].
         """
-        several = isinstance(pictures, Sequence) and not isinstance(pictures, str)
-        stored = [self._stored(picture, fit) for picture in (pictures if several else [pictures])]  # type: ignore[list-item]
+        one_of = (str, os.PathLike, Image.Image, np.ndarray, Tensor)
+        listed: list[Picture] = [pictures] if isinstance(pictures, one_of) else list(pictures)
+        stored = [self._stored(picture, fit) for picture in listed]
         if not stored:
             raise ValueError("there are no pictures")
         weights = next(self.network.parameters())
@@ -117,7 +118,7 @@ class Classifier:
     @torch.inference_mode()
     def capsules(self, images: Float[Tensor, "picture channel height width"], batch_size: int = 256) -> Capsules:
         """Map prepared images to class capsules, `batch_size` at a time, on the network's device."""
-        parts = [self.network(part) for part in images.split(batch_size)]
+        parts = [self.network(part) for part in torch.split(images, batch_size)]
         return Capsules(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     def predict(self, pictures: Picture | Sequence[Picture], fit: Fit = "stretch") -> Predictions:

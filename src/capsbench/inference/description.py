@@ -119,10 +119,10 @@ def _is_module(made: Any) -> bool:
 
 
 def _maker(settings: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
-    target, values = settings.get(TARGET), {name: value for name, value in settings.items() if name != TARGET}
+    target, values = str(settings.get(TARGET)), {name: value for name, value in settings.items() if name != TARGET}
     if target not in known:
         raise ValueError(
-            f"{target!s:.100} is no network or router of capsbench, and is not run; if it is yours, hand it over: "
+            f"{target:.100} is no network or router of capsbench, and is not run; if it is yours, hand it over: "
             "load(path, own=[MyRouter])"
         )
     if unknown := values.keys() - inspect.signature(known[target]).parameters.keys():

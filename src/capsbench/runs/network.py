@@ -6,7 +6,7 @@ from typing import Any
 
 from capsbench.data import ImageDataModule
 from capsbench.inference import Description, save
-from capsbench.inference.description import is_plain, without_hydra
+from capsbench.inference.description import Scores, is_plain, without_hydra
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.result import Result
 from capsbench.training import ClassificationModule, CrossEntropyLoss
@@ -40,14 +40,18 @@ def keep_network(
         )
         return
     loss, split = module.loss, data.watched_split
-    is_probability = isinstance(loss, CrossEntropyLoss)
+    scores: Scores = "activations"
+    scale = 1.0
+    if isinstance(loss, CrossEntropyLoss):
+        scores, scale = "shares" if loss.normalize else "softmax", float(loss.scale)
     description = Description(
-        **{part: without_hydra(settings) for part, settings in network.items()},
+        arch=without_hydra(network["arch"]),
+        router=without_hydra(network["router"]),
         preparation=data.preparation,
         class_names=tuple(result.class_names),
         labels_per_image=data.labels_per_image,
-        scores=("shares" if loss.normalize else "softmax") if is_probability else "activations",
-        scale=float(loss.scale) if is_probability else 1.0,
+        scores=scores,
+        scale=scale,
         run={
             **{name: getattr(result, name) for name in TOLD},
             "split": split,
