@@ -27,6 +27,7 @@ CHOICES = {
     "DeconvDecoder": "decoder=deconv",
     "DenseDecoder": "decoder=dense",
     "CrossEntropyLoss": "loss=cross_entropy",
+    "SpreadLoss": "loss=spread loss.schedule=sigmoid",
     "Adam": "optim=adam",
     "KerasAdam": "optim=adam_keras",
     "SGD": "optim=sgd",

@@ -25,6 +25,7 @@ CHOICES = {
     "DeconvDecoder": "decoder=deconv",
     "DenseDecoder": "decoder=dense",
     "MarginLoss": "loss=margin",
+    "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
     "SmallNORB": "data=small_norb",

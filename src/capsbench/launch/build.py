@@ -135,7 +135,7 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
     plugin.convert_module(module.to(device).train(kept["training"]))
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
-        return module.outcome(batch, progress=kept["progress"], training=kept["training"])
+        return module.outcome(batch, progress=kept["progress"], step=kept["step"], training=kept["training"])
 
 
 def trainer_of_one_device(precision: Any) -> lightning.Trainer:

@@ -12,7 +12,7 @@ from capsbench.launch.ranges import check_ranges
 from capsbench.launch.signatures import check_argument, takes
 from capsbench.launch.words import check_words
 
-NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
+NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float, "loss.steps": int}
 """Settings that are null by default, and otherwise numbers."""
 OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
@@ -151,6 +151,8 @@ def _check_effects(config: DictConfig) -> None:
         raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
     if loss.get("normalize") and loss.get("scale", 1) != 1:
         raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
+    if loss.get("schedule") == "linear" and loss.get("steps") is not None:
+        raise ValueError("loss.steps has no effect with loss.schedule=linear; leave it out")
     if optim.get("decay") == "kernels" and optim.optimizer.get("weight_decay") == 0:
         raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
     if optim.scheduler is None and optim.scheduler_interval != "epoch":

@@ -57,6 +57,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "DeconvDecoder": {"filters": Range("at least 4", lambda number: number >= 4), "batch_norm_momentum": UP_TO_1},
     "DenseDecoder": {"hidden": AT_LEAST_1},
     "CrossEntropyLoss": {"scale": POSITIVE},
+    "SpreadLoss": {"steps": AT_LEAST_1},
     "CentripetalLoss": {
         "pose_dim": AT_LEAST_1,
         "ring": POSITIVE,

@@ -45,6 +45,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "DenseDecoder": {"init": INIT},
     "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
+    "SpreadLoss": {"schedule": ("linear", "sigmoid")},
     "AffNIST": {
         "test_source": ("official", "generated"),
         "placement": ("uncut", "6", "5"),
