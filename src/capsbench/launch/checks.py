@@ -12,7 +12,8 @@ from capsbench.launch.ranges import check_ranges
 from capsbench.launch.signatures import check_argument, takes
 from capsbench.launch.words import check_words
 
-NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float, "loss.steps": int}
+NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
+NUMBERS_OR_NULL |= dict.fromkeys(("data.resize", "data.crop", "loss.steps"), int)
 """Settings that are null by default, and otherwise numbers."""
 OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
@@ -170,11 +171,17 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
-    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    augmentation = data.get("augmentation") or {}
+    is_cropped = bool(augmentation.get("crop_padding")) or data.get("crop") is not None
     if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
         raise ValueError(
             "data.standardize_before_crop has no effect without data.standardized=true and "
-            "data.augmentation.crop_padding; leave it out"
+            "data.augmentation.crop_padding or data.crop; leave it out"
+        )
+    if data.get("standardized") and augmentation.get("brightness"):
+        raise ValueError(
+            "data.augmentation.brightness has no effect with data.standardized=true, which takes the mean of each "
+            "image away; leave it out"
         )
     if data.get("test_source") == "official":
         for key in ("per_digit", "placement"):

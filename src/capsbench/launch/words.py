@@ -53,6 +53,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "MultiMNIST": {"shift_base": ("each", "once")},
     "SmallNORB": {
+        "cameras": ("separate", "pair"),
         "resize_filter": ("antialias", "mean"),
         "viewpoints": ("all", "novel_azimuth", "novel_elevation"),
     },

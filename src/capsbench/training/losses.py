@@ -127,8 +127,8 @@ class SpreadLoss(nn.Module):
 
     The costs are summed over classes and averaged over the batch. The margin grows during training.
 
-    Source: Hinton et al. 2018, "Matrix Capsules with EM Routing", eq. 3. The sigmoid is that of the authors' code, where
-    the margin grows from 0.2 to 0.99 with `steps` of 50,000, and training is taken as 1,000,000 steps.
+    Source: Hinton et al. 2018, "Matrix Capsules with EM Routing", eq. 3. The sigmoid is that of the authors' code, with
+    0.2 to 0.99 and `steps` of 50,000, which we take as a twentieth of their run.
 
     Args:
         start, end: margin at the start and at the end of training.
