@@ -13,7 +13,12 @@ INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
 OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "CapsNet": {"primary": ("squash", "relu"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
+    "CapsNet": {
+        "padding": ("valid", "same"),
+        "primary": ("squash", "relu"),
+        "weight_init": WEIGHT_INIT,
+        "conv_init": INIT,
+    },
     "ResNetCapsNet": {
         "vote_norm": ("shared", "per_vote", "none"),
         "weight_init": WEIGHT_INIT,
