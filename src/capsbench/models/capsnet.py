@@ -34,8 +34,8 @@ class CapsNet(nn.Module):
         router: makes the router of the class capsules.
         filters: output channels of the first convolution; 256 in the paper, 64 in the authors' lighter variant.
         groups: primary capsules at each place; 32 in the paper, 8 in the lighter variant.
-        padding: "valid" pads nothing; "same" pads for both convolutions as TensorFlow does. Sabour et al.'s code does so
-            for CIFAR-10, with 64 groups.
+        padding: "valid" pads nothing; "same" pads for both convolutions as TensorFlow does, which Sabour et al.'s code
+            does for CIFAR-10, with 64 groups.
         primary_dim, pose_dim: dimensions of primary and class capsules.
         primary: "squash", or "relu" for primary capsules as in HitNet.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
