@@ -20,6 +20,8 @@ Small = partial(DeepCaps, filters=16, types=4)
 def test_parameter_counts(image_shape: tuple[int, int, int], parameters: int) -> None:
     net = DeepCaps(image_shape, 10, DynamicRouting)
     assert sum(p.numel() for p in net.parameters()) == parameters
+    biased = Small(image_shape, 10, partial(DynamicRouting, bias=True)).class_capsules.router
+    assert sum(p.numel() for p in biased.parameters()) == 320  # the authors' code has them
     assert sum(p.numel() for p in net.cells[3].skip.parameters()) == 18_432 + 32 * 8
 
 

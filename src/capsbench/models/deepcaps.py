@@ -1,8 +1,8 @@
 """DeepCaps: a convolution, four cells of convolutional capsules with skip connections, and class capsules.
 
 Trainable parameters with dynamic routing, for 10 classes: 8,441,600 on 28×28×1, 8,443,904 on 32×32×3 and 13,359,104 on
-64×64×3. The authors' code has 320 more, biases of the class capsules (`router.bias=true`). The paper says 7.22M, which
-that code does not have at any of these sizes.
+64×64×3. With `router.bias=true`, as in the authors' code, 320 more: 8,441,920, 8,444,224 and 13,359,424. The paper says
+7.22M, which that code does not have at any of these sizes.
 """
 
 from functools import partial
@@ -38,7 +38,7 @@ class DeepCaps(nn.Module):
     cell is `ConvRouting3d`; all other capsules below the classes are squashed convolutions.
 
     Source: Rajasegaran et al. 2019, "DeepCaps: Going Deeper with Capsule Networks" (arXiv:1904.09546), and its authors'
-    code. Class capsules have no biases here unless the router has (`DynamicRouting`).
+    code. Class capsules have no biases here unless the router has, see `DynamicRouting`.
 
     Args:
         image_shape: (channels, height, width) of the images.
