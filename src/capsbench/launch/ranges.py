@@ -41,6 +41,11 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
         "vote_gain": POSITIVE,
         "batch_norm_momentum": UP_TO_1,
     },
+    "DeepCaps": {
+        **dict.fromkeys(("filters", "types", "first_dim", "dim", "pose_dim"), AT_LEAST_1),
+        "iterations": COUNT,
+        "batch_norm_momentum": UP_TO_1,
+    },
     "EfficientCapsNet": {
         **dict.fromkeys(("first_kernel", "first_stride", "primary_dim", "pose_dim"), AT_LEAST_1),
         "batch_norm_momentum": UP_TO_1,
@@ -58,6 +63,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "DynamicRouting": {"iterations": COUNT},
     "EMRouting": {"iterations": COUNT, "beta_a": FINITE, "beta_v": FINITE},
     "DeconvDecoder": {"filters": Range("at least 4", lambda number: number >= 4), "batch_norm_momentum": UP_TO_1},
+    "DeepCapsDecoder": {"batch_norm_momentum": UP_TO_1},
     "DenseDecoder": {"hidden": AT_LEAST_1},
     "CrossEntropyLoss": {"scale": POSITIVE},
     "SpreadLoss": {"steps": AT_LEAST_1},

@@ -27,6 +27,11 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "stride_padding": ("symmetric", "tensorflow"),
         "primary_norm": ("shared", "per_capsule"),
     },
+    "DeepCaps": {
+        "weight_init": WEIGHT_INIT,
+        "conv_init": INIT,
+        "stride_padding": ("symmetric", "tensorflow"),
+    },
     "EfficientCapsNet": {"norm": ("batch", "instance"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
     "MatrixCapsNet": {
         "competition": ("auto", "place", "all"),
@@ -47,6 +52,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "DynamicRouting": {"implementation": IMPLEMENTATION},
     "EMRouting": {"implementation": IMPLEMENTATION},
     "DeconvDecoder": {"init": INIT},
+    "DeepCapsDecoder": {"init": INIT},
     "DenseDecoder": {"init": INIT},
     "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
