@@ -182,10 +182,10 @@ def check_choice(setting: str, value: str, *allowed: str) -> None:
         raise ValueError(f"{setting} must be {' or '.join(allowed)}, got {value!r}")
 
 
-def check_iterations(iterations: int) -> int:
+def check_iterations(iterations: int, setting: str = "router.iterations") -> int:
     """Return `iterations` if it is a valid number of routing iterations, else raise ValueError."""
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"router.iterations must be an integer of at least 1, got {iterations!r}")
+        raise ValueError(f"{setting} must be an integer of at least 1, got {iterations!r}")
     return iterations
 
 
