@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
+from capsbench.data.reading import read_json
 from capsbench.reports.formats import NOTHING
 from capsbench.reports.paper import router_title
-from capsbench.runs.reading import read_json
 
 COLUMNS = {
     "Multiply-adds, M": ("multiply-adds", "M", 1),
