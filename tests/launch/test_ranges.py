@@ -11,6 +11,7 @@ CHOICES = {
     "MultiMNIST": "data=multi_mnist",
     "SmallNORB": "data=small_norb",
     "Arrays": "data=arrays data.path=x.npz",
+    "ImageFolder": "data=image_folder data.path=x",
     "Augmentation": "data=mnist",
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",

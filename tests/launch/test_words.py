@@ -30,6 +30,7 @@ CHOICES = {
     "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
+    "ImageFolder": "data=image_folder data.path=x",
     "SmallNORB": "data=small_norb",
     "data": "data=mnist",
     "optim": "optim=sgd",

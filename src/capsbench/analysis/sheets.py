@@ -66,9 +66,8 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
         return torch.linspace(0, number - 1, min(COLUMNS, number), device=data.device).long()
 
     def row(name: str, images: Tensor, labels: Tensor) -> Row:
-        return Row(
-            name, stretch(images), [Caption(", ".join(map(str, label.reshape(-1).tolist()))) for label in labels]
-        )
+        named = [[data.names[number] for number in label.reshape(-1).tolist()] for label in labels]
+        return Row(name, stretch(images), [Caption(", ".join(names)) for names in named])
 
     train = data.splits["train"]
     stored = train.take(spread(len(train.labels)).tolist())

@@ -25,7 +25,7 @@ class Analyze:
     """What to look into, and how closely."""
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
-    classes: Any = setting(None, "classes whose poses to draw: [7], of two digits [7,0]; null: those predicted")
+    classes: Any = setting(None, "classes whose poses to draw: [7], [cat], of two digits [7,0]; null: those predicted")
     examples: int = setting(5000, "digits that R² is measured on, half of them to fit it")
     curve_examples: int = setting(1000, "images for each point of an accuracy curve")
     curve_steps: int = setting(13, "points of a curve, an odd number")
