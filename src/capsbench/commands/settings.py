@@ -47,7 +47,7 @@ class Predict:
 
     run: str | None = setting(None, "a finished run's folder, or a copy of its model.*; must be given")
     images: Any = setting(None, "a picture, a list of them, or a folder, with its subfolders; must be given")
-    fit: str = setting("stretch", "how a picture gets the network's size: stretch, crop or pad")
+    fit: str | None = setting(None, "how a picture gets the network's size: stretch, crop or pad; null: as in training")
     csv: str | None = setting(None, "also write a table with the scores of all classes to this file")
     sheet: str | None = setting(None, "also draw what the network saw of the first 200, in this PNG")
 

@@ -140,6 +140,7 @@ def test_pictures_of_several_sizes(folder: Path) -> None:
         data = ImageFolder(path=folder, resize=8, fit=fit)
         data.setup()
         assert data.input_shape == (3, 8, 8)
+        assert data.preparation.fit == fit
         train = data.splits["train"].images
         assert train.shape == (7, 3, 8, 8)
         assert bool((train == 0).all(dim=3).any()) == (fit == "pad")

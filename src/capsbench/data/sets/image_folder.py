@@ -2,10 +2,10 @@
 
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,20 @@ from sklearn.model_selection import train_test_split
 from capsbench.data.batch import SPLIT_SEED, LabelledImages, SplitName
 from capsbench.data.files import DataError, at_home
 from capsbench.data.module import ImageDataModule
-from capsbench.data.pictures import LARGEST_SIDE, SUFFIXES, Fit, as_bytes, is_grey, natural, read_picture, resized
+from capsbench.data.pictures import (
+    LARGEST_SIDE,
+    PASSED_OVER,
+    SUFFIXES,
+    Fit,
+    as_bytes,
+    files_below,
+    is_grey,
+    is_named_as_picture,
+    natural,
+    read_picture,
+    resized,
+)
+from capsbench.data.preparation import Preparation
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +39,6 @@ SPLITS: dict[SplitName, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 """What the folder of a split may be called, in small or capital letters."""
-PASSED_OVER = re.compile(r"\.|__MACOSX$|Thumbs\.db$|desktop\.ini$", re.IGNORECASE)
-"""Names of what systems leave in folders."""
 TEST_FRACTION = 0.2
 
 Labelled = list[tuple[Path, int]]
@@ -97,6 +108,11 @@ class ImageFolder(ImageDataModule):
     def holds_out(self) -> bool:
         """Whether there is a validation split."""
         return self.val_folder or super().holds_out
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to images in evaluation."""
+        return replace(super().preparation, fit=self.fit, background=self.background)
 
     def load(self, split: SplitName) -> LabelledImages:
         """Decode every image of a split.
@@ -184,8 +200,10 @@ class ImageFolder(ImageDataModule):
     def _files_in(self, folders: Sequence[Path]) -> Labelled:
         files: Labelled = []
         for folder in folders:
-            if not (found := _pictures_in(folder)):
+            if not (found := files_below(folder)):
                 raise DataError(f"{folder} has no images; remove the folder or fill it")
+            if other := [path for path in found if not is_named_as_picture(path)]:
+                raise DataError(f"{other[0]} is not a file that ends with {', '.join(SUFFIXES)}; move it away")
             files += [(path, self.classes.index(folder.name)) for path in found]
         return files
 
@@ -195,22 +213,3 @@ def _folders_in(place: Path) -> list[Path]:
         raise DataError(f"data.path: there is no folder {place}")
     found = [entry for entry in place.iterdir() if entry.is_dir() and not PASSED_OVER.match(entry.name)]
     return sorted(found, key=lambda entry: natural(entry.name))
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """List the files in a folder and in those below it.
-
-    Raises:
-        DataError: one is no picture.
-    """
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not PASSED_OVER.match(name)]
-        for name in names:
-            path = Path(place, name)
-            if PASSED_OVER.match(name):
-                continue
-            if path.suffix.lower() not in SUFFIXES or not path.is_file():
-                raise DataError(f"{path} is not a file that ends with {', '.join(SUFFIXES)}; move it away")
-            found.append(path)
-    return sorted(found, key=lambda path: natural(str(path)))
