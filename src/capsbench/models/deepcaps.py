@@ -175,6 +175,9 @@ class Cell(nn.Module):
         dim: dimensions of a parent pose.
         conv: makes a `CapsuleConv` of as many types as the parent map has.
         skip: the skip connection; None is another `CapsuleConv`.
+
+    >>> Cell(32 * 4, 8, partial(CapsuleConv, types=16))(torch.randn(2, 32, 4, 7, 7)).shape  # (batch, type, dim, h, w)
+    torch.Size([2, 16, 8, 4, 4])
     """
 
     def __init__(
