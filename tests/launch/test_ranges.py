@@ -29,6 +29,7 @@ CHOICES = {
     "DeepCapsDecoder": "decoder=deepcaps",
     "DenseDecoder": "decoder=dense",
     "CrossEntropyLoss": "loss=cross_entropy",
+    "SpreadLoss": "loss=spread loss.schedule=sigmoid",
     "Adam": "optim=adam",
     "KerasAdam": "optim=adam_keras",
     "SGD": "optim=sgd",

@@ -27,6 +27,7 @@ CHOICES = {
     "DeepCapsDecoder": "decoder=deepcaps",
     "DenseDecoder": "decoder=dense",
     "MarginLoss": "loss=margin",
+    "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
     "SmallNORB": "data=small_norb",

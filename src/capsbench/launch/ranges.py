@@ -31,7 +31,10 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "AffNIST": {"per_digit": AT_LEAST_1},
     "MultiMNIST": {"per_digit": AT_LEAST_1, "max_shift": AT_LEAST_0},
     "SmallNORB": {"brightness": AT_LEAST_0, "contrast": SHARE},
-    "Augmentation": {"crop_padding": AT_LEAST_0},
+    "Augmentation": {
+        **dict.fromkeys(("crop_padding", "brightness"), AT_LEAST_0),
+        **dict.fromkeys(("shift", "zoom", "contrast"), SHARE),
+    },
     "CapsNet": dict.fromkeys(("filters", "groups", "primary_dim", "pose_dim"), AT_LEAST_1),
     "ResNetCapsNet": {
         **dict.fromkeys(("blocks", "hidden_capsules", "groups", "pose_dim"), AT_LEAST_1),
@@ -63,6 +66,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "DeepCapsDecoder": {"batch_norm_momentum": UP_TO_1},
     "DenseDecoder": {"hidden": AT_LEAST_1},
     "CrossEntropyLoss": {"scale": POSITIVE},
+    "SpreadLoss": {"steps": AT_LEAST_1},
     "CentripetalLoss": {
         "pose_dim": AT_LEAST_1,
         "ring": POSITIVE,
@@ -77,7 +81,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
 """Settings of each class, by its name as in runs/defaults.yaml; of a list, each of its numbers."""
 OF_PARTS: Mapping[str, Mapping[str, Range]] = {
     "data": {
-        **dict.fromkeys(("batch_size", "eval_batch_size", "subset", "test_subset"), AT_LEAST_1),
+        **dict.fromkeys(("batch_size", "eval_batch_size", "subset", "test_subset", "resize", "crop"), AT_LEAST_1),
         "val_fraction": SHARE,
     },
     "decoder": {"loss_weight": AT_LEAST_0},

@@ -13,7 +13,12 @@ INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
 OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "CapsNet": {"primary": ("squash", "relu"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
+    "CapsNet": {
+        "padding": ("valid", "same"),
+        "primary": ("squash", "relu"),
+        "weight_init": WEIGHT_INIT,
+        "conv_init": INIT,
+    },
     "ResNetCapsNet": {
         "vote_norm": ("shared", "per_vote", "none"),
         "weight_init": WEIGHT_INIT,
@@ -51,6 +56,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "DenseDecoder": {"init": INIT},
     "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
+    "SpreadLoss": {"schedule": ("linear", "sigmoid")},
     "AffNIST": {
         "test_source": ("official", "generated"),
         "placement": ("uncut", "6", "5"),
@@ -58,6 +64,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "MultiMNIST": {"shift_base": ("each", "once")},
     "SmallNORB": {
+        "cameras": ("separate", "pair"),
         "resize_filter": ("antialias", "mean"),
         "viewpoints": ("all", "novel_azimuth", "novel_elevation"),
     },

@@ -171,7 +171,8 @@ def make_router(
     wanted = inspect.signature(factory).parameters
     given = {name: value for name, value in place.items() if name in wanted}
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, ())))  # else the next layer draws the same numbers
+        seed = torch.randint(2**62, (), device="cpu")  # also where a network is made on the "meta" device
+        torch.default_generator.manual_seed(int(seed))  # else the next layer draws the same numbers
         return factory(**given)
 
 
