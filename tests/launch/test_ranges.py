@@ -15,7 +15,7 @@ CHOICES = {
     "Augmentation": "data=mnist",
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
-    "DeepCaps": "arch=deepcaps data=mnist",
+    "DeepCaps": "arch=deepcaps",
     "EfficientCapsNet": "arch=efficient_capsnet",
     "MatrixCapsNet": "arch=matrix_capsnet_small",
     "ResNet": "arch=resnet router=none",

@@ -59,7 +59,7 @@ def _sheet(name: str, decoded: Float[Tensor, "step channel height width"]) -> Fi
     dimensions = len(decoded) // STEPS
     figure = Figure(figsize=(0.5 * STEPS + 0.8, 0.5 * dimensions + 0.8), layout="constrained")
     ax = figure.subplots()
-    grid = make_grid(decoded, nrow=STEPS, padding=1, pad_value=0.5)
+    grid = make_grid(decoded.clamp(0, 1), nrow=STEPS, padding=1, pad_value=0.5)
     ax.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     ax.set_xticks(
         [(width + 1) * (step + 0.5) for step in (0, STEPS // 2, STEPS - 1)],
