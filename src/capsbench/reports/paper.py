@@ -44,7 +44,7 @@ class Target:
         numbers: the paper's, by (router, data title).
         references: methods of others.
         authors: the routers that the authors' protocol has in the place of the paper's; none: there is none.
-        system: whose method it is, where the experiment trains a method of others as it was published.
+        method: of others that the experiment trains as it was published; None: it trains the paper's.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Target:
     numbers: Mapping[tuple[str, str], Number]
     references: tuple[Reference, ...]
     authors: Mapping[str, str]
-    system: str = ""
+    method: Reference | None = None
 
     def of_authors(self) -> "Target":
         """Return the target in the authors' protocol, where another of our routers stands for the paper's FM."""
@@ -113,19 +113,19 @@ def recipes(table: str) -> Mapping[str, Target]:
     references = {other.title: other for other in whole.references}
     found = {}
     for name, recipe in _content()["recipes"].get(table, {}).items():
-        system, router = recipe["system"], recipe["router"]
+        method, router = references[recipe["system"]], recipe["router"]
         data = {title: one for title, one in whole.data.items() if one in recipe["data"]}
         on = f" on {next(iter(data))}" if len(data) == 1 else ""
         found[name] = replace(
             whole,
             name=name,
-            title=f"{whole.title.partition(':')[0]}: {system} as published{on}",
+            title=f"{whole.title.partition(':')[0]}: {method.title} as published{on}",
             routers=(router,),
             data=data,
-            numbers={(router, title): references[system].numbers[title] for title in data},
+            numbers={(router, title): method.numbers[title] for title in data},
             references=(),
             authors={},
-            system=system,
+            method=method,
         )
     return found
 
