@@ -12,6 +12,7 @@ class Report:
     """What to compare, and where to write it."""
 
     experiment: str | None = setting(None, "its name; null: all that have finished runs, and a page on all of them")
+    as_published: bool = setting(False, "with experiment=table2: also its other systems, each with its own recipe")
     names: Any = setting(None, "sweeps to compare instead, by their names: [monday,tuesday]")
     baseline: str | None = setting(None, "the router that others are compared with; null: FM")
     show_test: bool = setting(False, "also show what capsbench evaluate measured of the test set")
