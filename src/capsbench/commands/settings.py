@@ -83,6 +83,8 @@ class Benchmark:
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
     router: str | None = setting(None, "this one alone, instead of `routers`")
+    systems: Any = setting(None, "their names in conf/system: [resnet,matrix_em]; null: all")
+    data: list[str] = setting(["fashion_mnist"], "data sets whose image size and classes the systems get")
     arch: str | None = setting(None, "network of table1: capsnet or capsnet_light; null: both")
     experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
@@ -196,6 +198,7 @@ data.val_fraction, a tenth of the training set is held out.
             "layer": "time, memory and operations of capsule layers with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
             "scaling": "time of capsule layers against the number of children, parents and examples",
+            "systems": "parameters, operations, memory and time of each system",
             "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
             "train": "images per second of training, and the cost of Lightning's loop",
         },

@@ -116,7 +116,7 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """List the files in a folder and in those below it, as people sort them; what systems leave there is passed over."""
+    """List the files in a folder and in those below it, as people sort them, without what systems leave there."""
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not PASSED_OVER.match(name)]
