@@ -27,6 +27,8 @@ ENDS = {
     "TIMEOUT": "its job reached its time limit; hydra.launcher.timeout_min asks for more",
 }
 """What became of a job, by Slurm's name for it."""
+REQUEUES = {"PREEMPTION": "preempted", "NODE FAILURE": "a node failed", "timed-out": "out of time"}
+"""Why a job was requeued, by words of its log."""
 SLURMS = ("srun:", "slurmstepd")
 """How Slurm's own lines in a log begin."""
 
@@ -132,7 +134,7 @@ class WatchedJob:
         """What its log says since this was asked last."""
         errors = self._errors
         told, self._read = errors[self._read :], len(errors)
-        return "preempted" if "PREEMPTION" in told else "out of time" if "timed-out" in told else "stopped"
+        return next((why for words, why in REQUEUES.items() if words in told), "stopped")
 
     def _why(self, now: Job | None) -> str:
         state = now.state if now is not None else _accounted(self.submission.number)
