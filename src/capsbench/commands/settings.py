@@ -12,6 +12,7 @@ class Report:
     """What to compare, and where to write it."""
 
     experiment: str | None = setting(None, "its name; null: all that have finished runs, and a page on all of them")
+    as_published: bool = setting(False, "with experiment=table2: also its other systems, each with its own recipe")
     names: Any = setting(None, "sweeps to compare instead, by their names: [monday,tuesday]")
     baseline: str | None = setting(None, "the router that others are compared with; null: FM")
     show_test: bool = setting(False, "also show what capsbench evaluate measured of the test set")
@@ -25,7 +26,7 @@ class Analyze:
     """What to look into, and how closely."""
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
-    classes: Any = setting(None, "classes whose poses to draw: [7], of two digits [7,0]; null: those predicted")
+    classes: Any = setting(None, "classes whose poses to draw: [7], [cat], of two digits [7,0]; null: those predicted")
     examples: int = setting(5000, "digits that R² is measured on, half of them to fit it")
     curve_examples: int = setting(1000, "images for each point of an accuracy curve")
     curve_steps: int = setting(13, "points of a curve, an odd number")
@@ -47,7 +48,7 @@ class Predict:
 
     run: str | None = setting(None, "a finished run's folder, or a copy of its model.*; must be given")
     images: Any = setting(None, "a picture, a list of them, or a folder, with its subfolders; must be given")
-    fit: str = setting("stretch", "how a picture gets the network's size: stretch, crop or pad")
+    fit: str | None = setting(None, "how a picture gets the network's size: stretch, crop or pad; null: as in training")
     csv: str | None = setting(None, "also write a table with the scores of all classes to this file")
     sheet: str | None = setting(None, "also draw what the network saw of the first 200, in this PNG")
 

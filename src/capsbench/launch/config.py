@@ -38,6 +38,7 @@ def epochs_alone(max_epochs: int | None, max_steps: int, interval: str) -> int |
 
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
+OmegaConf.register_new_resolver("either", lambda condition, yes, no: yes if condition else no, replace=True)
 OmegaConf.register_new_resolver("epochs_alone", epochs_alone, replace=True)
 
 

@@ -31,6 +31,7 @@ NO_EFFECT_ON_NUMBERS = (
     # what these come to is in `devices`
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
     "trainer.strategy",
     "trainer.sync_batchnorm",
     "trainer.enable_model_summary",
