@@ -68,6 +68,16 @@ def test_hours_of_the_paper(capsbench: Run) -> None:
     assert measured["table5, multi_mnist", "all runs"]["size"] == 3
 
 
+def test_what_systems_cost(capsbench: Run) -> None:
+    capsbench(
+        "benchmark", "systems", "systems=[resnet20]", "data=[fashion_mnist,cifar10]", "repetitions=1", "batch_size=1"
+    )
+    found = {(one["subject"], one["quantity"], one["unit"]): one["median"] for one in record("systems")["measurements"]}
+    assert found["resnet20, fashion_mnist", "parameters", "parameters"] == 271_994
+    assert found["resnet20, cifar10", "parameters", "parameters"] == 272_282
+    assert "0.27M (32×32×3)" in Path("outputs/benchmarks/systems.md").read_text()
+
+
 def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         capsbench("benchmark", "dta")
@@ -97,6 +107,7 @@ def test_an_unknown_benchmark(capsbench: Run, capsys: pytest.CaptureFixture[str]
             "error: arch must be capsnet or capsnet_light, the networks of table 1, got resnet",
         ),
         (["layer", "repetitions=few"], "error: repetitions must be a whole number or null, got few"),
+        (["systems", "systems=[resnet21]"], "error: "),
         (["train", "steps=many"], "error: steps must be a whole number, got many"),
     ],
 )

@@ -171,8 +171,10 @@ def systems(settings: Benchmark, config_dir: str | None = None) -> list[System]:
     Raises:
         HydraException: there is no such system or data set.
     """
-    names = [] if settings.systems is None else [f"system={','.join(map(str, settings.systems))}"]
-    words = ["experiment=systems", "seed=1", f"data={','.join(settings.data)}", *ABSENT, *names]
+    asked = settings.systems
+    names = [asked] if isinstance(asked, str) else list(map(str, asked or []))
+    words = ["experiment=systems", "seed=1", f"data={','.join(settings.data)}", *ABSENT]
+    words += [f"system={','.join(names)}"] if names else []
     with open_configuration(config_dir) as loader:
         runs = [run.identity for run in plan(loader, words)]
     found = []
