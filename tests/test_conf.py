@@ -30,6 +30,7 @@ def compose(*overrides: str) -> Any:
         ("capsnet", (3, 32, 32), 10, 7_992_576),
         ("capsnet_light", (1, 28, 28), 10, 705_728),
         ("capsnet_light", (3, 32, 32), 10, 1_002_816),
+        ("deepcaps", (1, 28, 28), 10, 8_441_600),
         ("resnet_capsnet", (3, 32, 32), 10, 903_760),
         ("resnet_capsnet_small", (1, 40, 40), 10, 195_376),
         ("resnet_capsnet_small", (1, 32, 32), 5, 184_496),

@@ -49,6 +49,48 @@ def test_each_class_has_a_name(kind: type[ImageDataModule]) -> None:
     assert len(set(kind.class_names)) == kind.num_classes
 
 
+@pytest.mark.parametrize(
+    ("options", "side"), [({"resize": 40}, 40), ({"crop": 24}, 24), ({"resize": 40, "crop": 36}, 36)]
+)
+def test_the_network_sees_images_resized_and_cropped(options: dict[str, int], side: int) -> None:
+    data = digits(**options)
+    assert data.input_shape == (1, side, side)
+    keys = {split: BatchKey(0, torch.arange(20)) for split in ("train", "test")}
+    found = {split: data.batch(split, key) for split, key in keys.items()}
+    assert {batch.images.shape for batch in found.values()} == {(20, *data.input_shape)}
+    assert {batch.targets.shape for batch in found.values()} == {(20, 1, *data.input_shape)}
+
+
+def test_evaluation_sees_the_middle_and_training_any_window() -> None:
+    data, whole = digits(crop=24), digits()
+    key = BatchKey(0, torch.arange(200))
+    middle = whole.batch("test", key).images[:, :, 4:28, 4:28]
+    assert data.batch("test", key).images.equal(middle)
+    windows = whole.batch("train", key).images.unfold(2, 24, 1).unfold(3, 24, 1).flatten(2, 3)[:, 0]
+    cropped = data.batch("train", key).images
+    assert (windows == cropped).all(dim=(2, 3)).any(dim=1).all()
+    assert not cropped.equal(windows[:, len(windows[0]) // 2, None])
+
+
+def test_an_enlarged_image_keeps_its_content() -> None:
+    key = BatchKey(0, torch.arange(20))
+    small, large = (digits(**options).batch("test", key).images for options in ({}, {"resize": 64}))
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, 2), small, atol=0.15, rtol=0)
+    assert large.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"crop": 33}, r"data\.crop must be at most 32, the side of an image, got 33"),
+        ({"standardized": True, "augmentation": Augmentation(contrast=0.5)}, "contrast has no effect on digits: its"),
+    ],
+)
+def test_what_does_not_fit_the_images_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _ = Digits(**options).input_shape
+
+
 def test_without_one_the_test_split_is_watched() -> None:
     data = digits()
     assert data.watched_split == "test"
@@ -98,6 +140,14 @@ def test_images_are_standardised_before_or_after_their_crop() -> None:
     [
         ({"standardize_before_crop": True}, r"data\.standardize_before_crop has no effect without data\.standardized"),
         ({"standardize_before_crop": True, "standardized": True, "augmentation": Augmentation(flip=True)}, "no effect"),
+        ({"standardized": True, "augmentation": Augmentation(brightness=0.2)}, r"brightness has no effect with data\."),
+        (
+            {"standardize_before_crop": True, "standardized": True, "crop": 24}
+            | {"augmentation": Augmentation(contrast=0.2)},
+            r"are of bytes, which data\.standardize_before_crop",
+        ),
+        ({"resize": 0}, r"data\.resize must be at least 1, got 0"),
+        ({"crop": 0}, r"data\.crop must be at least 1, got 0"),
         ({"subset": 2000}, r"data\.subset must be below the training set's 1437, got 2000"),
         ({"subset": 1437}, r"data\.subset must be below the training set's 1437, got 1437"),
         ({"subset": 0}, r"data\.subset must be at least 1, got 0"),

@@ -14,6 +14,7 @@ CHOICES = {
     "Augmentation": "data=mnist",
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "DeepCaps": "arch=deepcaps data=mnist",
     "EfficientCapsNet": "arch=efficient_capsnet",
     "MatrixCapsNet": "arch=matrix_capsnet_small",
     "ResNet": "arch=resnet router=none",
@@ -25,8 +26,10 @@ CHOICES = {
     "DynamicRouting": "router=dynamic",
     "EMRouting": "router=em",
     "DeconvDecoder": "decoder=deconv",
+    "DeepCapsDecoder": "decoder=deepcaps",
     "DenseDecoder": "decoder=dense",
     "CrossEntropyLoss": "loss=cross_entropy",
+    "SpreadLoss": "loss=spread loss.schedule=sigmoid",
     "Adam": "optim=adam",
     "KerasAdam": "optim=adam_keras",
     "SGD": "optim=sgd",
@@ -40,6 +43,7 @@ INSIDE |= {
     "CosineAnnealingLR": "scheduler",
     "StepLR": "scheduler",
     "DeconvDecoder": "network",
+    "DeepCapsDecoder": "network",
     "DenseDecoder": "network",
 }
 LISTS = {

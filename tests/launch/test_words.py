@@ -12,6 +12,7 @@ from capsbench.launch.words import OF_CLASSES, OF_PARTS
 CHOICES = {
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
+    "DeepCaps": "arch=deepcaps data=mnist",
     "EfficientCapsNet": "arch=efficient_capsnet",
     "MatrixCapsNet": "arch=matrix_capsnet_small",
     "ResNet": "arch=resnet router=none",
@@ -23,8 +24,10 @@ CHOICES = {
     "DynamicRouting": "router=dynamic",
     "EMRouting": "router=em",
     "DeconvDecoder": "decoder=deconv",
+    "DeepCapsDecoder": "decoder=deepcaps",
     "DenseDecoder": "decoder=dense",
     "MarginLoss": "loss=margin",
+    "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
     "SmallNORB": "data=small_norb",

@@ -10,6 +10,8 @@ from capsbench.models import CapsNet
 from capsbench.routing import FMAgreement, HitOrMiss
 
 Light = partial(CapsNet, filters=64, groups=8)
+Padded = partial(CapsNet, groups=64, padding="same")
+ForSVHN = partial(CapsNet, filters=64, groups=16, primary_dim=6, pose_dim=8)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,8 @@ Light = partial(CapsNet, filters=64, groups=8)
         (CapsNet, (3, 32, 32), 7_992_576),
         (Light, (1, 28, 28), 705_728),
         (Light, (3, 32, 32), 1_002_816),
+        (Padded, (3, 24, 24), 22_476_288),
+        (ForSVHN, (3, 32, 32), 1_004_896),
     ],
 )
 def test_parameter_counts(
@@ -41,6 +45,21 @@ def test_hitnet_is_a_capsnet_with_rectified_primary_capsules(
 
 def test_images_to_class_capsules(check_architecture: Callable[..., None]) -> None:
     check_architecture(Light)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (9, 12), (7, 5)])
+def test_padding_keeps_half_the_places_and_adds_a_zero_more_after_than_before(shape: tuple[int, int]) -> None:
+    model = Light((1, *shape), 10, FMAgreement, padding="same")
+    images = torch.randn(2, 1, *shape)
+    rows, columns = (-(-side // 2) for side in shape)
+    assert model.primary.num_capsules == rows * columns * 8
+    features = model.conv(images)
+    assert features.shape[2:] == shape
+    height, width = ((2 * half + 7 - side) for half, side in zip((rows, columns), shape, strict=True))
+    padded = torch.nn.functional.pad(features, (width // 2, width - width // 2, height // 2, height - height // 2))
+    expected = torch.nn.functional.conv2d(padded, model.primary.conv.weight, model.primary.conv.bias, 2)
+    torch.testing.assert_close(model.primary.conv(features), expected)
+    assert model(images).activations.shape == (2, 10)
 
 
 def test_smallest_images() -> None:

@@ -32,6 +32,7 @@ MAKERS: dict[str, Callable[[], Router]] = {
     "dynamic 3": lambda: DynamicRouting(3),
     "dynamic 3, detached": lambda: DynamicRouting(3, detach=True),
     "dynamic 3, leaky": lambda: DynamicRouting(3, leaky=True),
+    "dynamic 3, biased": lambda: DynamicRouting(3, bias=True, num_parents=PARENTS, pose_dim=DIM),
     "em 1": lambda: EMRouting(PARENTS, 1),
     "em 3": lambda: EMRouting(PARENTS, 3),
     "attention": lambda: AttentionRouting(CHILDREN, PARENTS),

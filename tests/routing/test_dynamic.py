@@ -52,3 +52,19 @@ def test_a_leaky_child_may_go_nowhere() -> None:
     torch.testing.assert_close(DynamicRouting(1, leaky=True)(votes).poses, squash(votes.sum(dim=1) / 4))
     nowhere = torch.cat([votes, torch.zeros(2, 7, 1, 4)], dim=2)  # a parent whose logits stay 0
     torch.testing.assert_close(DynamicRouting(3, leaky=True)(votes).poses, DynamicRouting(3)(nowhere).poses[:, :3])
+
+
+def test_biases_are_added_before_squash() -> None:
+    votes = torch.randn(2, 7, 3, 4)
+    router = DynamicRouting(1, bias=True, num_parents=3, pose_dim=4)
+    torch.testing.assert_close(router(votes).poses, squash(votes.sum(dim=1) / 3 + 0.1))
+    thrice = DynamicRouting(3, bias=True, num_parents=3, pose_dim=4)
+    thrice.bias.data.zero_()
+    torch.testing.assert_close(thrice(votes).poses, DynamicRouting(3)(votes).poses)
+    thrice(votes).activations.sum().backward()
+    assert thrice.bias.grad.abs().min() > 0
+
+
+def test_biases_are_of_known_parents() -> None:
+    with pytest.raises(ValueError, match=r"router\.bias needs num_parents and pose_dim"):
+        DynamicRouting(3, bias=True)

@@ -1,8 +1,10 @@
 """Losses against their formulas."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +39,21 @@ def test_spread_loss_by_hand_at_both_ends() -> None:
     loss = SpreadLoss(start=0.2, end=0.9)
     assert loss(ACTIVATIONS, LABELS, 0.0).item() == pytest.approx(expected(0.2))
     assert loss(ACTIVATIONS, LABELS, 1.0).item() == pytest.approx(expected(0.9))
+
+
+def test_the_margin_grows_by_step_as_in_the_authors_code() -> None:
+    golden = np.load(Path(__file__).parent.parent / "routing" / "systems.npz")
+    steps, margins = golden["spread_steps"].tolist(), golden["spread_margins"]
+    loss = SpreadLoss(0.2, 0.99, "sigmoid", steps=50_000)
+    np.testing.assert_allclose([loss.margin(step=step) for step in steps], margins, atol=1e-8, rtol=0)
+    of_the_run = SpreadLoss(0.2, 0.99, "sigmoid")
+    found = [of_the_run.margin(progress=step / 1_000_000) for step in steps]
+    np.testing.assert_allclose(found, margins, atol=1e-8, rtol=0)
+
+
+def test_steps_of_a_linear_margin_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss\.steps has no effect with loss\.schedule=linear"):
+        SpreadLoss(steps=10)
 
 
 def test_cross_entropy_is_pytorchs() -> None:

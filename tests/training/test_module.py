@@ -109,6 +109,21 @@ def test_spread_margin_grows_over_the_training(tmp_path: Path) -> None:
     assert seen == [0.0, 0.25, 0.5, 0.75]
 
 
+def test_a_loss_that_takes_the_step_is_told_it(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(SpreadLoss):
+        def forward(
+            self, activations: torch.Tensor, labels: torch.Tensor, progress: float = 1.0, step: int | float = 0
+        ) -> torch.Tensor:
+            if activations.requires_grad:
+                seen.append(step)
+            return super().forward(activations, labels, progress, step)
+
+    fit(make_module(loss=Watched(schedule="sigmoid", steps=2)), tmp_path, epochs=2)
+    assert seen == [0, 1, 2, 3]
+
+
 def test_scheduler_steps_each_step(tmp_path: Path) -> None:
     module = ClassificationModule(
         small_model(),

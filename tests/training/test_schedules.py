@@ -166,3 +166,4 @@ def test_a_schedule_without_an_end_is_refused() -> None:
         compose("optim=adam_cosine trainer.max_epochs=-1 +trainer.max_time=00:00:01:00")
     with pytest.raises(ValueError, match=r"^the margin of the loss follows .* or choose another loss$"):
         compose("loss=spread trainer.max_epochs=-1 +trainer.max_time=00:00:01:00")
+    compose("loss=spread loss.schedule=sigmoid loss.steps=9 trainer.max_epochs=-1 +trainer.max_time=00:00:01:00")

@@ -79,7 +79,13 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
     }
     rows = [row("stored", stored.images.float(), stored.labels)]
     rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
+    write_rows(rows, path, data.title)
+
+
+def write_rows(rows: Sequence[Row], path: Path, title: str | None = None) -> None:
+    """Write rows of images as a PNG."""
     figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
     show_rows(figure, rows)
-    figure.suptitle(data.title, color=INK)
+    if title is not None:
+        figure.suptitle(title, color=INK)
     write_figure(figure, path, dpi=120)

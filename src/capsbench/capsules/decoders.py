@@ -18,7 +18,21 @@ LEAK = 0.3
 """The slope of LeakyReLU below zero: Keras's default, which the paper's code uses."""
 
 
-class DeconvDecoder(nn.Module):
+class _PoseDecoder(nn.Module):
+    """Computes an image from one pose by `layers`."""
+
+    layers: nn.Module
+
+    def forward(
+        self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
+    ) -> Float[Tensor, "batch several channel height width"]:
+        """Compute an image from the pose of each chosen class."""
+        picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
+        images: Tensor = self.layers(picked.flatten(0, 1).to(next(self.parameters()).dtype))
+        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
+
+
+class DeconvDecoder(_PoseDecoder):
     """Reconstruct an image from one pose, without knowing its class.
 
     Pose → linear → three 5×5 transposed convolutions, the last two of which double the size → sigmoid, with batch norm
@@ -83,13 +97,65 @@ class DeconvDecoder(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(
-        self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
-    ) -> Float[Tensor, "batch several channel height width"]:
-        """Compute an image in [0, 1] from the pose of each chosen class."""
-        picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
-        images: Tensor = self.layers(picked.flatten(0, 1).to(next(self.parameters()).dtype))
-        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
+
+class DeepCapsDecoder(_PoseDecoder):
+    """Reconstruct an image from one pose, without knowing its class, by a chain of linear layers.
+
+    Pose → linear → ReLU → batch norm → 3×3 transposed convolutions to 64, 32 and 16 channels, from 64 pixels on also 8,
+    and to those of the image → ReLU. Each but the first and the last doubles the size. Nothing is between them, as in
+    the source's code. Poses of 32 make 58,417 parameters for 28×28×1, 66,627 for 32×32×3, 67,571 for 64×64×3.
+
+    Source: the code of Rajasegaran et al. 2019, "DeepCaps" (arXiv:1904.09546), §3.4.
+
+    Args:
+        image_shape: (channels, height, width) of the images; height and width are multiples of 4, if one of them is 64
+            or more, of 8.
+        num_classes: unused; every decoder has this signature.
+        pose_dim: dimensions of a pose.
+        batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
+        init: "torch", or "keras" for the initial values of Keras; see `Linear` and `ConvTranspose2d`.
+
+    Raises:
+        ValueError: height or width is no such multiple, or init is unknown.
+
+    >>> decoder = DeepCapsDecoder((3, 64, 64), num_classes=10, pose_dim=32)
+    >>> poses, chosen = torch.randn(2, 10, 32), torch.tensor([[3], [8]])  # (batch, class, dim), (batch, several)
+    >>> decoder(poses, chosen).shape  # (batch, several, channel, height, width)
+    torch.Size([2, 1, 3, 64, 64])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        pose_dim: int,
+        *,
+        batch_norm_momentum: float = 0.2,
+        init: LayerInit = "torch",
+    ) -> None:
+        super().__init__()
+        check_choice("decoder.network.init", init, "torch", "keras")
+        channels, height, width = image_shape
+        widths = [16, 64, 32, 16, *([8] if max(height, width) >= 64 else [])]
+        enlarged = 2 ** (len(widths) - 2)
+        if height % enlarged or width % enlarged:
+            raise ValueError(
+                f"decoder=deepcaps enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels "
+                f"in height and width, got {height}×{width}; use decoder=dense, or other images"
+            )
+        base = (widths[0], height // enlarged, width // enlarged)
+        strides = [1, *[2] * (len(widths) - 2), 1]
+        self.layers = nn.Sequential(
+            Linear(pose_dim, math.prod(base), init),
+            nn.ReLU(),
+            nn.Unflatten(1, base),
+            batch_norm_2d(widths[0], batch_norm_momentum),
+            *(
+                ConvTranspose2d(before, after, 3, stride, init)
+                for (before, after), stride in zip(itertools.pairwise([*widths, channels]), strides, strict=True)
+            ),
+            nn.ReLU(),
+        )
 
 
 class DenseDecoder(nn.Module):

@@ -42,11 +42,22 @@ class Evaluate:
 
 
 @dataclass
+class Predict:
+    """Which network says what which pictures show."""
+
+    run: str | None = setting(None, "a finished run's folder, or a copy of its model.*; must be given")
+    images: Any = setting(None, "a picture, a list of them, or a folder, with its subfolders; must be given")
+    fit: str = setting("stretch", "how a picture gets the network's size: stretch, crop or pad")
+    csv: str | None = setting(None, "also write a table with the scores of all classes to this file")
+    sheet: str | None = setting(None, "also draw what the network saw of the first 200, in this PNG")
+
+
+@dataclass
 class Clean:
     """What may be deleted."""
 
     experiment: str | None = setting(None, "its name; null: all, and lists of names that point to nothing")
-    weights: bool = setting(False, "also the weights of finished runs: analyze and evaluate need them")
+    weights: bool = setting(False, "also the weights of finished runs: analyze, evaluate and predict need them")
     failed: bool = setting(False, "also runs that failed, which reports count; those that train are left alone")
     output_dir: str = setting("outputs", "where the runs are")
 
@@ -125,6 +136,15 @@ the first epoch.
 
   capsbench evaluate run=outputs/table2 split=test""",
         settings=Evaluate,
+    ),
+    "predict": Command(
+        "say what pictures show, by the network of a finished run",
+        """It needs model.json and model.safetensors of the run's folder, not its data. Pictures are PNG, JPEG, BMP,
+WebP, TIFF or GIF, of any size.
+
+  capsbench predict run=RUN images=photo.jpg
+  capsbench predict run=RUN images=photos csv=answers.csv sheet=answers.png""",
+        settings=Predict,
     ),
     "data": Command(
         "list, fetch, check and show data sets",

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
 from capsbench.data.files import DataError
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
-from capsbench.data.transforms import standardize, stretch, to_unit_range
+from capsbench.data.transforms import stretch
 
 
 class ImageDataModule(lightning.LightningDataModule, ABC):
@@ -31,6 +32,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: examples per step of evaluation.
         standardized: scale each image to mean 0, variance 1; otherwise to [0, 1].
         augmentation: of the training images; None: none.
+        resize: scale images to a square of so many pixels a side, before all else; None: leave them.
+        crop: the side of a square that is cut out: in training at a random place, else in the middle; None: cut none.
         standardize_before_crop: standardise the whole image before it is padded with 0, its mean, and cropped, as the
             authors' code does; otherwise pad with black, crop and then standardise.
         val_fraction: the share of the training set that is held out to tune on: stratified, the same for every seed.
@@ -44,7 +47,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """
 
     image_shape: tuple[int, int, int]
-    """(channels, height, width) of what the network sees."""
+    """(channels, height, width) of an image before `resize` and `crop`."""
     num_classes: int
     labels_per_image: int = 1
     class_names: Sequence[str] | None = None
@@ -68,6 +71,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         eval_batch_size: int = 512,
         standardized: bool = False,
         augmentation: Augmentation | None = None,
+        resize: int | None = None,
+        crop: int | None = None,
         standardize_before_crop: bool = False,
         val_fraction: float = 0.0,
         subset: int | None = None,
@@ -79,21 +84,35 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             "eval_batch_size": eval_batch_size,
             "subset": subset,
             "test_subset": test_subset,
+            "resize": resize,
+            "crop": crop,
         }.items():
             if value is not None and value < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be at least 0 and below 1, got {val_fraction}")
-        if standardize_before_crop and not (standardized and augmentation and augmentation.crop_padding):
+        is_cropped = crop is not None or (augmentation is not None and augmentation.crop_padding > 0)
+        if standardize_before_crop and not (standardized and is_cropped):
             raise ValueError(
                 "data.standardize_before_crop has no effect without data.standardized=true and "
-                "data.augmentation.crop_padding; leave it out"
+                "data.augmentation.crop_padding or data.crop; leave it out"
+            )
+        if standardize_before_crop and augmentation is not None and augmentation.changes_range:
+            raise ValueError(
+                "data.augmentation.brightness and contrast are of bytes, which data.standardize_before_crop has "
+                "standardised before; leave one of them out"
+            )
+        if standardized and augmentation is not None and augmentation.brightness:
+            raise ValueError(
+                "data.augmentation.brightness has no effect with data.standardized=true, which takes the mean of each "
+                "image away; leave it out"
             )
         self.seed = seed
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.standardized = standardized
         self.augmentation = augmentation
+        self.resize, self.crop = resize, crop
         self.standardize_before_crop = standardize_before_crop
         self.val_fraction = val_fraction
         self.subset = subset
@@ -180,7 +199,25 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     @property
     def in_unit_range(self) -> bool:
         """Whether the network sees images in [0, 1], the range of a decoder's output."""
-        return not self.standardized
+        return not self.standardized and not (self.augmentation is not None and self.augmentation.changes_range)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the network sees.
+
+        Raises:
+            ValueError: `crop` is larger than the images, or the contrast of grey images is changed and standardised.
+        """
+        channels, *size = self.image_shape
+        size = size if self.resize is None else [self.resize] * 2
+        if self.crop is not None and self.crop > min(size):
+            raise ValueError(f"data.crop must be at most {min(size)}, the side of an image, got {self.crop}")
+        if channels == 1 and self.standardized and self.augmentation is not None and self.augmentation.contrast:
+            raise ValueError(
+                f"data.augmentation.contrast has no effect on {self.title}: its images are grey, and "
+                "data.standardized=true gives each the same contrast; leave it out"
+            )
+        return self.preparation.seen
 
     @property
     def device(self) -> torch.device:
@@ -195,15 +232,20 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
         """Augment stored images and turn them into what the network sees in training."""
-        if self.augmentation is None:
-            return self.test_images(images)
+        augment, preparation = self.augmentation or Augmentation(), self.preparation
+        images = preparation.resized(images)
         if self.standardize_before_crop:
-            return self.augmentation(self.test_images(images), draw)
-        return self.test_images(self.augmentation(images, draw))
+            return augment(preparation.scaled(images), draw, self.crop)
+        return preparation.scaled(augment(images, draw, self.crop))
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to stored images in evaluation."""
+        return Preparation(self.image_shape, self.standardized, self.resize, self.crop, self.standardize_before_crop)
 
     def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         """Turn stored images into what the network sees in evaluation."""
-        return standardize(images) if self.standardized else to_unit_range(images)
+        return self.preparation(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
         """Make a batch: a function of (seed, split, epoch, indices)."""

@@ -47,6 +47,21 @@ def cut(
     return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 
 
+def resize(
+    images: Real[Tensor, "batch channel height width"], side: int
+) -> Float[Tensor, "batch channel window_height window_width"]:
+    """Scale images to a square bilinearly, on their scale; smaller ones are averages, without aliasing."""
+    return F.interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)
+
+
+def cut_middle(
+    images: Shaped[Tensor, "batch channel height width"], side: int
+) -> Shaped[Tensor, "batch channel window_height window_width"]:
+    """Cut the square in the middle out."""
+    row, column = ((size - side) // 2 for size in images.shape[2:])
+    return images[:, :, row : row + side, column : column + side].contiguous()
+
+
 def place(
     images: Shaped[Tensor, "batch channel height width"],
     size: int,

@@ -34,10 +34,10 @@ def build_data(config: DictConfig) -> ImageDataModule:
 def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationModule:
     """The network of a configuration for this data, its loss and how it is optimised. The seed sets initial values."""
     model = instantiate(config.arch)(
-        image_shape=data.image_shape, num_classes=data.num_classes, router=instantiate(config.router)
+        image_shape=data.input_shape, num_classes=data.num_classes, router=instantiate(config.router)
     )
     make_decoder = instantiate(config.decoder.network)
-    decoder = make_decoder and make_decoder(data.image_shape, data.num_classes, model.pose_dim)
+    decoder = make_decoder and make_decoder(data.input_shape, data.num_classes, model.pose_dim)
     module = ClassificationModule(
         model,
         instantiate(config.loss),
@@ -135,7 +135,7 @@ def replay(folder: RunFolder, config_dir: str | None = None) -> Outcome:
     plugin.convert_module(module.to(device).train(kept["training"]))
     batch = plugin.convert_input(Batch(**{name: tensor.to(device) for name, tensor in kept["batch"].items()}))
     with plugin.forward_context():
-        return module.outcome(batch, progress=kept["progress"], training=kept["training"])
+        return module.outcome(batch, progress=kept["progress"], step=kept["step"], training=kept["training"])
 
 
 def trainer_of_one_device(precision: Any) -> lightning.Trainer:

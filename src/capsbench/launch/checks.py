@@ -13,6 +13,7 @@ from capsbench.launch.signatures import check_argument, takes
 from capsbench.launch.words import check_words
 
 NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
+NUMBERS_OR_NULL |= dict.fromkeys(("data.resize", "data.crop", "loss.steps"), int)
 """Settings that are null by default, and otherwise numbers."""
 OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
@@ -151,6 +152,8 @@ def _check_effects(config: DictConfig) -> None:
         raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
     if loss.get("normalize") and loss.get("scale", 1) != 1:
         raise ValueError("loss.scale has no effect with loss.normalize=true; leave one of them out")
+    if loss.get("schedule") == "linear" and loss.get("steps") is not None:
+        raise ValueError("loss.steps has no effect with loss.schedule=linear; leave it out")
     if optim.get("decay") == "kernels" and optim.optimizer.get("weight_decay") == 0:
         raise ValueError("optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all")
     if optim.scheduler is None and optim.scheduler_interval != "epoch":
@@ -168,11 +171,17 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
-    is_cropped = bool(OmegaConf.select(data, "augmentation.crop_padding"))
+    augmentation = data.get("augmentation") or {}
+    is_cropped = bool(augmentation.get("crop_padding")) or data.get("crop") is not None
     if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):
         raise ValueError(
             "data.standardize_before_crop has no effect without data.standardized=true and "
-            "data.augmentation.crop_padding; leave it out"
+            "data.augmentation.crop_padding or data.crop; leave it out"
+        )
+    if data.get("standardized") and augmentation.get("brightness"):
+        raise ValueError(
+            "data.augmentation.brightness has no effect with data.standardized=true, which takes the mean of each "
+            "image away; leave it out"
         )
     if data.get("test_source") == "official":
         for key in ("per_digit", "placement"):

@@ -34,7 +34,7 @@ def _check_schedules(config: DictConfig) -> None:
     schedule = config.optim.scheduler or {}
     if None in schedule.values():
         what, other = "the learning rate follows", "optim"
-    elif str(config.loss.get("_target_")).endswith(".SpreadLoss"):
+    elif str(config.loss.get("_target_")).endswith(".SpreadLoss") and config.loss.get("steps") is None:
         what, other = "the margin of the loss follows", "loss"
     else:
         return

@@ -31,11 +31,19 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "AffNIST": {"per_digit": AT_LEAST_1},
     "MultiMNIST": {"per_digit": AT_LEAST_1, "max_shift": AT_LEAST_0},
     "SmallNORB": {"brightness": AT_LEAST_0, "contrast": SHARE},
-    "Augmentation": {"crop_padding": AT_LEAST_0},
+    "Augmentation": {
+        **dict.fromkeys(("crop_padding", "brightness"), AT_LEAST_0),
+        **dict.fromkeys(("shift", "zoom", "contrast"), SHARE),
+    },
     "CapsNet": dict.fromkeys(("filters", "groups", "primary_dim", "pose_dim"), AT_LEAST_1),
     "ResNetCapsNet": {
         **dict.fromkeys(("blocks", "hidden_capsules", "groups", "pose_dim"), AT_LEAST_1),
         "vote_gain": POSITIVE,
+        "batch_norm_momentum": UP_TO_1,
+    },
+    "DeepCaps": {
+        **dict.fromkeys(("filters", "types", "first_dim", "dim", "pose_dim"), AT_LEAST_1),
+        "iterations": COUNT,
         "batch_norm_momentum": UP_TO_1,
     },
     "EfficientCapsNet": {
@@ -55,8 +63,10 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "DynamicRouting": {"iterations": COUNT},
     "EMRouting": {"iterations": COUNT, "beta_a": FINITE, "beta_v": FINITE},
     "DeconvDecoder": {"filters": Range("at least 4", lambda number: number >= 4), "batch_norm_momentum": UP_TO_1},
+    "DeepCapsDecoder": {"batch_norm_momentum": UP_TO_1},
     "DenseDecoder": {"hidden": AT_LEAST_1},
     "CrossEntropyLoss": {"scale": POSITIVE},
+    "SpreadLoss": {"steps": AT_LEAST_1},
     "CentripetalLoss": {
         "pose_dim": AT_LEAST_1,
         "ring": POSITIVE,
@@ -71,7 +81,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
 """Settings of each class, by its name as in runs/defaults.yaml; of a list, each of its numbers."""
 OF_PARTS: Mapping[str, Mapping[str, Range]] = {
     "data": {
-        **dict.fromkeys(("batch_size", "eval_batch_size", "subset", "test_subset"), AT_LEAST_1),
+        **dict.fromkeys(("batch_size", "eval_batch_size", "subset", "test_subset", "resize", "crop"), AT_LEAST_1),
         "val_fraction": SHARE,
     },
     "decoder": {"loss_weight": AT_LEAST_0},

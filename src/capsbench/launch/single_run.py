@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from datetime import timedelta
+from typing import Any
 
 import lightning
 from hydra.utils import instantiate
@@ -110,6 +111,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
+    settings: Any = OmegaConf.to_container(config)
     try:
         with open_loggers(config.logger, identity, folder) as loggers:
             return train_and_test(
@@ -117,6 +119,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
                 folder,
                 data=data,
                 module=module,
+                network={part: settings[part] for part in ("arch", "router")},
                 make_trainer=_trainer(config.trainer),
                 loggers=loggers,
                 progress=shown,

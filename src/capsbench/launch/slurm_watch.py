@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from capsbench.data.reading import LONGEST
 from capsbench.launch.slurm_queue import ask, read_queue
 from capsbench.runs import RunFolder, State
 from capsbench.runs.folder import Session
-from capsbench.runs.reading import LONGEST
 from capsbench.runs.result import watched_split
 from capsbench.runs.submission import Job, Submission
 

@@ -13,7 +13,12 @@ INIT = ("torch", "keras")
 WEIGHT_INIT = ("pair", "kernel")
 IMPLEMENTATION = ("auto", "plain", "fused")
 OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "CapsNet": {"primary": ("squash", "relu"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
+    "CapsNet": {
+        "padding": ("valid", "same"),
+        "primary": ("squash", "relu"),
+        "weight_init": WEIGHT_INIT,
+        "conv_init": INIT,
+    },
     "ResNetCapsNet": {
         "vote_norm": ("shared", "per_vote", "none"),
         "weight_init": WEIGHT_INIT,
@@ -21,6 +26,11 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "shortcut": ("activated", "raw"),
         "stride_padding": ("symmetric", "tensorflow"),
         "primary_norm": ("shared", "per_capsule"),
+    },
+    "DeepCaps": {
+        "weight_init": WEIGHT_INIT,
+        "conv_init": INIT,
+        "stride_padding": ("symmetric", "tensorflow"),
     },
     "EfficientCapsNet": {"norm": ("batch", "instance"), "weight_init": WEIGHT_INIT, "conv_init": INIT},
     "MatrixCapsNet": {
@@ -42,9 +52,11 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "DynamicRouting": {"implementation": IMPLEMENTATION},
     "EMRouting": {"implementation": IMPLEMENTATION},
     "DeconvDecoder": {"init": INIT},
+    "DeepCapsDecoder": {"init": INIT},
     "DenseDecoder": {"init": INIT},
     "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
+    "SpreadLoss": {"schedule": ("linear", "sigmoid")},
     "AffNIST": {
         "test_source": ("official", "generated"),
         "placement": ("uncut", "6", "5"),
@@ -52,6 +64,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "MultiMNIST": {"shift_base": ("each", "once")},
     "SmallNORB": {
+        "cameras": ("separate", "pair"),
         "resize_filter": ("antialias", "mean"),
         "viewpoints": ("all", "novel_azimuth", "novel_elevation"),
     },

@@ -1,8 +1,10 @@
 """CapsNet: two convolutions and one capsule layer.
 
 Trainable parameters, without a decoder: 6,804,224 on 28×28×1 and 7,992,576 on 32×32×3 with 256 filters and 32 groups;
-705,728 and 1,002,816 with 64 filters and 8 groups.
+705,728 and 1,002,816 with 64 filters and 8 groups; 22,476,288 on 24×24×3 with 64 groups and padding.
 """
+
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from capsbench.capsules import (
     RouterFactory,
     WeightInit,
 )
+from capsbench.routing import check_choice
 
 
 class CapsNet(nn.Module):
@@ -31,6 +34,8 @@ class CapsNet(nn.Module):
         router: makes the router of the class capsules.
         filters: output channels of the first convolution; 256 in the paper, 64 in the authors' lighter variant.
         groups: primary capsules at each place; 32 in the paper, 8 in the lighter variant.
+        padding: "valid" pads nothing; "same" pads for both convolutions as TensorFlow does, which Sabour et al.'s code
+            does for CIFAR-10, with 64 groups.
         primary_dim, pose_dim: dimensions of primary and class capsules.
         primary: "squash", or "relu" for primary capsules as in HitNet.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
@@ -38,7 +43,8 @@ class CapsNet(nn.Module):
             distribution, and biases are 0.
 
     Raises:
-        ValueError: the image is smaller than 17×17, or primary, weight_init or conv_init is unknown.
+        ValueError: the image is smaller than 17×17 and not padded, or padding, primary, weight_init or conv_init is
+            unknown.
 
     >>> import torch
     >>> from capsbench.routing import DynamicRouting
@@ -56,6 +62,7 @@ class CapsNet(nn.Module):
         *,
         filters: int = 256,
         groups: int = 32,
+        padding: Literal["valid", "same"] = "valid",
         primary_dim: int = 8,
         pose_dim: int = 16,
         primary: PrimaryActivation = "squash",
@@ -63,20 +70,24 @@ class CapsNet(nn.Module):
         conv_init: LayerInit = "torch",
     ) -> None:
         super().__init__()
+        check_choice("arch.padding", padding, "valid", "same")
         channels, height, width = image_shape
-        if min(height, width) < 17:
+        if padding == "valid" and min(height, width) < 17:
             raise ValueError(
                 f"CapsNet needs images of at least 17×17 pixels for its two 9×9 convolutions, got {height}×{width}; "
-                "use larger images or arch=resnet_capsnet_small"
+                "use larger images, arch.padding=same or arch=resnet_capsnet_small"
             )
+        border = 4 if padding == "same" else 0
         self.num_classes, self.pose_dim = num_classes, pose_dim
-        self.conv = Conv2d(channels, filters, 9, bias=True, he=False, init=conv_init)
+        self.conv = Conv2d(channels, filters, 9, padding=border, bias=True, he=False, init=conv_init)
         self.primary = PrimaryCapsules(
             filters,
             groups,
             primary_dim,
-            map_size=(height - 8, width - 8),
+            map_size=(height - 8 + 2 * border, width - 8 + 2 * border),
             kernel_size=9,
+            padding=border,
+            stride_padding="tensorflow" if border else "symmetric",
             activation=primary,
             conv_init=conv_init,
         )

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from capsbench.data.reading import in_words
 from capsbench.reports.measured import read_equivariance, read_tested
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
 from capsbench.runs.outcome import has_learned
-from capsbench.runs.reading import in_words
 
 PERCENT = 100
 TRAIN, TEST, VALIDATION = "train/accuracy", "test/accuracy", "val/accuracy"

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import read_json
 from capsbench.reports.formats import NOTHING, emphasized, to_csv, to_latex, to_markdown
 from capsbench.reports.paper import inference_ms, router_title
-from capsbench.runs.reading import read_json
 
 Measurements = Sequence[Mapping[str, Any]]
 """Records of a benchmark's JSON file: subject, router, implementation, quantity, unit, median, least, most, …"""

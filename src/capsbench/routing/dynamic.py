@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capsbench.routing.base import Capsules, Router, check_iterations
@@ -23,12 +23,15 @@ class DynamicRouting(Router):
         iterations: how often coupling coefficients are computed, at least 1.
         leaky: a child may go nowhere: the softmax has one more logit, always 0, and its share is dropped. Sabour et
             al.'s code has it for CIFAR-10.
+        bias: add learned biases (parent, dim) to s before squash; they begin at 0.1. Sabour et al.'s code and that of
+            DeepCaps have them.
+        num_parents, pose_dim: parents and dimensions of a vote, for `bias` only. A capsule layer tells them.
         detach: let gradients flow through the last iteration only: a common variant, which the authors' code does not
             use.
         implementation: see `Router`.
 
     Raises:
-        ValueError: iterations is not an integer of at least 1.
+        ValueError: iterations is not an integer of at least 1, or there are biases of an unknown number.
 
     >>> votes = torch.randn(2, 7, 3, 16)  # (batch, child, parent, dim)
     >>> poses, activations = DynamicRouting(iterations=3)(votes)
@@ -47,9 +50,20 @@ class DynamicRouting(Router):
     divides_children = True
 
     def __init__(
-        self, iterations: int = 3, detach: bool = False, implementation: str = "auto", *, leaky: bool = False
+        self,
+        iterations: int = 3,
+        detach: bool = False,
+        implementation: str = "auto",
+        *,
+        leaky: bool = False,
+        bias: bool = False,
+        num_parents: int | None = None,
+        pose_dim: int | None = None,
     ) -> None:
         super().__init__(implementation)
+        if bias and (num_parents is None or pose_dim is None):
+            raise ValueError("router.bias needs num_parents and pose_dim, which a capsule layer tells its router")
+        self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1)) if bias else None
         self.leaky = leaky
         self.iterations = check_iterations(iterations)
         self.detach = detach
@@ -64,10 +78,12 @@ class DynamicRouting(Router):
             s = votes.sum(dim=1) / (votes.shape[2] + self.leaky)
         else:
             (s,) = sum_over_children(self._coupled_votes, votes, shared=(torch.zeros_like(votes.sum(dim=1)),))
+        s = self._biased(s)
         sum_of_v = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
             sum_of_v = sum_of_v + squash(s.detach() if self.detach else s)
             (s,) = sum_over_children(self._coupled_votes, votes, shared=(sum_of_v,))
+            s = self._biased(s)
         return Capsules(squash(s), activations=squashed_norm(s))
 
     def _coupled_votes(
@@ -77,6 +93,9 @@ class DynamicRouting(Router):
         b = ((votes.detach() if self.detach else votes) * sum_of_v.unsqueeze(1)).sum(dim=-1)
         c = self.share(F.pad(b, (0, 1)))[..., :-1] if self.leaky else self.share(b)
         return (weighted_sum(c, votes),)
+
+    def _biased(self, s: Float[Tensor, "batch parent dim"]) -> Float[Tensor, "batch parent dim"]:
+        return s if self.bias is None else s + self.bias
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, detach={self.detach}, leaky={self.leaky}"

@@ -1,5 +1,6 @@
 """Trains any capsule network to classify images and, with a decoder, to reconstruct them."""
 
+import inspect
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -49,7 +50,7 @@ class ClassificationModule(lightning.LightningModule):
 
     Args:
         model: maps images (batch, channel, height, width) to class capsules.
-        loss: maps activations (batch, class), labels and progress to a scalar.
+        loss: maps activations (batch, class), labels and progress to a scalar; if it takes `step`, that too.
         optimizer: makes an optimizer of groups of parameters.
         scheduler: makes a learning-rate scheduler of an optimizer; None keeps the rate constant. A length of None, see
             `lasting`, is that of the run.
@@ -86,6 +87,7 @@ class ClassificationModule(lightning.LightningModule):
         self.num_classes = num_classes
         self.reconstruction_weight = reconstruction_weight
         self.loss = loss
+        self.loss_takes_step = "step" in inspect.signature(loss.forward).parameters
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
@@ -166,19 +168,23 @@ class ClassificationModule(lightning.LightningModule):
         """Measure a batch of the split that is watched during training: validation or test."""
         self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
 
-    def outcome(self, batch: Batch, *, progress: float = 1.0, training: bool = False) -> Outcome:
+    def outcome(
+        self, batch: Batch, *, progress: float = 1.0, step: int | float = math.inf, training: bool = False
+    ) -> Outcome:
         """Run the network and its decoder on a batch.
 
         Args:
             batch: of any split.
             progress: fraction of the training done, which a loss may follow.
+            step: steps of the training done, likewise.
             training: whether to reconstruct from the poses of the labelled classes; else those of the predicted.
         """
         capsules = self(batch.images)
         activations = _at_least_32_bits(capsules.activations)
         labels = batch.labels.reshape(len(activations), -1)
         predicted = most_active(activations, labels.shape[1])
-        loss: Tensor = self.loss(activations, batch.labels, progress)
+        followed = {"step": step} if self.loss_takes_step else {}
+        loss: Tensor = self.loss(activations, batch.labels, progress, **followed)
         if self.decoder is None:
             return Outcome(loss, None, predicted, labels)
         drawn = _at_least_32_bits(self.decoder(capsules.poses, labels if training else predicted))
@@ -187,7 +193,7 @@ class ClassificationModule(lightning.LightningModule):
         return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels)
 
     def _step(self, split: SplitName, batch: Batch) -> Tensor:
-        outcome = self.outcome(batch, progress=self.progress, training=split == "train")
+        outcome = self.outcome(batch, progress=self.progress, step=self.global_step, training=split == "train")
         examples, classes = len(outcome.labels), self.num_classes
         self._measure(split, "accuracy", multi_hot(outcome.predicted, classes), multi_hot(outcome.labels, classes))
         self._measure(split, "loss", outcome.loss.detach().expand(examples))

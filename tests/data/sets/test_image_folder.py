@@ -51,6 +51,23 @@ def test_grey_jpegs(tmp_path: Path) -> None:
     assert data.splits["train"].images.shape == (1, 1, 9, 11)
 
 
+def test_pictures_are_seen_as_a_viewer_shows_them(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.rot90(IMAGES[0]).copy()).save(tmp_path / split / "a" / "0.tiff", exif=exif)
+        clear = Image.fromarray(IMAGES[1])
+        clear.putalpha(0)
+        clear.save(tmp_path / split / "a" / "1.png")
+    data = ImageFolder(path=tmp_path, background="red")
+    data.setup()
+    assert data.image_shape == (3, 9, 11)
+    upright, clear_one = data.splits["train"].images.permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(upright, IMAGES[0])
+    assert (clear_one == (255, 0, 0)).all()
+
+
 def spoil(folder: Path, kind: str) -> None:
     pear = folder / "train" / "pear"
     if kind == "empty class folder":
@@ -73,8 +90,8 @@ def spoil(folder: Path, kind: str) -> None:
     ("kind", "said"),
     [
         ("empty class folder", "quince has no images; remove the folder or fill it"),
-        ("text among the images", r"notes\.txt is not a PNG or JPEG file; move it away"),
-        ("text that calls itself an image", r"1\.png is not an image"),
+        ("text among the images", r"notes\.txt is not a file that ends with \.png, .*; move it away"),
+        ("text that calls itself an image", r"1\.png is not a picture in PNG, "),
         ("truncated image", r"1\.png is damaged"),
         ("another size", r"1\.png is 11×5, others are 11×9"),
         ("unknown class in test", "test has classes that .*train has not: quince"),

@@ -308,6 +308,28 @@ def test_training_crops_are_windows_at_every_place(tiny: type[SmallNORB], tmp_pa
     assert set(places) == set(range(PLACES**2))
 
 
+def test_a_pair_is_one_image_of_two_channels(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    single, pairs = loaded(tiny, tmp_path), loaded(tiny, tmp_path, cameras="pair")
+    assert (pairs.title, pairs.input_shape) == ("smallNORB (pairs)", (2, 32, 32))
+    assert pairs.num_examples("train") == PAIRS
+    assert pairs.splits["train"].images.flatten(0, 1).equal(single.splits["train"].images[:, 0])
+    assert pairs.info["train"].repeat_interleave(2, dim=0).equal(single.info["train"])
+    assert pairs.splits["train"].labels.repeat_interleave(2).equal(single.splits["train"].labels)
+
+
+def test_both_images_of_a_pair_are_changed_alike(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    data = loaded(tiny, tmp_path, cameras="pair")
+    same = data.splits["train"].images[:, :1].expand(-1, 2, -1, -1)
+    changed = data.train_images(same, Draw(0, 0, torch.arange(PAIRS)))
+    assert changed[:, 0].equal(changed[:, 1])
+    assert data.batch("test", BatchKey(0, torch.arange(3))).images.shape == (3, 2, 32, 32)
+
+
+def test_other_cameras_are_refused(tiny: type[SmallNORB], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.cameras must be separate or pair, got left"):
+        tiny(data_dir=tmp_path, cameras="left")
+
+
 def test_pinned_crops_and_contrasts(tiny: type[SmallNORB], tmp_path: Path) -> None:
     """Published numbers depend on these: the (row, column) of a crop, the factor of contrast, the offset."""
     data = loaded(tiny, tmp_path)

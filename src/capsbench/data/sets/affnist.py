@@ -62,6 +62,8 @@ class AffNIST(FileDataModule):
     source = sources.AFFNIST
     refused = {
         "augmentation": "its digits are placed at random",
+        "resize": "its canvas has a size",
+        "crop": "its canvas has a size",
         "standardized": "decoders work in [0, 1]",
     }
 

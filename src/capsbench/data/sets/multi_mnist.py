@@ -47,6 +47,8 @@ class MultiMNIST(FileDataModule):
     source = sources.MNIST
     refused = {
         "augmentation": "its digits are shifted at random",
+        "resize": "its canvas has a size",
+        "crop": "its canvas has a size",
         "standardized": "decoders work in [0, 1]",
     }
 

@@ -19,6 +19,7 @@ from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSpl
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import check_size, written_atomically
 from capsbench.data.foreign import unpacked_bytes
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
@@ -48,10 +49,12 @@ class SmallNORB(FileDataModule):
     authors' code neither standardises nor changes the brightness, and changes the contrast by up to 0.5.
 
     Args:
+        cameras: "separate" makes each camera's image an example; "pair" those of a pair one of two channels, which are
+            cropped and changed alike, as in Hinton, Sabour and Frosst's code.
         viewpoints: "all", or a test on novel ones after Hinton, Sabour and Frosst 2018, §5.1: "novel_azimuth" trains
             on 300° to 40° and tests on 60° to 280°; "novel_elevation" trains on the 3 smallest and tests on the others.
         brightness: the offset is uniform in ±brightness, on the scale of what the network sees.
-        contrast: the factor about the window's mean is uniform in 1 ± contrast.
+        contrast: the factor about the mean of each camera's window is uniform in 1 ± contrast.
         resize_filter: "antialias" reduces images with a triangle over 4×4 pixels and rounds to bytes; "mean" takes the
             mean of 2×2 pixels without rounding, as the authors' code does.
         standardized: give each 48×48 image mean 0 and variance 1; otherwise scale it to [0, 1].
@@ -66,11 +69,16 @@ class SmallNORB(FileDataModule):
     class_names = ("animal", "human", "airplane", "truck", "car")
     title = "smallNORB"
     source = sources.SMALL_NORB
-    refused = {"augmentation": "its own is set by data.brightness and data.contrast"}
+    refused = {
+        "augmentation": "its own is set by data.brightness and data.contrast",
+        "resize": "its images are reduced to 48×48",
+        "crop": "its windows are 32×32",
+    }
 
     def __init__(
         self,
         *,
+        cameras: str = "separate",
         viewpoints: str = "all",
         brightness: float = 0.25,
         contrast: float = 0.5,
@@ -80,6 +88,10 @@ class SmallNORB(FileDataModule):
     ) -> None:
         if resize_filter not in TYPES:
             raise ValueError(f"data.resize_filter must be {' or '.join(TYPES)}, got {resize_filter}")
+        if cameras not in ("separate", "pair"):
+            raise ValueError(f"data.cameras must be separate or pair, got {cameras}")
+        self.cameras = 2 if cameras == "pair" else 1
+        self.image_shape = (self.cameras, CROP, CROP)
         self.resize_filter = resize_filter  # names the caches, which the next line looks for
         super().__init__(standardized=standardized, **options)
         if viewpoints not in ("all", *FAMILIAR):
@@ -93,8 +105,10 @@ class SmallNORB(FileDataModule):
         self.viewpoints = viewpoints
         self.brightness = brightness
         self.contrast = contrast
-        if viewpoints != "all":
-            self.title = f"smallNORB ({viewpoints.replace('_', ' ')})"
+        told = ["pairs"] if cameras == "pair" else []
+        told += [viewpoints.replace("_", " ")] if viewpoints != "all" else []
+        if told and not self.is_stand_in:
+            self.title = f"smallNORB ({', '.join(told)})"
 
     @property
     def in_unit_range(self) -> bool:
@@ -121,11 +135,16 @@ class SmallNORB(FileDataModule):
         Raises:
             DataError: a file is missing, damaged or not in smallNORB's format.
         """
-        views = self._load_split(split)
+        views = self._paired(self._load_split(split))
         if self.viewpoints == "all":
             return views
         column, familiar = FAMILIAR[self.viewpoints]
         return _select(views, column, familiar if split == "train" else set(INFO[column]) - set(familiar))
+
+    def _paired(self, views: Described) -> Described:
+        """Make the images of both cameras, which follow one another, the channels of one image, if asked to."""
+        images = views.images.view(-1, self.cameras, *views.images.shape[2:])
+        return Described.of(LabelledImages(images, views.labels[:: self.cameras]), views.info[:: self.cameras])
 
     def hold_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         """Hold out all images of some toys of each class: views of one toy are too similar to train and tune on.
@@ -149,8 +168,8 @@ class SmallNORB(FileDataModule):
     def stand_in(self, split: StoredSplit) -> Described:
         """Make a few digits that replace toys; they have no viewpoint."""
         if self.resize_filter == "antialias":
-            return _without_viewpoint(stand_in_digits(split, (1, SIZE, SIZE), self.num_classes))
-        large = stand_in_digits(split, (1, SOURCE_SIZE, SOURCE_SIZE), self.num_classes)
+            return _without_viewpoint(stand_in_digits(split, (self.cameras, SIZE, SIZE), self.num_classes))
+        large = stand_in_digits(split, (self.cameras, SOURCE_SIZE, SOURCE_SIZE), self.num_classes)
         return _without_viewpoint(LabelledImages(_mean(large.images), large.labels))
 
     def _load_split(self, split: SplitName) -> Described:
@@ -193,16 +212,16 @@ class SmallNORB(FileDataModule):
     ) -> Float[Tensor, "batch channel height width"]:
         """Scale, cut a random 32×32 window out, and change its contrast and brightness at random."""
         rows, columns = draw.integers("crop row", PLACES), draw.integers("crop column", PLACES)
-        windows = cut(super().test_images(images), rows, columns, CROP, CROP)
+        windows = cut(self.preparation.scaled(images), rows, columns, CROP, CROP)
         factor = draw.uniform("contrast", 1 - self.contrast, 1 + self.contrast)[:, None, None, None]
         offset = draw.uniform("brightness", -self.brightness, self.brightness)[:, None, None, None]
-        mean = windows.mean(dim=(1, 2, 3), keepdim=True)
+        mean = windows.flatten(0, 1).mean(dim=(1, 2), keepdim=True).view(len(windows), self.cameras, 1, 1)
         return torch.lerp(mean, windows, factor) + offset
 
-    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+    @property
+    def preparation(self) -> Preparation:
         """Scale and cut the 32×32 window in the middle out."""
-        middle = torch.full((len(images),), (SIZE - CROP) // 2, device=images.device)
-        return cut(super().test_images(images), middle, middle, CROP, CROP)
+        return Preparation((self.cameras, SIZE, SIZE), self.standardized, crop=CROP, standardize_before_crop=True)
 
 
 def _shrink(pairs: np.ndarray, resize_filter: str, chunk: int = 512) -> Real[Tensor, "example 1 48 48"]:
