@@ -179,7 +179,7 @@ def systems(settings: Benchmark, config_dir: str | None = None) -> list[System]:
     for run in runs:
         config = OmegaConf.create(dict(run.settings))
         data = build_data(config)
-        found.append(System(run.arch, run.router, run.data, data.image_shape, partial(build_module, config, data)))
+        found.append(System(run.arch, run.router, run.data, data.input_shape, partial(build_module, config, data)))
     return found
 
 
