@@ -144,8 +144,8 @@ def report_as_published(outputs: Path, settings: Report) -> tuple[list[Compariso
     shown = as_published(table, found, departures)
     write_as_published(title, shown, root / REPORT)
     write_page(root / PAGE, title, list(found.values()), lead=shown, show_test=settings.show_test)
-    console = Console(markup=False)
-    console.print(to_rich(shown[0].frame, title=title, caption=shown[0].caption, caption_justify="left"))
+    printed = shown[0].frame.drop(columns=[*IN_FILES_ONLY, "Theirs"], errors="ignore")
+    Console(markup=False).print(to_rich(printed, title=title, caption=shown[0].caption, caption_justify="left"))
     say(f"Each system and how its recipe departs from what was published: {root / PAGE}, {root / REPORT}")
     return list(found.values()), unread
 
