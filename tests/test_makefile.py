@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from capsbench.reports.paper import recipes
+
 ROOT = Path(__file__).parents[1]
 TARGETS = ("fig4", "fig5", "table2", "table3", "table5", "table6")
 
@@ -130,6 +132,34 @@ def test_there_are_two_protocols(tmp_path: Path) -> None:
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert made.returncode != 0
     assert "PROTOCOL must be paper or authors, got author" in made.stderr
+
+
+@pytest.mark.parametrize("protocol", ["paper", "authors"])
+def test_table_2_may_train_every_system_with_its_own_recipe(tmp_path: Path, protocol: str) -> None:
+    arguments = ("table2", "SYSTEMS=all", "SEEDS=1", f"PROTOCOL={protocol}")
+    code, asked = make(tmp_path, *arguments, failing="experiment=table2_nair")
+    own = "table2_authors" if protocol == "authors" else "table2"
+    assert code != 0
+    assert asked == [
+        *(f"train -m experiment={name} seed=1" for name in (own, *recipes("table2"))),
+        f"report experiment={own} as_published=true",
+    ]
+
+
+def test_some_systems_of_table_2_in_a_smoke_run(tmp_path: Path) -> None:
+    code, asked = make(tmp_path, "table2", "SYSTEMS=nair hitnet", "SMOKE=1")
+    assert code == 0
+    assert [line.split()[2] for line in asked[:-1]] == [f"experiment=table2{name}" for name in ("", "_nair", "_hitnet")]
+    assert all(line.endswith(" data.absent=stand_in output_dir=outputs/smoke") for line in asked[:-1])
+    assert asked[-1] == "report experiment=table2 output_dir=outputs/smoke as_published=true"
+
+
+def test_systems_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "table2", "SYSTEMS=nair capsnet"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert 'SYSTEMS must be all or some of "sabour_fashion ' in made.stderr
 
 
 @pytest.mark.parametrize("off", ["SMOKE=0", "SMOKE="])

@@ -17,12 +17,14 @@ from torch import Tensor
 import capsbench
 from capsbench import models, routing
 from capsbench.data import DataError, Digits
+from capsbench.data.pictures import Fit
 from capsbench.data.preparation import Preparation
 from capsbench.inference import Classifier, Description, load, save
 from capsbench.models import CapsNet
 from capsbench.routing import Capsules, DynamicRouting, Router
 
 PREPARED = Preparation((1, 32, 32), standardized=True)
+FITS: tuple[Fit | None, ...] = (None, "stretch")
 TINY: dict[str, Any] = {"_target_": "capsbench.models.CapsNet", "filters": 8, "groups": 2}
 
 
@@ -89,6 +91,16 @@ def test_what_pictures_may_be(folder: Path, tmp_path: Path) -> None:
     assert len(classifier.predict(asked)) == len(asked)
     large = classifier.predict(Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)))
     assert torch.allclose(large.scores, one.scores, atol=0.05)
+
+
+def test_pictures_of_another_size_are_fitted_as_in_training(tmp_path: Path) -> None:
+    prepared = Preparation((1, 32, 32), fit="pad", background="white")
+    save(describe(preparation=prepared), CapsNet((1, 32, 32), 2, DynamicRouting, filters=8, groups=2), tmp_path)
+    classifier = load(tmp_path)
+    Image.new("LA", (40, 20), (0, 0)).save(tmp_path / "clear.png")
+    padded, stretched = (classifier.prepare(tmp_path / "clear.png", fit) for fit in FITS)
+    assert (padded[0, 0, 0].max(), padded[0, 0, 16].min()) == (0, 1)
+    assert stretched.min() == 1
 
 
 def test_what_pictures_may_not_be(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """`capsbench predict`: says what pictures show, by a trained network."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,7 +15,7 @@ from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.settings import Predict
 from capsbench.data import DataError
 from capsbench.data.files import written_atomically
-from capsbench.data.pictures import SUFFIXES, Fit, natural, read_picture
+from capsbench.data.pictures import SUFFIXES, Fit, files_below, is_named_as_picture, read_picture
 from capsbench.data.transforms import stretch
 from capsbench.inference import Classifier, load
 from capsbench.launch.config import own_choices
@@ -29,8 +28,6 @@ AT_ONCE = 256
 MOST_ROWS = 50
 """Of the table on the terminal."""
 MOST_ON_SHEET = 200
-HIDDEN = re.compile(r"\.|__MACOSX$")
-"""Names of files and folders that are passed over; archives made on a Mac have such a folder."""
 
 
 def main(arguments: Arguments) -> None:
@@ -45,7 +42,7 @@ def main(arguments: Arguments) -> None:
     for name in ("run", "images"):
         if getattr(settings, name) is None:
             raise ValueError(f"{name} must be given: capsbench predict run=RUN images=FILE")
-    if settings.fit not in get_args(Fit):
+    if settings.fit is not None and settings.fit not in get_args(Fit):
         raise ValueError(f"fit must be one of {', '.join(get_args(Fit))}, got {settings.fit}")
     try:
         classifier = load(str(settings.run), own=own_classes(arguments.config_dir))
@@ -81,9 +78,7 @@ def find_pictures(named: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file()]
-        hidden = {each for each in inside if any(HIDDEN.match(part) for part in each.relative_to(path).parts)}
-        inside = sorted(set(inside) - hidden, key=lambda each: natural(str(each)))
+        inside = [each for each in files_below(path) if is_named_as_picture(each)]
         if not inside:
             raise DataError(f"{path} holds no pictures, files that end with {', '.join(SUFFIXES)}")
         found += inside
@@ -108,13 +103,15 @@ def predict(
     rows: list[dict[str, Any]] = []
     seen: list[Tensor] = []
     unread: list[str] = []
-    channels, height, width = classifier.description.preparation.shape
+    preparation = classifier.description.preparation
+    channels, height, width = preparation.shape
+    fit = cast(Fit, settings.fit or preparation.fit)
     resized = grey = 0
     for start in range(0, len(paths), AT_ONCE):
         read = []
         for path in paths[start : start + AT_ONCE]:
             try:
-                read.append((path, read_picture(path)))
+                read.append((path, read_picture(path, preparation.background)))
             except DataError as error:
                 if path in named:
                     raise
@@ -123,7 +120,7 @@ def predict(
             continue
         resized += sum(image.size != (width, height) for _, image in read)
         grey += sum(image.mode == "RGB" for _, image in read) if channels == 1 else 0
-        images = classifier.prepare([image for _, image in read], cast(Fit, settings.fit))
+        images = classifier.prepare([image for _, image in read], fit)
         answer = classifier.answer(images)
         if settings.sheet is not None and len(seen) < MOST_ON_SHEET:
             seen += stretch(images.float().cpu()).unbind()
@@ -140,7 +137,7 @@ def predict(
                 }
             )
     if resized:
-        say(f"{resized} of {len(rows)} pictures had another size and were made {width}×{height}: fit={settings.fit}")
+        say(f"{resized} of {len(rows)} pictures had another size and were made {width}×{height}: fit={fit}")
     if grey:
         say(f"{grey} of {len(rows)} pictures were in colour; the network sees grey")
     return pd.DataFrame(rows), seen[:MOST_ON_SHEET], unread

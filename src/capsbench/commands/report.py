@@ -8,9 +8,9 @@ from rich.console import Console
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.settings import Report
 from capsbench.launch.errors import fail
-from capsbench.launch.protocols import protocol
+from capsbench.launch.protocols import departures, protocol
 from capsbench.reports.cells import TIMES, tables
-from capsbench.reports.comparison import Comparison, roots_of
+from capsbench.reports.comparison import Comparison, family, roots_of
 from capsbench.reports.drawings import has_curves
 from capsbench.reports.effect_tables import effect_tables
 from capsbench.reports.formats import say, to_rich
@@ -18,13 +18,17 @@ from capsbench.reports.html import write_page
 from capsbench.reports.paper import target_of, targets
 from capsbench.reports.publish import PAGE, PUBLISHED, REPORT, experiments, publish, write_report
 from capsbench.reports.readme import fill
+from capsbench.reports.recipes import as_published, systems_of, write_as_published
 from capsbench.reports.runs import NoRunsError, unfinished
 from capsbench.reports.sweeps import Sweep
+from capsbench.reports.system_tables import system_tables
 from capsbench.runs import RunFolder, State, named_folders
 from capsbench.runs.names import NAMES
 
-IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", *TIMES]
+IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", "Theirs", "Training, s", *TIMES]
 """Columns that are too many for a terminal."""
+AS_PUBLISHED = "as_published"
+"""What the folder of a report on a table's systems ends with."""
 LONGEST = 30
 """Rows of a table in a terminal; of a longer one the effects of settings are printed."""
 SHOWN = 3
@@ -61,6 +65,8 @@ def compare(outputs: Path, settings: Report) -> tuple[list[Comparison], list[str
     Raises:
         ValueError: names and experiment are both given; there are no finished runs, or none with the baseline.
     """
+    if settings.as_published:
+        return report_as_published(outputs, settings)
     if settings.names:
         if settings.experiment is not None or settings.publish:
             raise ValueError("names=[…] compares sweeps of any experiment; leave experiment= and publish= out")
@@ -109,6 +115,41 @@ def report_on(outputs: Path, settings: Report) -> tuple[list[Comparison], list[s
     return found, unread
 
 
+def report_as_published(outputs: Path, settings: Report) -> tuple[list[Comparison], list[str]]:
+    """Report on each system of a table with its own recipe, and on all of them in one table.
+
+    Returns:
+        See `report_on`.
+
+    Raises:
+        ValueError: experiment is no table with such systems, or none of them has finished runs.
+    """
+    table = family(settings.experiment or "")
+    found: dict[str, Comparison] = {}
+    unread: list[str] = []
+    for target in systems_of(table):
+        try:
+            found[target.name] = Comparison.of(outputs / target.name, protocol, settings.baseline, target.name)
+        except NoRunsError as error:
+            say_left_out(error.faults)
+            unread += error.faults
+    if not found:
+        raise ValueError(f"no system of {table} has finished runs in {outputs}; make some: make {table} SYSTEMS=all")
+    if not all(comparison.smoke for comparison in found.values()):
+        found = {name: comparison for name, comparison in found.items() if not comparison.smoke}
+    for name, comparison in found.items():
+        left_out = [folder for root in roots_of(outputs / name, name) for folder in unfinished(root)]
+        show(comparison, outputs / name, left_out, settings)
+    title, root = f"{targets()[table].title.partition(':')[0]} as published", outputs / f"{table}_{AS_PUBLISHED}"
+    shown = as_published(table, found, departures)
+    write_as_published(title, shown, root / REPORT)
+    write_page(root / PAGE, title, list(found.values()), lead=shown, show_test=settings.show_test)
+    console = Console(markup=False)
+    console.print(to_rich(shown[0].frame, title=title, caption=shown[0].caption, caption_justify="left"))
+    say(f"Each system and how its recipe departs from what was published: {root / PAGE}, {root / REPORT}")
+    return list(found.values()), unread
+
+
 def report_on_names(outputs: Path, settings: Report) -> Comparison:
     """Report on the runs of named sweeps together.
 
@@ -131,6 +172,7 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     if comparison.target is None and max(len(table.frame) for table in shown_tables) > LONGEST:
         of_effects = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
         shown_tables = of_effects or shown_tables
+    shown_tables = system_tables(comparison) or shown_tables
     for number, table in enumerate(shown_tables):
         shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
         title = comparison.title if number == 0 else None

@@ -131,6 +131,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             DataError: a file is missing or damaged.
         """
 
+    def load_held_out(self) -> LabelledImages:
+        """Read the validation split of a set that has one of its own.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        raise NotImplementedError(f"{self.title} has no validation split of its own")
+
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, onto the device that trains.
 
@@ -148,15 +156,22 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             loaded["train"] = self._load_or_stand_in("train")
             if self.val_fraction:
                 loaded["train"], loaded["val"] = self.hold_out(loaded["train"])
+            elif self.holds_out:
+                loaded["val"] = self.load_held_out()
             if self.subset is not None:
                 loaded["train"] = self._part(loaded["train"], "training", "subset", self.subset)
-        if "test" not in self.splits and not (self.val_fraction and stage in ("fit", "validate")):
+        if "test" not in self.splits and not (self.holds_out and stage in ("fit", "validate")):
             loaded["test"] = self._load_or_stand_in("test")
             if self.test_subset is not None:
                 loaded["test"] = self._part(loaded["test"], "test", "test_subset", self.test_subset)
         for name, split in loaded.items():
             self._check_labels(name, split.labels)
         self.splits |= {name: split.to(self.device) for name, split in loaded.items()}
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a validation split."""
+        return self.val_fraction > 0
 
     def _load_or_stand_in(self, split: StoredSplit) -> LabelledImages:
         return self.load(split)
@@ -190,6 +205,23 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             raise ValueError(
                 f"data.subset, data.test_subset or data.val_fraction does not fit this data set: {error}"
             ) from error
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What the classes are called, or their numbers."""
+        return self.class_names or list(map(str, range(self.num_classes)))
+
+    def number_of(self, name: str | int) -> int:
+        """Find a class by its name, or by its number where no class is called that.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if str(name) in self.names:
+            return list(self.names).index(str(name))
+        if isinstance(name, int) and 0 <= name < self.num_classes:
+            return name
+        raise ValueError(f"{self.title} has no class {name}; its classes are {', '.join(self.names)}")
 
     @property
     def is_cut(self) -> bool:
@@ -305,7 +337,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
-        return "val" if self.val_fraction else "test"
+        return "val" if self.holds_out else "test"
 
     def _loader(self, split: SplitName, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         if not self.splits:

@@ -1,5 +1,6 @@
 """Files of pictures, read as a viewer shows them."""
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,9 @@ DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", *DEEP)
 """Pillow's modes without colour."""
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+PASSED_OVER = re.compile(r"\.|__MACOSX$|Thumbs\.db$|desktop\.ini$", re.IGNORECASE)
+"""Names of what systems leave in folders."""
 
 Fit = Literal["stretch", "crop", "pad"]
 """How a picture becomes as large as wanted: change its proportions, cut off its edges, or add black ones."""
@@ -109,6 +113,20 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     """
     parts = [part for part in re.split(r"(\d+)", name) if part]
     return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List the files in a folder and in those below it, as people sort them, without what systems leave there."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not PASSED_OVER.match(name)]
+        found += [Path(place, name) for name in names if not PASSED_OVER.match(name)]
+    return sorted(found, key=lambda path: natural(str(path)))
+
+
+def is_named_as_picture(path: Path) -> bool:
+    """Tell whether this is a file that ends like a picture."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def resized(image: Image.Image, size: tuple[int, int], fit: Fit = "stretch") -> Image.Image:

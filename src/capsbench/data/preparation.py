@@ -7,6 +7,7 @@ from jaxtyping import Float, Real
 from pydantic import Field
 from torch import Tensor
 
+from capsbench.data.pictures import Fit
 from capsbench.data.reading import STRICT
 from capsbench.data.transforms import cut_middle, resize, standardize, to_unit_range
 
@@ -23,6 +24,8 @@ class Preparation:
         resize: side of the square that images become, before all else; None: none.
         crop: side of the square in the middle that the network sees; None: all.
         standardize_before_crop: scale the whole image.
+        fit: how pictures of another size get that of a stored image.
+        background: the colour behind their transparent parts.
     """
 
     __pydantic_config__ = STRICT
@@ -32,6 +35,8 @@ class Preparation:
     resize: Size | None = None
     crop: Size | None = None
     standardize_before_crop: bool = False
+    fit: Fit = "stretch"
+    background: str = "black"
 
     @property
     def seen(self) -> tuple[int, int, int]:

@@ -68,14 +68,14 @@ class Classifier:
         self.network.to(device)
         return self
 
-    def prepare(self, pictures: Picture | Sequence[Picture], fit: Fit = "stretch") -> Float[Tensor, "picture _ _ _"]:
+    def prepare(self, pictures: Picture | Sequence[Picture], fit: Fit | None = None) -> Float[Tensor, "picture _ _ _"]:
         """Make the network's input of pictures; those of another size are resized.
 
         Args:
             pictures: one or several of: files (see `read_picture`), pictures of Pillow's, arrays and tensors. Arrays
                 are (height, width) or (height, width, channel), of bytes; tensors (channel, height, width) or (picture,
                 channel, height, width), of bytes or of floats in [0, 1].
-            fit: how pictures get another size.
+            fit: how pictures get another size; None: as in training.
 
         Raises:
             DataError: a file cannot be read.
@@ -89,8 +89,9 @@ class Classifier:
         weights = next(self.network.parameters())
         return self.description.preparation(torch.cat(stored).to(weights.device)).to(weights.dtype)
 
-    def _stored(self, picture: Picture, fit: Fit) -> Real[Tensor, "picture _ _ _"]:
-        channels, height, width = self.description.preparation.shape
+    def _stored(self, picture: Picture, fit: Fit | None) -> Real[Tensor, "picture _ _ _"]:
+        preparation = self.description.preparation
+        channels, height, width = preparation.shape
         if isinstance(picture, Tensor):
             return self._of_tensor(picture)
         if channels not in (1, 3):
@@ -98,8 +99,10 @@ class Classifier:
         if isinstance(picture, np.ndarray):
             picture = _of_array(picture)
         elif not isinstance(picture, Image.Image):
-            picture = read_picture(picture)
-        return torch.from_numpy(as_bytes(resized(picture, (width, height), fit), channels).copy())[None]
+            picture = read_picture(picture, preparation.background)
+        return torch.from_numpy(as_bytes(resized(picture, (width, height), fit or preparation.fit), channels).copy())[
+            None
+        ]
 
     def _of_tensor(self, images: Tensor) -> Tensor:
         shape = self.description.preparation.shape
@@ -121,7 +124,7 @@ class Classifier:
         parts = [self.network(part) for part in torch.split(images, batch_size)]
         return Capsules(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
-    def predict(self, pictures: Picture | Sequence[Picture], fit: Fit = "stretch") -> Predictions:
+    def predict(self, pictures: Picture | Sequence[Picture], fit: Fit | None = None) -> Predictions:
         """Say what pictures show.
 
         Args:
@@ -139,7 +142,9 @@ class Classifier:
         names = [tuple(self.class_names[label] for label in row) for row in labels.tolist()]
         return Predictions(labels.cpu(), names, self._scores(capsules.activations).cpu(), capsules.poses.cpu())
 
-    def features(self, pictures: Picture | Sequence[Picture], fit: Fit = "stretch") -> Float[Tensor, "picture feature"]:
+    def features(
+        self, pictures: Picture | Sequence[Picture], fit: Fit | None = None
+    ) -> Float[Tensor, "picture feature"]:
         """Give the poses of all class capsules of pictures, one after another: features for another method.
 
         Args:

@@ -38,6 +38,7 @@ def epochs_alone(max_epochs: int | None, max_steps: int, interval: str) -> int |
 
 
 OmegaConf.register_new_resolver("one_of", lambda value, *options: value in options, replace=True)
+OmegaConf.register_new_resolver("either", lambda condition, yes, no: yes if condition else no, replace=True)
 OmegaConf.register_new_resolver("epochs_alone", epochs_alone, replace=True)
 
 
@@ -114,9 +115,10 @@ class Composer:
         whole, defaults, values = self._compose(overrides)
         config, choices = _without_hydra(whole), dict(whole.hydra.runtime.choices)
         with _seen_by_hydra(whole):
-            experiment = str(choices["experiment"])
+            chosen = {group: choices.get(group) for group in ("experiment", "system")}
+            sets = [f"{group}={name}" for group, name in chosen.items() if name not in (None, NO_EXPERIMENT)]
             own = tuple(f"{group}={choices[group]}" for group in PARTS)
-            check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
+            check_keys(config, defaults, self._read(own) if sets else defaults, " or ".join(sets))
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             devices = devices_of(config)

@@ -60,11 +60,11 @@ def _tables(
     protocols = list(dict.fromkeys(protocol for row in rows for protocol in row.conditions)) or [""]
     accuracy, details = [], []
     for row in rows:
-        named = {"Router": _label(row, shared), "Data": _data(row)}
+        named = {"Router": _label(row, shared), "Data": title_of_data(row)}
         named |= {name: row.settings.get(name, NOTHING) for name in names}
-        named["Paper %"] = _number(row.paper) if row.paper else NOTHING
+        named["Paper %"] = number_text(row.paper) if row.paper else NOTHING
         for protocol in protocols:
-            named[_column(part, protocol, comparison)] = _ours(row, protocol)
+            named[_column(part, protocol, comparison)] = our_number(row, protocol)
         one = row.conditions.get(protocols[0]) if len(protocols) == 1 else None
         if len(protocols) == 1:
             details.append(_details(one, part, comparison.baseline, show_test))
@@ -74,17 +74,17 @@ def _tables(
     if len(protocols) == 1:
         frame = pd.DataFrame(accuracy).join(pd.DataFrame(details).fillna(NOTHING))
         order = [name for name in frame if name != "Parameters" and name not in TIMES]
-        yield Table(_tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told + of_tests)
+        yield Table(tidy(frame[[*order, "Parameters", *(name for name in TIMES if name in frame)]]), told + of_tests)
         return
-    yield Table(_tidy(pd.DataFrame(accuracy)), told)
+    yield Table(tidy(pd.DataFrame(accuracy)), told)
     for row in rows:
         for protocol, condition in row.conditions.items():
-            named = {"Router": _label(row, shared), "Data": _data(row), "Protocol": _protocol(protocol)}
+            named = {"Router": _label(row, shared), "Data": title_of_data(row), "Protocol": _protocol(protocol)}
             details.append(named | _details(condition, part, comparison.baseline, show_test))
-    yield Table(_tidy(pd.DataFrame(details).fillna(NOTHING)), f"The same runs, each protocol by itself.{of_tests}")
+    yield Table(tidy(pd.DataFrame(details).fillna(NOTHING)), f"The same runs, each protocol by itself.{of_tests}")
 
 
-def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """Leave out columns that say nothing, and outcomes that no run had."""
     said = (frame != NOTHING).any()
     for name in ("Crashed", "Did not learn"):
@@ -166,7 +166,8 @@ def _label(row: Row, shared: Sequence[str]) -> str:
     return row.router
 
 
-def _data(row: Row) -> str:
+def title_of_data(row: Row) -> str:
+    """The data set, and what stands in for it."""
     return f"{row.stand_in} for {row.data}" if row.stand_in else row.data
 
 
@@ -177,10 +178,12 @@ def _protocol(protocol: str) -> str:
 def _column(part: Part, protocol: str, comparison: Comparison) -> str:
     if not protocol:
         return f"{MEASURED[part.panels[0].metric]} %"
-    return "Ours %" if comparison.is_former else f"Ours, {_protocol(protocol)} protocol %"
+    only = comparison.is_former or (comparison.target is not None and not comparison.target.authors)
+    return "Ours %" if only else f"Ours, {_protocol(protocol)} protocol %"
 
 
-def _ours(row: Row, protocol: str) -> str:
+def our_number(row: Row, protocol: str) -> str:
+    """Our accuracy in a protocol, and how many seeds are missing."""
     condition = row.conditions.get(protocol)
     runs = condition.runs if condition else []
     text = estimate_text(estimate_accuracy(accuracies(runs))) if runs else NOTHING
@@ -195,7 +198,8 @@ def _parameters(row: Row) -> str:
     return " / ".join(f"{count:,}" for count in sorted(found)) or row.paper_parameters or NOTHING
 
 
-def _number(number: Number) -> str:
+def number_text(number: Number) -> str:
+    """Write a number as the paper prints it: "94.70 ± 0.17"."""
     return f"{number.mean:.2f}" + (f" ± {number.std:.2f}" if number.std is not None else "")
 
 

@@ -153,7 +153,9 @@ def roots_of(root: Path, name: str | None = None) -> list[Path]:
     (['table3', 'table3_authors'], ['demo'])
     """
     name = family(name or root.name)
-    names = [name] if target_of(name) is None or _is_former(name) else [name, f"{name}_{AUTHORS}"]
+    target = target_of(name)
+    has_authors = target is not None and bool(target.authors) and not _is_former(name)
+    names = [name, f"{name}_{AUTHORS}"] if has_authors else [name]
     return [root.with_name(each.rpartition("/")[2]) for each in names]
 
 

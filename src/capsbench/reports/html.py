@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page, whose content security policy forbids every request."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import jinja2
 
 from capsbench.data.files import written_atomically
 from capsbench.data.foreign import read_bytes
-from capsbench.reports.cells import tables
+from capsbench.reports.cells import Table, tables
 from capsbench.reports.classes import class_tables
 from capsbench.reports.comparison import Comparison, Panel
 from capsbench.reports.curves import training_curves
@@ -26,11 +27,19 @@ from capsbench.reports.figures import colors, in_order, label_of, to_svg
 from capsbench.reports.formats import say, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
+from capsbench.reports.system_tables import system_tables
+from capsbench.reports.systems import groups, time_figure
 from capsbench.runs import RunFolder
 
 
 def write_page(
-    path: Path, title: str, comparisons: list[Comparison], *, interactive: bool = True, show_test: bool = False
+    path: Path,
+    title: str,
+    comparisons: list[Comparison],
+    *,
+    lead: Sequence[Table] = (),
+    interactive: bool = True,
+    show_test: bool = False,
 ) -> None:
     """Write a page with the tables, training curves, pictures, machines and versions of these experiments.
 
@@ -40,6 +49,7 @@ def write_page(
         path: of the page.
         title: its heading.
         comparisons: one section each.
+        lead: tables on all of them, before the sections.
         interactive: whether curves answer to a pointer, which takes plotly.js and makes any page 5 MB; without
             JavaScript a reader sees the same curves as pictures.
         show_test: add what `capsbench evaluate` measured of the test set to the tables.
@@ -58,6 +68,7 @@ def write_page(
     sections = [section for experiment in experiments for section in experiment["sections"]]
     page = template.render(
         title=title,
+        lead=[{"html": to_html(table.frame), "caption": table.caption} for table in lead],
         experiments=experiments,
         plotly=plotly_source() if any(section.get("plots") for section in sections) else None,
         smoke=any(comparison.smoke for comparison in comparisons),
@@ -86,6 +97,8 @@ def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> di
             }
             for table in found
         ],
+        "systems": [{"html": to_html(table.frame), "caption": table.caption} for table in system_tables(comparison)],
+        "system_figures": [to_svg(figure) for group in groups(comparison) if (figure := time_figure(group))],
         "with_times": any("ms/batch" in table.frame for table in found),
         "sections": [
             _section(comparison, panel, palette, name and f"{name}-{number}")

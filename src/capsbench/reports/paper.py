@@ -43,7 +43,8 @@ class Target:
         data: names of its data sets in conf/data, by their titles, in the paper's order.
         numbers: the paper's, by (router, data title).
         references: methods of others.
-        authors: the routers that the authors' protocol has in the place of the paper's.
+        authors: the routers that the authors' protocol has in the place of the paper's; none: there is none.
+        method: of others that the experiment trains as it was published; None: it trains the paper's.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Target:
     numbers: Mapping[tuple[str, str], Number]
     references: tuple[Reference, ...]
     authors: Mapping[str, str]
+    method: Reference | None = None
 
     def of_authors(self) -> "Target":
         """Return the target in the authors' protocol, where another of our routers stands for the paper's FM."""
@@ -71,9 +73,12 @@ class Target:
 def target_of(experiment: str) -> Target | None:
     """Return what an experiment of ours repeats: "table3" and "table3_authors" table 3, each in its own protocol.
 
-    What was published with former settings ("table3_v1") is set against the paper's protocol. None: no experiment of
-    the paper.
+    What was published with former settings ("table3_v1") is set against the paper's protocol. "table2_hitnet" is a
+    method of others in table 2. None: no experiment of the paper.
     """
+    for table in _content()["recipes"]:
+        if experiment in recipes(table):
+            return recipes(table)[experiment]
     name, _, protocol = experiment.partition("_")
     target = targets().get(name)
     if target is None or protocol not in ("", AUTHORS, FORMER):
@@ -99,6 +104,30 @@ def router_title(router: str, iterations: int | None = None) -> str:
 def targets() -> Mapping[str, Target]:
     """Return the paper's experiments by name, in its order."""
     return {name: _target(name, found) for name, found in _content()["experiments"].items()}
+
+
+@functools.cache
+def recipes(table: str) -> Mapping[str, Target]:
+    """Return the experiments that train the methods of others in a table, each as it was published, by name."""
+    whole = targets()[table]
+    references = {other.title: other for other in whole.references}
+    found = {}
+    for name, recipe in _content()["recipes"].get(table, {}).items():
+        method, router = references[recipe["system"]], recipe["router"]
+        data = {title: one for title, one in whole.data.items() if one in recipe["data"]}
+        on = f" on {next(iter(data))}" if len(data) == 1 else ""
+        found[name] = replace(
+            whole,
+            name=name,
+            title=f"{whole.title.partition(':')[0]}: {method.title} as published{on}",
+            routers=(router,),
+            data=data,
+            numbers={(router, title): method.numbers[title] for title in data},
+            references=(),
+            authors={},
+            method=method,
+        )
+    return found
 
 
 def inference_ms() -> Mapping[str, Mapping[str, Mapping[str, float]]]:

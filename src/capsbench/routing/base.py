@@ -58,6 +58,9 @@ class Router(nn.Module, ABC):
     reads_activations: ClassVar[bool] = True
     """Whether `route` reads the children's activations; a network need not compute them for one that does not."""
 
+    needs_activations: ClassVar[bool] = False
+    """Whether `route` weighs children by their activations, and so takes none without."""
+
     divides_children: ClassVar[bool] = False
     """Whether `route` divides each child among parents by `share`."""
 
