@@ -88,7 +88,7 @@ gpu-check:  ## tests, speeds and the paper's runs on a CUDA GPU; MINUTES=60 OUT=
 
 wheels:  ## the packages that gpu-check needs on a machine that has torch and lightning but no network
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
-	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype
+	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype safetensors
 
 test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines and not faults"

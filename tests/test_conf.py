@@ -236,7 +236,7 @@ def test_every_choice_composes() -> None:
     for group in groups:
         for path in Path(CONF, group).glob("[!_]*.yaml"):
             config = compose(f"{group}={path.stem}")
-            assert group in ("experiment", "launcher") or OmegaConf.select(config, group) is not None
+            assert group in ("experiment", "launcher", "system") or OmegaConf.select(config, group) is not None
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,13 @@ with suppress(ImportError):  # an optional package
 
         Attributes:
             stops_runs: a signal to the command ends the command alone.
+            spans_nodes: a run may be trained on several machines.
             planned: the runs of all jobs that it is given, in their order.
             causes: after `launch`, why runs came to no end, by their folders, where their jobs tell.
         """
 
         stops_runs = False
+        spans_nodes = True
 
         def __init__(self, **params: Any) -> None:
             super().__init__(**params)

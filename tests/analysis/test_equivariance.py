@@ -7,7 +7,9 @@ import torch
 from capsbench.analysis import measure_equivariance
 from capsbench.analysis.equivariance import Responses, differences, explained, r_squared
 from capsbench.data import CIFAR10, Digits, LabelledImages, MultiMNIST
-from capsbench.training import ClassificationModule
+from capsbench.models import ResNet
+from capsbench.routing import no_router
+from capsbench.training import ClassificationModule, MarginLoss
 
 SETS = 600
 NATURAL, APPLIED = 13.3, 11.5
@@ -128,6 +130,13 @@ def test_r_squared() -> None:
 def test_too_few_examples(module: ClassificationModule, digits: Digits) -> None:
     with pytest.raises(ValueError, match="examples must be at least 100 for a regression, got 50"):
         measure_equivariance(module, digits, examples=50)
+
+
+def test_a_network_without_primary_capsules(digits: Digits) -> None:
+    net = ResNet(digits.image_shape, 10, no_router, blocks=(1, 1, 1))
+    module = ClassificationModule(net, MarginLoss(), torch.optim.SGD, num_classes=10)
+    with pytest.raises(ValueError, match="ResNet has no layer of primary capsules"):
+        measure_equivariance(module, digits)
 
 
 @pytest.mark.parametrize("kind", [CIFAR10, MultiMNIST])

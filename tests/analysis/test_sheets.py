@@ -26,6 +26,13 @@ def test_rows_have_their_images_names_and_captions() -> None:
     assert [row[0].texts[0].get_text() for row in (above, below)] == ["above", "below"]
 
 
+def test_an_image_brighter_than_white_is_white(caplog: pytest.LogCaptureFixture) -> None:
+    figure = Figure()
+    show_rows(figure, [Row("", torch.full((1, 1, 4, 4), 1.5))], 1)
+    assert figure.axes[0].images[0].get_array().max() == 1
+    assert not caplog.records
+
+
 def test_sheets_are_legible_on_white_and_on_black(tmp_path: Path) -> None:
     figure = Figure()
     show_rows(figure, [Row("", torch.zeros(2, 1, 4, 4), [Caption("1"), Caption("2", wrong=True)])], 2)

@@ -76,7 +76,7 @@ def test_the_test_accuracy_of_a_run_is_found_again(capsbench: Command) -> None:
     [
         ((), "run must be given: run=DIR"),
         (("run=outputs", "split=tets"), "split must be one of train, val, test, got tets"),
-        (("run=outputs", "split=val"), "split=val needs a run with data.val_fraction"),
+        (("run=outputs", "split=val"), "split=val needs a run with a validation split"),
         (("run=nowhere",), "nowhere is not a run's folder"),
     ],
 )

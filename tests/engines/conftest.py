@@ -1,4 +1,4 @@
-"""A real Slurm of one node, in daemons of our own; its script says what has to be installed."""
+"""A real Slurm, in daemons of our own; its script says what has to be installed."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("one-node-slurm")
+SCRIPT = Path(__file__).with_name("local-slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 ACCOUNTING = ("slurmdbd", "mariadbd")
 
 
 class Slurm:
-    """A cluster of one node.
+    """A cluster of one node, or of several.
 
     Args:
         folder: of its daemons.
@@ -29,6 +29,7 @@ class Slurm:
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.folder = folder
         self.settings = {"CPUS": "4", **settings}
+        self.commands: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -43,7 +44,10 @@ class Slurm:
             subprocess.run([SCRIPT, "start", self.folder], env=environment, stdout=log, stderr=log, check=True)
 
     def stop(self) -> None:
-        """Cancel all jobs and end the daemons."""
+        """Cancel all jobs, and end the daemons and the commands that a failed test has left."""
+        for command in self.commands:
+            command.kill()
+            command.wait()
         subprocess.run([SCRIPT, "stop", self.folder], capture_output=True, check=False)
 
     def tell(self, *command: str) -> str:
@@ -71,9 +75,11 @@ class Slurm:
     def popen(self, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command of ours in a folder; what it says goes to `stdout` and `stderr` there."""
         with (folder / "stdout").open("wb") as printed, (folder / "stderr").open("wb") as said:
-            return subprocess.Popen(
+            command = subprocess.Popen(
                 self.command(*arguments), cwd=folder, env=self.environment, stdout=printed, stderr=said
             )
+        self.commands.append(command)
+        return command
 
 
 @pytest.fixture(scope="module")

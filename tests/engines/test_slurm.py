@@ -37,6 +37,11 @@ def said(folder: Path, name: str = "stdout") -> list[str]:
     return (folder / name).read_text().splitlines()
 
 
+def logs(folder: Path) -> list[Path]:
+    """What jobs have printed."""
+    return list(folder.rglob("*_log.out"))
+
+
 def states(folder: Path) -> dict[str, str]:
     """The state of each run that was submitted, by its seed."""
     return {path.name.partition("-")[0]: State.of(RunFolder(path)).name for path in sorted(folder.rglob("seed*-*"))}
@@ -109,11 +114,11 @@ def test_a_preempted_job_is_told_where_it_goes_on(slurm: Any, tmp_path: Path) ->
 
 def test_a_time_limit_within_imports_requeues(slurm: Any, tmp_path: Path) -> None:
     command = slurm.popen(tmp_path, *SWEEP, "seed=1")
-    wait(command, lambda: [path for path in tmp_path.rglob("*_log.out") if "Loading pickle" in path.read_text()])
+    wait(command, lambda: said(tmp_path) and any("Loading pickle" in path.read_text() for path in logs(tmp_path)))
     number = said(tmp_path)[0].removeprefix("submitted a job, ").partition(";")[0]
     slurm.tell("scancel", "--signal=USR2", number)  # as Slurm says that time is nearly up
     assert command.wait(180) == 0, said(tmp_path, "stderr")
-    (log,) = tmp_path.rglob("*_log.out")
+    (log,) = logs(tmp_path)
     assert f"Requeued job {number}" in log.read_text()
 
 

@@ -89,9 +89,25 @@ def test_a_number_of_devices_that_is_none(wrong: str) -> None:
         planned(*DDP, f"trainer.devices={wrong}")
 
 
-def test_a_run_on_several_machines_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"trainer\.num_nodes must be 1, got 2: a run trains on one machine"):
-        planned(*DDP, "trainer.accelerator=cpu", "+trainer.num_nodes=2")
+def test_devices_of_all_nodes_count() -> None:
+    cpus = (*DDP, "trainer.accelerator=cpu")
+    two = planned(*cpus, "trainer.devices=2")
+    assert two.digest == planned(*cpus, "trainer.devices=2", "trainer.num_nodes=1").digest == "c43886f9"
+    assert two.digest == planned(*cpus, "trainer.num_nodes=2").digest
+    assert planned(*cpus, "trainer.num_nodes=2", "trainer.devices=4").settings["devices"]["number"] == 8
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ((*DDP, "trainer.num_nodes=0"), r"trainer\.num_nodes must be a whole number of at least 1, got 0"),
+        ((*DDP, "trainer.num_nodes=1.5"), r"trainer\.num_nodes must be a whole number"),
+        (("+trainer.num_nodes=2",), r"trainer\.num_nodes=2 needs trainer=ddp"),
+    ],
+)
+def test_a_number_of_nodes_that_is_none(asked: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        planned("trainer.accelerator=cpu", *asked)
 
 
 @pytest.mark.usefixtures("no_gpu")

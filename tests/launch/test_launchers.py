@@ -43,13 +43,16 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     command = [sys.executable, "-m", "capsbench", "train", "-m", "launcher=slurm", "seed=1,2", "trainer=ddp"]
-    command += ["trainer.accelerator=gpu", "trainer.devices=4"]
+    command += ["trainer.accelerator=gpu", "trainer.devices=4", "trainer.num_nodes=2"]
     command += ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=600"]
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.stderr.splitlines()[-1].startswith("error: Slurm refuses the jobs: no queue here; ")
-    asked = {line.removeprefix("#SBATCH --") for line in (tmp_path / "asked").read_text().splitlines()}
+    script = (tmp_path / "asked").read_text().splitlines()
+    asked = {line.removeprefix("#SBATCH --") for line in script}
     assert {"array=0-1%2", "gpus-per-node=4", "partition=gpu", "requeue", "signal=USR2@120", "time=600"} <= asked
+    assert {"nodes=2", "ntasks-per-node=1"} <= asked
+    assert any(line.startswith("srun ") and " --wait=60 " in line for line in script)
     assert f"output={tmp_path}/outputs/slurm/%A_%a/%A_%a_0_log.out" in asked
 
 
@@ -60,9 +63,10 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
         (("trainer.accelerator=cpu", "trainer=ddp", "trainer.devices=2"), 0),
         (("trainer.accelerator=gpu",), 1),
         (("trainer.accelerator=gpu", "trainer=ddp", "trainer.devices=4"), 4),
+        (("trainer.accelerator=gpu", "trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"), 4),
     ],
 )
-def test_a_job_gets_a_gpu_for_each_device(asked: tuple[str, ...], gpus: int) -> None:
+def test_a_node_of_a_job_gets_a_gpu_for_each_device(asked: tuple[str, ...], gpus: int) -> None:
     with open_configuration() as loader:
         (run,) = plan(loader, ["launcher=slurm", *asked])
     assert gpus_of(run, "auto") == gpus
@@ -85,6 +89,24 @@ def test_what_slurm_cannot_do_is_refused(wrong: dict[str, Any], told: str) -> No
     check_settings(settings, settings["gpus_per_run"])
     with pytest.raises(ValueError, match=told):
         check_settings(settings | wrong, (settings | wrong)["gpus_per_run"])
+
+
+def test_a_job_of_several_nodes_trains_one_run() -> None:
+    with open_configuration() as loader:
+        config = loader.load_configuration("train", ["launcher=slurm"], run_mode=RunMode.MULTIRUN)
+    with pytest.raises(ValueError, match=r"runs_per_job must be 1 with trainer\.num_nodes=2, got 8"):
+        check_settings({**config.hydra.launcher, "runs_per_job": 8}, "auto", nodes=2)
+
+
+@pytest.mark.parametrize(
+    "launcher", [(), ("-m",), ("-m", "launcher=local"), ("-m", "launcher=ray"), ("-m", "hydra/launcher=submitit_local")]
+)
+def test_only_slurm_trains_a_run_on_several_nodes(launcher: tuple[str, ...], capsbench: Callable[..., Path]) -> None:
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.num_nodes=2")
+    with pytest.raises(SystemExit, match=r"^error: trainer\.num_nodes=2 needs -m and launcher=slurm") as error:
+        capsbench("train", *launcher, *two)
+    assert error.value.code == 2
+    assert not list(Path("outputs").rglob("config.yaml"))
 
 
 def test_a_job_needs_time_to_save(capsbench: Callable[..., Path]) -> None:

@@ -40,7 +40,7 @@ def seen(folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return None if state is None else {"7": Job("7", state, None, None if state == "PENDING" else "node3", "")}
 
         monkeypatch.setattr(slurm_watch, "read_queue", read_queue)
-        return watch([WatchedJob(Submission("7", str(tmp_path / "log.out")), [folder])])
+        return watch([WatchedJob(Submission("7", str(tmp_path / "7_0_log.out")), [folder])])
 
     return run
 
@@ -62,24 +62,33 @@ def trained_by(folder: RunFolder, pid: int) -> Callable[[], object]:
 def test_why_a_run_came_to_no_end(
     states: tuple[str | None, ...], cause: str, seen: Watch, folder: RunFolder, tmp_path: Path
 ) -> None:
-    (tmp_path / "log.err").write_text("all is lost\nsrun: error: node3: task 0: Exited\n\n")
+    (tmp_path / "7_0_log.err").write_text("all is lost\nsrun: error: node3: task 0: Exited\n\n")
     assert seen(*states, *states[-1:]) == {folder: cause}
+
+
+def test_why_a_run_over_two_nodes_came_to_no_end(seen: Watch, folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "7_0_log.err").write_text("submitit WARNING - Bypassing signal SIGCONT\nsrun: node3: task 0: Killed\n")
+    (tmp_path / "7_1_log.err").write_text("no such module\n")
+    assert seen("RUNNING") == {folder: "its job left the queue: no such module"}
 
 
 def test_where_a_run_starts_and_goes_on(
     seen: Watch, folder: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    errors = tmp_path / "log.err"
+    errors = tmp_path / "7_0_log.err"
     seen(
         *("PENDING", "RUNNING", trained_by(folder, 1), "RUNNING", "RUNNING"),
         *(lambda: errors.write_text("JOB 7 CANCELLED DUE TO PREEMPTION"), "PENDING", "RUNNING"),
-        *(trained_by(folder, 2), "RUNNING", "RUNNING", "CANCELLED", "CANCELLED"),
+        *(trained_by(folder, 2), "RUNNING", "RUNNING"),
+        *(lambda: errors.open("a").write("DUE TO NODE FAILURE"), trained_by(folder, 3), "RUNNING", "RUNNING"),
+        *("CANCELLED", "CANCELLED"),
     )
     told = [message.removeprefix(f"{folder}: ") for message in caplog.messages]
     assert told == [
         "training on node3, job 7",
         "preempted, requeued, resumed on node3, job 7",
+        "a node failed, requeued, resumed on node3, job 7",
         "interrupted: its job was cancelled",
     ]
 

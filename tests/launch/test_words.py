@@ -12,7 +12,7 @@ from capsbench.launch.words import OF_CLASSES, OF_PARTS
 CHOICES = {
     "CapsNet": "arch=capsnet_light",
     "ResNetCapsNet": "arch=resnet_capsnet_small",
-    "DeepCaps": "arch=deepcaps data=mnist",
+    "DeepCaps": "arch=deepcaps",
     "EfficientCapsNet": "arch=efficient_capsnet",
     "MatrixCapsNet": "arch=matrix_capsnet_small",
     "ResNet": "arch=resnet router=none",
@@ -30,6 +30,7 @@ CHOICES = {
     "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
+    "ImageFolder": "data=image_folder data.path=x",
     "SmallNORB": "data=small_norb",
     "data": "data=mnist",
     "optim": "optim=sgd",

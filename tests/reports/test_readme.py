@@ -101,7 +101,9 @@ def test_a_readme_holds_tables_of_effects(outputs: Path, add_run: AddRun) -> Non
         add_run(outputs / "factorial", "fm", seed, gain / 2 + seed / 100, settings={"seed": seed, "arch": arch})
     shown = filled(README.replace("table3", "factorial/effects"), outputs, protocol)
     assert re.search(r"\| vote_gain +\| +0.5 \| 26.50 \[20.15, 32.85\] \| +2 \| +2 \| 0 of 4 \|", shown)
-    with pytest.raises(ValueError, match=r"no two settings vary in .*table3, .*; use table3$"):
+    with pytest.raises(
+        ValueError, match=r"there is no table of effects in .*table3: too little varies in its runs; use table3$"
+    ):
         filled(README.replace("table3", "table3/effects"), outputs, protocol)
 
 

@@ -214,7 +214,7 @@ def test_a_table_says_where_it_was_measured(tmp_path: Path) -> None:
     path.write_text(json.dumps(RECORD | {"load": {"before": 0.1, "after": 1.9, "cores": 4}}))
     assert benchmark_markdown(path).endswith(f"{where}; load of the machine 0.1 before and 1.9 after, 4 cores.*\n")
     path.write_text(json.dumps(RECORD | {"benchmark": "data"}))
-    with pytest.raises(ValueError, match=r"the benchmark data; there are tables for contention, layer, paper, table1"):
+    with pytest.raises(ValueError, match=r"data; there are tables for contention, layer, paper, systems, table1"):
         benchmark_markdown(path)
     path.write_text(json.dumps({"benchmark": "table1", "measured": {}}))
     with pytest.raises(ValueError, match=r"older version; run capsbench benchmark table1 again"):

@@ -72,8 +72,13 @@ def measure_equivariance(
         bootstrap over the digits that were not fitted.
 
     Raises:
-        ValueError: the set has no untransformed images, or fewer than 100 of them.
+        ValueError: the set has no untransformed images, or fewer than 100 of them; the model has no `primary`.
     """
+    if not hasattr(module.model, "primary"):
+        raise ValueError(
+            f"{type(module.model).__name__} has no layer of primary capsules, with whose input poses are compared; "
+            "take a run of another arch"
+        )
     digits, labels = (part.cpu()[:examples] for part in data.untransformed_images())
     if len(digits) < FEWEST_EXAMPLES:
         raise ValueError(f"examples must be at least {FEWEST_EXAMPLES} for a regression, got {len(digits)}")

@@ -37,14 +37,14 @@ def write_pictures(
     """
     check_classes(classes, data)
     if data.labels_per_image == 2:
-        sheet = overlay_sheet(*two_digit_examples(module, data, classes))
+        sheet = overlay_sheet(*two_digit_examples(module, data, classes), data.names)
     else:
         kinds = {}
         for name, batch in data.showcase(COLUMNS).items():
             chosen = None if classes is None else torch.tensor([list(classes)]).expand(len(batch.images), -1)
-            title = name if classes is None else f"{name}, decoded from the pose of class {classes[0]}"
+            title = name if classes is None else f"{name}, decoded from the pose of class {data.names[classes[0]]}"
             kinds[title] = reconstruct(module, batch, chosen)
-        sheet = reconstruction_sheet(kinds)
+        sheet = reconstruction_sheet(kinds, data.names)
     figures = {"reconstructions": sheet}
     if classes is None:
         figures |= {f"pose_tour_{number}": tour for number, tour in pose_tours(module, data).items()}

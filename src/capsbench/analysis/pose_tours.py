@@ -50,22 +50,22 @@ def pose_tours(module: ClassificationModule, data: ImageDataModule) -> dict[int,
         varied = poses[recognised[:1]].repeat(offsets[..., 0].numel(), 1, 1)
         varied[:, number] += offsets.flatten(0, 1)
         decoded = decoder(varied, torch.full((len(varied), 1), number, device=own.device))
-        tours[number] = _sheet(number, decoded[:, 0].float().cpu())
+        tours[number] = _sheet(data.names[number], decoded[:, 0].float().cpu())
     return tours
 
 
-def _sheet(number: int, decoded: Float[Tensor, "step channel height width"]) -> Figure:
+def _sheet(name: str, decoded: Float[Tensor, "step channel height width"]) -> Figure:
     height, width = decoded.shape[2:]
     dimensions = len(decoded) // STEPS
     figure = Figure(figsize=(0.5 * STEPS + 0.8, 0.5 * dimensions + 0.8), layout="constrained")
     ax = figure.subplots()
-    grid = make_grid(decoded, nrow=STEPS, padding=1, pad_value=0.5)
+    grid = make_grid(decoded.clamp(0, 1), nrow=STEPS, padding=1, pad_value=0.5)
     ax.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     ax.set_xticks(
         [(width + 1) * (step + 0.5) for step in (0, STEPS // 2, STEPS - 1)],
         labels=[f"−{REACH:.0f} σ", "pose", f"+{REACH:.0f} σ"],
     )
     ax.set_yticks([(height + 1) * (d + 0.5) for d in range(dimensions)], labels=[str(d + 1) for d in range(dimensions)])
-    ax.set(ylabel="Dimension of the pose", title=f"Class {number}")
+    ax.set(ylabel="Dimension of the pose", title=f"Class {name}")
     ax.tick_params(length=0)
     return figure

@@ -63,29 +63,35 @@ def decoder_of(module: ClassificationModule) -> nn.Module:
     return module.decoder
 
 
-def reconstruction_sheet(kinds: Mapping[str, Reconstruction]) -> Figure:
-    """Show inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples."""
+def reconstruction_sheet(kinds: Mapping[str, Reconstruction], names: Sequence[str]) -> Figure:
+    """Show inputs and their reconstructions below (the paper's table 4), two rows for each kind of examples.
+
+    Args:
+        kinds: the examples of each kind, by its name.
+        names: of the classes.
+    """
     figure = Figure(figsize=(COLUMNS, 2.9 * len(kinds)), layout="constrained")
     for part, (name, shown) in zip(figure.subfigures(len(kinds), 1, squeeze=False)[:, 0], kinds.items(), strict=True):
         part.suptitle(name, color=INK)
         captions = [
-            Caption(f"L:{label.item()} P:{predicted.item()}", wrong=not label.equal(predicted))
+            Caption(f"L:{names[label]}\nP:{names[predicted]}", wrong=not label.equal(predicted))
             for label, predicted in zip(shown.labels, shown.predicted, strict=True)
         ]
         show_rows(part, [Row("input", shown.batch.targets[:, 0]), Row("output", shown.decoded[:, 0], captions)])
     return figure
 
 
-def overlay_sheet(shown: Reconstruction, forced: Sequence[bool]) -> Figure:
+def overlay_sheet(shown: Reconstruction, forced: Sequence[bool], names: Sequence[str]) -> Figure:
     """Show merged images and both reconstructions below, one in green and one in magenta (the paper's table 5).
 
     Args:
         shown: examples with two labels.
         forced: which of them were reconstructed from other classes than the predicted ones; they get a star.
+        names: of the classes.
     """
 
     def classes(which: Tensor) -> str:
-        return f"({', '.join(map(str, which.tolist()))})"
+        return f"({', '.join(names[number] for number in which.tolist())})"
 
     overlaid = torch.einsum("nschw,sr->nrhw", shown.decoded, COLORS).clamp_max(1.0)
     captions = [

@@ -26,7 +26,7 @@ class Caption(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A named row of images (channel, height, width) in [0, 1], with captions or without."""
+    """A named row of images (channel, height, width), with captions or without. All above 1 is shown as 1."""
 
     name: str
     images: Iterable[Float[Tensor, "channel height width"]]
@@ -41,7 +41,7 @@ def show_rows(figure: FigureBase, rows: Sequence[Row], columns: int = COLUMNS) -
             ax.set_axis_off()
         axes[0].text(-0.15, 0.5, row.name, color=INK, rotation=90, va="center", ha="right", transform=axes[0].transAxes)
         for ax, image in zip(axes, row.images, strict=False):
-            shown = image.permute(1, 2, 0).expand(-1, -1, 3).cpu().numpy()
+            shown = image.clamp(0, 1).permute(1, 2, 0).expand(-1, -1, 3).cpu().numpy()
             ax.imshow(shown, vmin=0, vmax=1, interpolation="nearest")
         for ax, caption in zip(axes, row.captions, strict=False):
             ax.set_title(caption.text, fontsize=8, color="#d33" if caption.wrong else INK)
@@ -66,9 +66,8 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
         return torch.linspace(0, number - 1, min(COLUMNS, number), device=data.device).long()
 
     def row(name: str, images: Tensor, labels: Tensor) -> Row:
-        return Row(
-            name, stretch(images), [Caption(", ".join(map(str, label.reshape(-1).tolist()))) for label in labels]
-        )
+        named = [[data.names[number] for number in label.reshape(-1).tolist()] for label in labels]
+        return Row(name, stretch(images), [Caption(", ".join(names)) for names in named])
 
     train = data.splits["train"]
     stored = train.take(spread(len(train.labels)).tolist())
@@ -79,7 +78,13 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
     }
     rows = [row("stored", stored.images.float(), stored.labels)]
     rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
+    write_rows(rows, path, data.title)
+
+
+def write_rows(rows: Sequence[Row], path: Path, title: str | None = None) -> None:
+    """Write rows of images as a PNG."""
     figure = Figure(figsize=(COLUMNS, 1.3 * len(rows)), layout="constrained")
     show_rows(figure, rows)
-    figure.suptitle(data.title, color=INK)
+    if title is not None:
+        figure.suptitle(title, color=INK)
     write_figure(figure, path, dpi=120)

@@ -96,21 +96,21 @@ def check_settings(settings: Analyze) -> None:
             raise ValueError(f"{key} must be a whole number of at least {least}, got {value}")
     check_steps(settings.curve_steps)
     classes = settings.classes
-    if classes is not None and not (isinstance(classes, list) and all(map(_is_whole, classes))):
-        raise ValueError(f"classes must be a list of whole numbers such as [7] or, of two digits, [7,0], got {classes}")
+    if classes is not None and not (isinstance(classes, list) and all(map(_is_class, classes))):
+        raise ValueError(f"classes must be a list of names or numbers such as [7] or [cat], got {classes}")
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_class(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def reconstructions(folder: RunFolder, settings: Analyze, config_dir: str | None) -> Run:
     """Write the pictures of a run."""
-    classes = None if settings.classes is None else list(settings.classes)
+    result, data, module = _restore(folder, settings, "validate", config_dir)
+    classes = None if settings.classes is None else [data.number_of(name) for name in settings.classes]
     place = folder.pictures
     if classes is not None:
         place = place.with_name(f"{place.name}-{'-'.join(map(str, classes))}")
-    result, data, module = _restore(folder, settings, "validate", config_dir)
     for path in write_pictures(module, data, place, classes):
         say(str(path))
     return Run.of(result, folder)

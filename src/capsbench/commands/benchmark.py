@@ -19,6 +19,7 @@ from capsbench.benchmarks.layer import benchmark_layer
 from capsbench.benchmarks.measure import Measurement
 from capsbench.benchmarks.paper import Work, benchmark_paper
 from capsbench.benchmarks.scaling import benchmark_scaling
+from capsbench.benchmarks.systems import System, benchmark_systems
 from capsbench.benchmarks.table1 import BATCHES, NETWORKS, benchmark_table1
 from capsbench.benchmarks.train import benchmark_train
 from capsbench.capsules import RouterFactory
@@ -46,10 +47,13 @@ USED = {
     "layer": ("repetitions", "batch_size", "routers"),
     "paper": ("repetitions", "steps", "compile", "experiments"),
     "scaling": ("repetitions", "routers"),
+    "systems": ("repetitions", "batch_size", "systems", "data"),
     "table1": ("repetitions", "batch_size", "routers", "arch"),
     "train": ("repetitions", "steps", "compile", "routers"),
 }
 """The settings that each benchmark reads; its file records them."""
+ABSENT = ["data.absent=stand_in"]
+"""Words that let a run be planned without its data."""
 
 
 def main(arguments: Arguments) -> None:
@@ -115,6 +119,7 @@ def measure(name: str, settings: Benchmark, config_dir: str | None = None) -> li
         "layer": lambda: benchmark_layer(routers, repetitions, settings.batch_size, DEVICE),
         "paper": lambda: benchmark_paper(works(settings), repetitions, settings.steps, DEVICE),
         "scaling": lambda: benchmark_scaling(routers, repetitions, DEVICE),
+        "systems": lambda: benchmark_systems(systems(settings, config_dir), repetitions, settings.batch_size, DEVICE),
         "table1": lambda: benchmark_table1(routers, networks, repetitions, settings.batch_size),
         "train": lambda: benchmark_train(routers, repetitions, settings.steps, settings.compile, DEVICE),
     }
@@ -146,7 +151,7 @@ def works(settings: Benchmark) -> list[Work]:
     for name in settings.experiments:
         if name not in targets():
             raise ValueError(f"there is no experiment {name} of the paper; there are: {', '.join(targets())}")
-    common = ["data.absent=stand_in", f"compile={'null' if settings.compile is None else settings.compile}"]
+    common = [*ABSENT, f"compile={'null' if settings.compile is None else settings.compile}"]
     with open_configuration() as loader:
         runs = [run for name in settings.experiments for run in plan(loader, [f"experiment={name}", *common])]
     found: dict[tuple[str, str, str], Work] = {}
@@ -158,6 +163,24 @@ def works(settings: Benchmark) -> list[Work]:
         work = found.get(key, Work(*key, 0, partial(_make, config), *lengths))
         found[key] = work._replace(runs=work.runs + 1)
     return list(found.values())
+
+
+def systems(settings: Benchmark, config_dir: str | None = None) -> list[System]:
+    """Compose systems as experiment=systems trains them, for each data set.
+
+    Raises:
+        HydraException: there is no such system or data set.
+    """
+    names = [] if settings.systems is None else [f"system={','.join(map(str, settings.systems))}"]
+    words = ["experiment=systems", "seed=1", f"data={','.join(settings.data)}", *ABSENT, *names]
+    with open_configuration(config_dir) as loader:
+        runs = [run.identity for run in plan(loader, words)]
+    found = []
+    for run in runs:
+        config = OmegaConf.create(dict(run.settings))
+        data = build_data(config)
+        found.append(System(run.arch, run.router, run.data, data.input_shape, partial(build_module, config, data)))
+    return found
 
 
 def _make(config: DictConfig) -> tuple[ClassificationModule, ImageDataModule]:

@@ -55,7 +55,7 @@ def evaluate_run(
     run = restore(folder, data_dir, STAGES[split], config_dir)
     if not run.data.num_examples(split):
         raise ValueError(
-            "split=val needs a run with data.val_fraction, of which a part was held out; name test or train"
+            "split=val needs a run with a validation split, such as data.val_fraction makes; name test or train"
         )
     trainer = trainer_of_one_device(run.result.settings["trainer"]["precision"])
     metrics, confusion = evaluate(trainer, run.module, run.data, split)

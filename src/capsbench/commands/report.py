@@ -21,10 +21,11 @@ from capsbench.reports.readme import fill
 from capsbench.reports.recipes import as_published, systems_of, write_as_published
 from capsbench.reports.runs import NoRunsError, unfinished
 from capsbench.reports.sweeps import Sweep
+from capsbench.reports.system_tables import system_tables
 from capsbench.runs import RunFolder, State, named_folders
 from capsbench.runs.names import NAMES
 
-IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", *TIMES]
+IN_FILES_ONLY = ["n", "Learned %", "P(better)", "Parameters", "Theirs", "Training, s", *TIMES]
 """Columns that are too many for a terminal."""
 AS_PUBLISHED = "as_published"
 """What the folder of a report on a table's systems ends with."""
@@ -171,6 +172,7 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     if comparison.target is None and max(len(table.frame) for table in shown_tables) > LONGEST:
         of_effects = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
         shown_tables = of_effects or shown_tables
+    shown_tables = system_tables(comparison) or shown_tables
     for number, table in enumerate(shown_tables):
         shown = table.frame.drop(columns=IN_FILES_ONLY, errors="ignore")
         title = comparison.title if number == 0 else None

@@ -26,7 +26,7 @@ class Analyze:
     """What to look into, and how closely."""
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
-    classes: Any = setting(None, "classes whose poses to draw: [7], of two digits [7,0]; null: those predicted")
+    classes: Any = setting(None, "classes whose poses to draw: [7], [cat], of two digits [7,0]; null: those predicted")
     examples: int = setting(5000, "digits that R² is measured on, half of them to fit it")
     curve_examples: int = setting(1000, "images for each point of an accuracy curve")
     curve_steps: int = setting(13, "points of a curve, an odd number")
@@ -43,11 +43,22 @@ class Evaluate:
 
 
 @dataclass
+class Predict:
+    """Which network says what which pictures show."""
+
+    run: str | None = setting(None, "a finished run's folder, or a copy of its model.*; must be given")
+    images: Any = setting(None, "a picture, a list of them, or a folder, with its subfolders; must be given")
+    fit: str | None = setting(None, "how a picture gets the network's size: stretch, crop or pad; null: as in training")
+    csv: str | None = setting(None, "also write a table with the scores of all classes to this file")
+    sheet: str | None = setting(None, "also draw what the network saw of the first 200, in this PNG")
+
+
+@dataclass
 class Clean:
     """What may be deleted."""
 
     experiment: str | None = setting(None, "its name; null: all, and lists of names that point to nothing")
-    weights: bool = setting(False, "also the weights of finished runs: analyze and evaluate need them")
+    weights: bool = setting(False, "also the weights of finished runs: analyze, evaluate and predict need them")
     failed: bool = setting(False, "also runs that failed, which reports count; those that train are left alone")
     output_dir: str = setting("outputs", "where the runs are")
 
@@ -72,6 +83,8 @@ class Benchmark:
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
     router: str | None = setting(None, "this one alone, instead of `routers`")
+    systems: Any = setting(None, "their names in conf/system: [resnet,matrix_em]; null: all")
+    data: list[str] = setting(["fashion_mnist"], "data sets whose image size and classes the systems get")
     arch: str | None = setting(None, "network of table1: capsnet or capsnet_light; null: both")
     experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
@@ -127,6 +140,15 @@ the first epoch.
   capsbench evaluate run=outputs/table2 split=test""",
         settings=Evaluate,
     ),
+    "predict": Command(
+        "say what pictures show, by the network of a finished run",
+        """It needs model.json and model.safetensors of the run's folder, not its data. Pictures are PNG, JPEG, BMP,
+WebP, TIFF or GIF, of any size.
+
+  capsbench predict run=RUN images=photo.jpg
+  capsbench predict run=RUN images=photos csv=answers.csv sheet=answers.png""",
+        settings=Predict,
+    ),
     "data": Command(
         "list, fetch, check and show data sets",
         """`data=NAME` or `data=NAME,NAME` says which; other settings of data, such as data.test_source, hold too.
@@ -176,6 +198,7 @@ data.val_fraction, a tenth of the training set is held out.
             "layer": "time, memory and operations of capsule layers with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
             "scaling": "time of capsule layers against the number of children, parents and examples",
+            "systems": "parameters, operations, memory and time of each system",
             "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
             "train": "images per second of training, and the cost of Lightning's loop",
         },

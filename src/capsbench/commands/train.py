@@ -17,6 +17,7 @@ from capsbench.commands.arguments import import_beside, quoted, usage_error
 from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
+from capsbench.launch.nodes import Node, this_node
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.slurm_job import end_at_once_when_requeued
 from capsbench.launch.sweep import PlannedRun, keep_names
@@ -91,12 +92,14 @@ def _check_launcher(is_sweep: bool, launcher: str) -> None:
 
 
 def _accuracy(config: DictConfig, run: PlannedRun) -> float:
-    folder = run.folder
+    folder, node = run.folder, this_node(run.nodes)
+    if node.rank > 0:
+        return _help_train(config, run, node)
     try:
         if not folder.is_finished:
             with folder.locked():
                 if not folder.is_finished:
-                    return _report(_train(config, run), folder)
+                    return _report(_train(config, run, node), folder)
     except LockedError as error:
         log.info("%s, which is left to it", error)
         return math.nan
@@ -122,7 +125,16 @@ def _settle(config: DictConfig, run: PlannedRun) -> None:
             OmegaConf.update(config, key, value)
 
 
-def _train(config: DictConfig, run: PlannedRun) -> Result:
+def _help_train(config: DictConfig, run: PlannedRun, node: Node) -> float:
+    """Train the share of this node; the first one tells of the run."""
+    from capsbench.launch.single_run import help_train  # late, as below
+
+    if not run.folder.is_finished:
+        help_train(config, run.identity, run.folder, node)
+    return math.nan
+
+
+def _train(config: DictConfig, run: PlannedRun, node: Node) -> Result:
     from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
     from capsbench.runs.train_and_test import find_checkpoint
 
@@ -139,7 +151,7 @@ def _train(config: DictConfig, run: PlannedRun) -> Result:
     run.identity.save(folder.identity)
     log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
     try:
-        return train_run(config, run.identity, folder, _shown(config))
+        return train_run(config, run.identity, folder, _shown(config), node)
     except Interrupted as error:
         told = f"{folder} was {error}; the same command continues it"
         if folder.is_finished:

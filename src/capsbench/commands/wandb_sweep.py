@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import Override
 from capsbench.commands.arguments import Arguments
 from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.sweep import grid, plan
+from capsbench.runs.checks import holds_out
 
 HELD_OUT = "data.val_fraction"
 ADDED = {"logger": "wandb", "logger.wandb.mode": "online", HELD_OUT: "0.1"}
@@ -50,7 +51,7 @@ def _names(arguments: Arguments, key: str) -> bool:
 
 
 def _held_out(run: Any) -> bool:
-    return bool(run.identity.settings["data"].get("val_fraction"))
+    return holds_out(run.identity.settings["data"])
 
 
 def _values(override: Override) -> list[int | float | str]:

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
 from capsbench.data.files import DataError
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
-from capsbench.data.transforms import cut_middle, resize, standardize, stretch, to_unit_range
+from capsbench.data.transforms import stretch
 
 
 class ImageDataModule(lightning.LightningDataModule, ABC):
@@ -130,6 +131,14 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             DataError: a file is missing or damaged.
         """
 
+    def load_held_out(self) -> LabelledImages:
+        """Read the validation split of a set that has one of its own.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        raise NotImplementedError(f"{self.title} has no validation split of its own")
+
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, onto the device that trains.
 
@@ -147,15 +156,22 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             loaded["train"] = self._load_or_stand_in("train")
             if self.val_fraction:
                 loaded["train"], loaded["val"] = self.hold_out(loaded["train"])
+            elif self.holds_out:
+                loaded["val"] = self.load_held_out()
             if self.subset is not None:
                 loaded["train"] = self._part(loaded["train"], "training", "subset", self.subset)
-        if "test" not in self.splits and not (self.val_fraction and stage in ("fit", "validate")):
+        if "test" not in self.splits and not (self.holds_out and stage in ("fit", "validate")):
             loaded["test"] = self._load_or_stand_in("test")
             if self.test_subset is not None:
                 loaded["test"] = self._part(loaded["test"], "test", "test_subset", self.test_subset)
         for name, split in loaded.items():
             self._check_labels(name, split.labels)
         self.splits |= {name: split.to(self.device) for name, split in loaded.items()}
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a validation split."""
+        return self.val_fraction > 0
 
     def _load_or_stand_in(self, split: StoredSplit) -> LabelledImages:
         return self.load(split)
@@ -191,6 +207,23 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             ) from error
 
     @property
+    def names(self) -> Sequence[str]:
+        """What the classes are called, or their numbers."""
+        return self.class_names or list(map(str, range(self.num_classes)))
+
+    def number_of(self, name: str | int) -> int:
+        """Find a class by its name, or by its number where no class is called that.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if str(name) in self.names:
+            return list(self.names).index(str(name))
+        if isinstance(name, int) and 0 <= name < self.num_classes:
+            return name
+        raise ValueError(f"{self.title} has no class {name}; its classes are {', '.join(self.names)}")
+
+    @property
     def is_cut(self) -> bool:
         """Whether a part of the training set or of the test set is left out."""
         return self.subset is not None or self.test_subset is not None or self.val_fraction > 0
@@ -216,8 +249,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
                 f"data.augmentation.contrast has no effect on {self.title}: its images are grey, and "
                 "data.standardized=true gives each the same contrast; leave it out"
             )
-        height, width = size if self.crop is None else [self.crop] * 2
-        return channels, height, width
+        return self.preparation.seen
 
     @property
     def device(self) -> torch.device:
@@ -232,23 +264,20 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self, images: Real[Tensor, "batch _ _ _"], draw: Draw
     ) -> Float[Tensor, "batch channel height width"]:
         """Augment stored images and turn them into what the network sees in training."""
-        augment = self.augmentation or Augmentation()
-        images = images if self.resize is None else resize(images, self.resize)
+        augment, preparation = self.augmentation or Augmentation(), self.preparation
+        images = preparation.resized(images)
         if self.standardize_before_crop:
-            return augment(self._scaled(images), draw, self.crop)
-        return self._scaled(augment(images, draw, self.crop))
+            return augment(preparation.scaled(images), draw, self.crop)
+        return preparation.scaled(augment(images, draw, self.crop))
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to stored images in evaluation."""
+        return Preparation(self.image_shape, self.standardized, self.resize, self.crop, self.standardize_before_crop)
 
     def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         """Turn stored images into what the network sees in evaluation."""
-        images = images if self.resize is None else resize(images, self.resize)
-        if self.crop is None:
-            return self._scaled(images)
-        if self.standardize_before_crop:
-            return cut_middle(self._scaled(images), self.crop)
-        return self._scaled(cut_middle(images, self.crop))
-
-    def _scaled(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
-        return standardize(images) if self.standardized else to_unit_range(images)
+        return self.preparation(images)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
         """Make a batch: a function of (seed, split, epoch, indices)."""
@@ -308,7 +337,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     @property
     def watched_split(self) -> SplitName:
         """The split that `val_dataloader` gives."""
-        return "val" if self.val_fraction else "test"
+        return "val" if self.holds_out else "test"
 
     def _loader(self, split: SplitName, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
         if not self.splits:

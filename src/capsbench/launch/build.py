@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from capsbench.capsules import initialise
+from capsbench.capsules import RouterFactory, initialise
 from capsbench.data import Batch, ImageDataModule
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.saved import read_config
@@ -31,10 +31,18 @@ def build_data(config: DictConfig) -> ImageDataModule:
     return data
 
 
-def build_module(config: DictConfig, data: ImageDataModule) -> ClassificationModule:
-    """The network of a configuration for this data, its loss and how it is optimised. The seed sets initial values."""
+def build_module(
+    config: DictConfig, data: ImageDataModule, router: RouterFactory | None = None
+) -> ClassificationModule:
+    """The network of a configuration for this data, its loss and how it is optimised. The seed sets initial values.
+
+    Args:
+        config: of a run.
+        data: gives the size of images and the number of classes.
+        router: takes the place of the configuration's, if given.
+    """
     model = instantiate(config.arch)(
-        image_shape=data.input_shape, num_classes=data.num_classes, router=instantiate(config.router)
+        image_shape=data.input_shape, num_classes=data.num_classes, router=router or instantiate(config.router)
     )
     make_decoder = instantiate(config.decoder.network)
     decoder = make_decoder and make_decoder(data.input_shape, data.num_classes, model.pose_dim)

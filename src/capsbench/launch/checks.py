@@ -36,7 +36,7 @@ OURS = ("trainer.callbacks", "trainer.logger")
 """Arguments of the trainer that a run sets itself."""
 
 
-def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experiment: str) -> None:
+def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, sets: str) -> None:
     """Check that the parts of a run have the settings that their choices have: all of them, and no unknown ones.
 
     A setting that is left out would get its class's default, which may be another than that of conf/.
@@ -44,12 +44,12 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experi
     Args:
         config: of the run.
         defaults: the same without the overrides of single settings.
-        own: the same choices without the experiment.
-        experiment: its name.
+        own: the same choices without the experiment and the system.
+        sets: what sets more, in words: "experiment=table3".
 
     Raises:
-        ValueError: a setting is left out, the experiment sets one that the choice does not have, or the class of a part
-            does not take one.
+        ValueError: a setting is left out, the experiment or the system sets one that the choice does not have, or the
+            class of a part does not take one.
     """
     for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "optim.scheduler", "trainer"):
         node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
@@ -66,7 +66,7 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, experi
         if foreign:
             setting = f"{part}.{foreign[0]}"
             raise ValueError(
-                f"{kind.rpartition('.')[2]} does not accept {setting}, which experiment={experiment} sets; leave it "
+                f"{kind.rpartition('.')[2]} does not accept {setting}, which {sets} sets; leave it "
                 f"out with ~{setting}, or choose another {part.partition('.')[0]} or experiment"
             )
         for key in unknown:

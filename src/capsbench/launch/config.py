@@ -115,9 +115,10 @@ class Composer:
         whole, defaults, values = self._compose(overrides)
         config, choices = _without_hydra(whole), dict(whole.hydra.runtime.choices)
         with _seen_by_hydra(whole):
-            experiment = str(choices["experiment"])
+            chosen = {group: choices.get(group) for group in ("experiment", "system")}
+            sets = [f"{group}={name}" for group, name in chosen.items() if name not in (None, NO_EXPERIMENT)]
             own = tuple(f"{group}={choices[group]}" for group in PARTS)
-            check_keys(config, defaults, defaults if experiment == NO_EXPERIMENT else self._read(own), experiment)
+            check_keys(config, defaults, self._read(own) if sets else defaults, " or ".join(sets))
             check(config, defaults, values)
             resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             devices = devices_of(config)

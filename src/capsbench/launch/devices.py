@@ -13,17 +13,17 @@ SIGNS = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")
 
 
 def devices_of(config: DictConfig) -> dict[str, Any]:
-    """What `trainer.accelerator`, `devices`, `strategy` and `sync_batchnorm` of a run come to.
+    """What `trainer.accelerator`, `devices`, `num_nodes`, `strategy` and `sync_batchnorm` of a run come to.
 
     `auto` is decided here, by the machine that the command is given on; whoever trains the run takes this.
 
     Returns:
-        Their `kind` ("cpu", "gpu", or another accelerator of Lightning's) and `number`; of several also the `strategy`
-        if it is not "ddp", and `sync_batchnorm` if it is off, which it always is on CPUs.
+        Their `kind` ("cpu", "gpu", or another accelerator of Lightning's) and `number` on all machines; of several also
+        the `strategy` if it is not "ddp", and `sync_batchnorm` if it is off, which it always is on CPUs.
 
     Raises:
-        ValueError: trainer.devices is neither a positive number nor auto; a GPU is asked for, and nothing says that
-            the run is to be trained on one.
+        ValueError: trainer.devices is neither a positive number nor auto, or trainer.num_nodes is no positive number; a
+            GPU is asked for, and nothing says that the run is to be trained on one.
     """
     trainer, gpus = config.trainer, config.get("gpus_per_run")
     asked = str(trainer.get("accelerator") or "auto").lower()
@@ -35,7 +35,7 @@ def devices_of(config: DictConfig) -> dict[str, Any]:
             f"gpus_per_run={gpus} asks for a GPU, and this machine has none that trainer.accelerator=auto could mean; "
             f"set trainer.accelerator=gpu, or trainer.accelerator=cpu{none}"
         )
-    number = _number(trainer, kind)
+    number = _number(trainer, kind) * nodes_of(trainer)
     found: dict[str, Any] = {"kind": kind, "number": number}
     if number > 1:
         found |= {} if trainer.strategy == "ddp" else {"strategy": str(trainer.strategy)}
@@ -43,18 +43,27 @@ def devices_of(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def as_overrides(devices: Mapping[str, Any]) -> list[str]:
-    """The settings that mean these devices on any machine."""
-    return [f"trainer.accelerator={devices['kind']}", f"trainer.devices={devices['number']}"]
+def as_overrides(devices: Mapping[str, Any], nodes: int = 1) -> list[str]:
+    """The settings that mean these devices, which so many machines share, on any machine."""
+    return [f"trainer.accelerator={devices['kind']}", f"trainer.devices={devices['number'] // nodes}"]
+
+
+def nodes_of(trainer: Mapping[str, Any]) -> int:
+    """How many machines train a run.
+
+    Raises:
+        ValueError: `num_nodes` is no positive number.
+    """
+    nodes = trainer.get("num_nodes", 1)
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
+        raise ValueError(f"trainer.num_nodes must be a whole number of at least 1, got {nodes}")
+    if nodes > 1 and trainer.get("strategy") is None:
+        raise ValueError(f"trainer.num_nodes={nodes} needs trainer=ddp, which divides a run over several machines")
+    return nodes
 
 
 def _number(trainer: DictConfig, kind: str) -> int:
     devices = trainer.devices
-    if trainer.get("num_nodes", 1) != 1:
-        raise ValueError(
-            f"trainer.num_nodes must be 1, got {trainer.num_nodes}: a run trains on one machine; trainer=ddp "
-            "trainer.devices=N divides it over N devices"
-        )
     if devices in ("auto", -1):
         if kind == "cpu":
             return 1

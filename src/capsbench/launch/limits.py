@@ -4,6 +4,8 @@ import re
 
 from omegaconf import DictConfig
 
+from capsbench.runs.checks import holds_out
+
 DURATION = re.compile(r"(?=.*[1-9])\d+:\d\d:\d\d:\d\d")
 """Lightning's: days, hours, minutes, seconds; not all of them 0."""
 
@@ -26,7 +28,7 @@ def check_limits(config: DictConfig) -> None:
         if max_time is None:
             raise ValueError("nothing would end the run; set trainer.max_epochs, trainer.max_steps or trainer.max_time")
         _check_schedules(config)
-    _check_batches(trainer, measured="val" if config.data.get("val_fraction") else "test")
+    _check_batches(trainer, measured="val" if holds_out(config.data) else "test")
 
 
 def _check_schedules(config: DictConfig) -> None:

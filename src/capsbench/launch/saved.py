@@ -95,13 +95,14 @@ def known_targets(config_dir: str | None = None) -> Targets:
     """
     found = {part: set(targets) for part, targets in FORMER.items()}
     for root in (CONF, *([own_choices(config_dir)] if config_dir is not None else [])):
-        for part, target in _targets_in(root):
+        for part, target in targets_in(root):
             found.setdefault(part, set()).add(target)
     return {part: frozenset(targets) for part, targets in found.items()}
 
 
 @functools.cache
-def _targets_in(root: Path) -> frozenset[tuple[str, str]]:
+def targets_in(root: Path) -> frozenset[tuple[str, str]]:
+    """Collect the targets that files of choices below a directory name, each with the part that it may stand in."""
     found = set()
     for path in root.rglob("*.yaml"):
         try:

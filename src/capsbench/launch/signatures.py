@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from hydra.utils import get_object
 
 from capsbench.launch.errors import choice_of
@@ -25,7 +26,17 @@ def check_argument(part: str, key: str, settings: Mapping[str, Any]) -> None:
         ValueError: it does not, or the setting follows from others.
     """
     if not takes(part, key, settings):
+        if others := _choices_with(part, key):
+            raise ValueError(f"{part}.{key} is a setting of {part}={' or '.join(others)}; choose that, or leave it out")
         raise ValueError(f"there is no setting {part}.{key}; {choice_of(key, _taken(part, settings) or ())}")
+
+
+def _choices_with(part: str, key: str) -> list[str]:
+    """The choices of a part whose files set a key."""
+    from capsbench.launch.config import CONF  # late: it imports this
+
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / part).glob("[!_]*.yaml")}
+    return sorted(name for name, content in files.items() if key in (content or {}))
 
 
 def takes(part: str, key: str, settings: Mapping[str, Any]) -> bool:

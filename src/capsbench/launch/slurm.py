@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 ASKS_FOR_GPUS = ("gpus_per_node", "gpus_per_task", "gres")
 """Settings of the launcher that say themselves how many GPUs a job gets."""
+ENDS_TOGETHER_S = 60
+"""Seconds after the end of a run on one of its nodes in which it must end on the others."""
 MAX_ARRAY = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
 
 
@@ -43,7 +45,7 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
         ValueError: a setting of the launcher cannot be used.
         RuntimeError: Slurm refuses the jobs.
     """
-    check_settings(launcher.params, launcher.config.gpus_per_run)
+    check_settings(launcher.params, launcher.config.gpus_per_run, max(run.nodes for run in runs))
     retry = bool(launcher.config.retry_failed)
     queue = read_queue()
     jobs, tasks = [], []
@@ -76,12 +78,13 @@ def launch(launcher: Any, runs: Sequence[PlannedRun], overrides: Sequence[Sequen
     return causes
 
 
-def check_settings(params: dict[str, Any], gpus_per_run: Any) -> None:
+def check_settings(params: dict[str, Any], gpus_per_run: Any, nodes: int = 1) -> None:
     """Check the settings of a job against each other.
 
     Args:
         params: of Hydra's launcher.
         gpus_per_run: "auto", or a number.
+        nodes: the most that a run is trained on.
 
     Raises:
         ValueError: they cannot be used.
@@ -95,22 +98,27 @@ def check_settings(params: dict[str, Any], gpus_per_run: Any) -> None:
     for key in ("nodes", "tasks_per_node"):
         if params[key] != 1:
             raise ValueError(
-                f"hydra.launcher.{key} must be 1, got {params[key]}: a run trains on one machine, and starts its "
-                "processes itself; trainer=ddp trainer.devices=N shares it among N GPUs of that machine"
+                f"hydra.launcher.{key} must be 1, got {params[key]}: a run says itself what it is divided over; "
+                "trainer=ddp trainer.num_nodes=M trainer.devices=N is M nodes with N devices each"
             )
     if params["runs_per_job"] < 1:
         raise ValueError(f"hydra.launcher.runs_per_job must be at least 1, got {params['runs_per_job']}")
+    if nodes > 1 < params["runs_per_job"]:
+        raise ValueError(
+            f"hydra.launcher.runs_per_job must be 1 with trainer.num_nodes={nodes}, got {params['runs_per_job']}: a "
+            "job of several nodes trains one run"
+        )
     whole = isinstance(gpus_per_run, int) and not isinstance(gpus_per_run, bool) and gpus_per_run >= 0
     if gpus_per_run != "auto" and not whole:
         raise ValueError(f"gpus_per_run must be auto or a whole number with launcher=slurm, got {gpus_per_run}")
 
 
 def gpus_of(run: PlannedRun, gpus_per_run: int | str) -> int:
-    """How many GPUs the job of a run asks for: with "auto" one for each of its devices, if they are GPUs."""
+    """How many GPUs of a node the job of a run asks for: with "auto" one for each of its devices, if they are GPUs."""
     devices = run.identity.settings["devices"]
     if gpus_per_run != "auto":
         return int(gpus_per_run)
-    return int(devices["number"]) if devices["kind"] == "gpu" else 0
+    return int(devices["number"]) // run.nodes if devices["kind"] == "gpu" else 0
 
 
 Asked = tuple[PlannedRun, Task]
@@ -122,14 +130,17 @@ def _parts(launcher: Any, tasks: Sequence[Asked]) -> Iterator[Part]:
     own = any(launcher.params.get(key) is not None for key in ASKS_FOR_GPUS)
     per_job, longest = launcher.params["runs_per_job"], _max_array()
 
-    def gpus(asked: Asked) -> int:
-        return 0 if own else gpus_of(asked[0], launcher.config.gpus_per_run)
+    def machines(asked: Asked) -> tuple[int, int]:
+        run, _ = asked
+        return run.nodes, 0 if own else gpus_of(run, launcher.config.gpus_per_run)
 
     arrays: list[Part] = []
-    for number, group in groupby(sorted(tasks, key=gpus), gpus):
+    for (nodes, gpus), group in groupby(sorted(tasks, key=machines), machines):
         alike = list(group)
         jobs = [alike[start : start + per_job] for start in range(0, len(alike), per_job)]
-        settings: dict[str, Any] = {"gpus_per_node": number} if number else {}
+        settings: dict[str, Any] = {"gpus_per_node": gpus} if gpus else {}
+        if nodes > 1:
+            settings |= {"nodes": nodes, "srun_args": [f"--wait={ENDS_TOGETHER_S}"]}
         arrays += [(settings, jobs[start : start + longest]) for start in range(0, len(jobs), longest)]
     at_once = max(1, launcher.params["array_parallelism"] // max(1, len(arrays)))
     return (({**settings, "array_parallelism": at_once}, jobs) for settings, jobs in arrays)

@@ -22,7 +22,7 @@ ASKED = "%P|%l|%D|%C|%m|%b"
 """What it asks for: partition, time, nodes, CPUs, memory, GPUs of a node."""
 THERE = "%P|%l|%c|%m|%G"
 """What sinfo prints of each kind of node in each partition: partition, time, CPUs, megabytes, GPUs."""
-SETTINGS = "hydra.launcher.timeout_min, cpus_per_task, mem_gb or partition, or gpus_per_run"
+SETTINGS = "hydra.launcher.timeout_min, cpus_per_task, mem_gb or partition, trainer.num_nodes, or gpus_per_run"
 """What says what a job asks for."""
 LOOKED_AT_S = 10.0
 """Seconds within which Slurm looks at new jobs and says what they wait for."""

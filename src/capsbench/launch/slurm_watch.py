@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from capsbench.data.reading import LONGEST
 from capsbench.launch.slurm_queue import ask, read_queue
 from capsbench.runs import RunFolder, State
 from capsbench.runs.folder import Session
-from capsbench.runs.reading import LONGEST
 from capsbench.runs.result import watched_split
 from capsbench.runs.submission import Job, Submission
 
@@ -27,8 +27,10 @@ ENDS = {
     "TIMEOUT": "its job reached its time limit; hydra.launcher.timeout_min asks for more",
 }
 """What became of a job, by Slurm's name for it."""
-SLURMS = ("srun:", "slurmstepd")
-"""How Slurm's own lines in a log begin."""
+REQUEUES = {"PREEMPTION": "preempted", "NODE FAILURE": "a node failed", "timed-out": "out of time"}
+"""Why a job was requeued, by words of its log."""
+NO_CAUSES = ("srun:", "slurmstepd", "submitit ")
+"""How lines of a log begin that are Slurm's own or submitit's."""
 
 
 class WatchedRun:
@@ -130,9 +132,9 @@ class WatchedJob:
 
     def why_requeued(self) -> str:
         """What its log says since this was asked last."""
-        errors = self._errors
+        errors = _read(self._log)
         told, self._read = errors[self._read :], len(errors)
-        return "preempted" if "PREEMPTION" in told else "out of time" if "timed-out" in told else "stopped"
+        return next((why for words, why in REQUEUES.items() if words in told), "stopped")
 
     def _why(self, now: Job | None) -> str:
         state = now.state if now is not None else _accounted(self.submission.number)
@@ -141,18 +143,20 @@ class WatchedJob:
         if state in ENDS:
             return ENDS[state] + (" before it began" if state == "CANCELLED" and not self.began else "")
         how = f"ended as {state}" if state else "left the queue"
-        said = [line for line in self._errors.splitlines() if line.strip() and not line.startswith(SLURMS)]
+        others = self._log.parent.glob(self._log.name.replace("_0_log.", "_[1-9]*_log."))
+        lines = [line for log in (*sorted(others), self._log) for line in _read(log).splitlines()]
+        said = [line for line in lines if line.strip() and not line.startswith(NO_CAUSES)]
         return f"its job {how}: " + (said[-1].strip()[:LONGEST] if said else f"it left no word in {self._log}")
 
     @property
     def _log(self) -> Path:
         return Path(self.submission.log).with_suffix(".err")
 
-    @property
-    def _errors(self) -> str:
-        with suppress(OSError):
-            return self._log.read_text(encoding="utf-8", errors="replace")
-        return ""
+
+def _read(log: Path) -> str:
+    with suppress(OSError):
+        return log.read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def _ended_well(now: Job | None) -> bool:

@@ -19,8 +19,9 @@ from hydra.types import RunMode
 from capsbench import signals
 from capsbench.data.files import at_home
 from capsbench.launch.config import Composer, RunConfig
-from capsbench.launch.devices import as_overrides
+from capsbench.launch.devices import as_overrides, nodes_of
 from capsbench.launch.errors import fail
+from capsbench.launch.nodes import needs_slurm
 from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
@@ -50,6 +51,7 @@ class PlannedRun:
         folder: of the run, which need not exist.
         named: the list that the run is to be in, if it was asked for by a name.
         loggers: where its metrics go.
+        nodes: how many machines train it.
     """
 
     overrides: tuple[str, ...]
@@ -57,6 +59,7 @@ class PlannedRun:
     folder: RunFolder
     named: NamedRuns | None
     loggers: Loggers = field(default_factory=dict, compare=False)
+    nodes: int = 1
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
@@ -69,7 +72,7 @@ class PlannedRun:
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}
-        return cls(tuple(overrides), identity, folder, named, loggers)
+        return cls(tuple(overrides), identity, folder, named, loggers, nodes_of(run.resolved["trainer"]))
 
     @property
     def others(self) -> str:
@@ -160,6 +163,7 @@ class Sweep:
 
         Raises:
             SystemExit: a run failed.
+            ValueError: a run asks for several machines, and the launcher starts it on one.
             Interrupted: a signal came, and the runs that were being trained have saved; jobs of a cluster go on.
         """
         keep_names(self.runs)
@@ -171,11 +175,14 @@ class Sweep:
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
         unfinished = [run for run in self.runs if not run.folder.is_finished]
+        most = max((run.nodes for run in unfinished), default=1)
+        if most > 1 and not hasattr(launcher, "spans_nodes"):
+            raise needs_slurm(most)
         logged = settle([(run.loggers, run.folder.path) for run in unfinished], elsewhere=elsewhere)
         jobs = [
             [
                 *run.overrides,
-                *(as_overrides(run.identity.settings["devices"]) if elsewhere else []),
+                *(as_overrides(run.identity.settings["devices"], run.nodes) if elsewhere else []),
                 *as_words(settings),
             ]
             for run, settings in zip(unfinished, logged, strict=True)

@@ -43,8 +43,8 @@ class CapsNet(nn.Module):
             distribution, and biases are 0.
 
     Raises:
-        ValueError: the image is smaller than 17×17 and not padded, or padding, primary, weight_init or conv_init is
-            unknown.
+        ValueError: the image is smaller than 17×17 and not padded, primary capsules are rectified and the router needs
+            activations, or padding, primary, weight_init or conv_init is unknown.
 
     >>> import torch
     >>> from capsbench.routing import DynamicRouting
@@ -93,6 +93,12 @@ class CapsNet(nn.Module):
         )
         transform = FullTransform(self.primary.num_capsules, num_classes, primary_dim, pose_dim, weight_init)
         self.class_capsules = CapsuleLayer(transform, router)
+        made = self.class_capsules.router
+        if primary == "relu" and made.needs_activations:
+            raise ValueError(
+                f"rectified primary capsules have no activations, by which {type(made).__name__} weighs them; take "
+                "arch=capsnet, or a router that needs none: hit_or_miss, fm, dynamic, attention"
+            )
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""

@@ -112,9 +112,15 @@ class DeepCaps(nn.Module):
             FullTransform(places * types, num_classes, dim, pose_dim, weight_init), router
         )
 
+    @property
+    def primary(self) -> nn.Module:
+        """The layer that turns features into capsules."""
+        first: Cell = self.cells[0]  # type: ignore[assignment]
+        return first.first
+
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""
-        maps = [self.stem(images).unsqueeze(1)]
+        maps = [self.stem(images)]
         for cell in self.cells:
             maps.append(cell(maps[-1]))
         poses = torch.cat([rearrange(each, "b type dim h w -> b (h w type) dim") for each in (maps[-1], maps[-2])], 1)
@@ -129,7 +135,7 @@ class CapsuleConv(nn.Module):
     A convolution is a capsule layer with uniform coupling.
 
     Args:
-        in_channels: types · dimensions of the child map.
+        in_channels: of the features, or types · dimensions of the child map.
         dim: dimensions of a parent pose.
         types: parents at each place.
         stride: of the convolution.
@@ -161,9 +167,9 @@ class CapsuleConv(nn.Module):
             stride_padding=stride_padding,
         )
 
-    def forward(self, maps: Float[Tensor, "batch child d h w"]) -> Float[Tensor, "batch parent dim row column"]:
-        """Map child poses to parent poses of length below 1."""
-        s = rearrange(self.conv(maps.flatten(1, 2)), "b (type dim) h w -> b type h w dim", dim=self.dim)
+    def forward(self, maps: Float[Tensor, "batch *channels h w"]) -> Float[Tensor, "batch parent dim row column"]:
+        """Map features, or child poses (batch, child, d, h, w), to parent poses of length below 1."""
+        s = rearrange(self.conv(maps.flatten(1, -3)), "b (type dim) h w -> b type h w dim", dim=self.dim)
         return squash(s).movedim(-1, 2)
 
 
@@ -171,10 +177,13 @@ class Cell(nn.Module):
     """Halve a map of capsules, then add what two more layers make of it to what a skip connection does.
 
     Args:
-        in_channels: types · dimensions of the child map.
+        in_channels: of the features, or types · dimensions of the child map.
         dim: dimensions of a parent pose.
         conv: makes a `CapsuleConv` of as many types as the parent map has.
         skip: the skip connection; None is another `CapsuleConv`.
+
+    >>> Cell(32 * 4, 8, partial(CapsuleConv, types=16))(torch.randn(2, 32, 4, 7, 7)).shape  # (batch, type, dim, h, w)
+    torch.Size([2, 16, 8, 4, 4])
     """
 
     def __init__(
@@ -186,8 +195,8 @@ class Cell(nn.Module):
         self.skip = conv(hidden, dim) if skip is None else skip
         self.deep = nn.Sequential(conv(hidden, dim), conv(hidden, dim))
 
-    def forward(self, maps: Float[Tensor, "batch child d h w"]) -> Float[Tensor, "batch parent dim row column"]:
-        """Map child poses to parent poses of length below 2."""
+    def forward(self, maps: Float[Tensor, "batch *channels h w"]) -> Float[Tensor, "batch parent dim row column"]:
+        """Map features, or child poses (batch, child, d, h, w), to parent poses of length below 2."""
         first = self.first(maps)
         parents: Tensor = self.skip(first) + self.deep(first)
         return parents

@@ -27,6 +27,8 @@ from capsbench.reports.figures import colors, in_order, label_of, to_svg
 from capsbench.reports.formats import say, to_html
 from capsbench.reports.interactive import curves, plotly_source
 from capsbench.reports.runs import Run
+from capsbench.reports.system_tables import system_tables
+from capsbench.reports.systems import groups, time_figure
 from capsbench.runs import RunFolder
 
 
@@ -95,6 +97,8 @@ def _experiment(comparison: Comparison, name: str | None, show_test: bool) -> di
             }
             for table in found
         ],
+        "systems": [{"html": to_html(table.frame), "caption": table.caption} for table in system_tables(comparison)],
+        "system_figures": [to_svg(figure) for group in groups(comparison) if (figure := time_figure(group))],
         "with_times": any("ms/batch" in table.frame for table in found),
         "sections": [
             _section(comparison, panel, palette, name and f"{name}-{number}")

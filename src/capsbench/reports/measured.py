@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from capsbench.data.reading import Name, checked, read_json
 from capsbench.runs import Result
-from capsbench.runs.reading import Name, checked, read_json
 
 UNITS = {
     "rotation": "Rotation °",

@@ -14,6 +14,7 @@ from capsbench.reports.html import write_page
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.records import numbers
 from capsbench.reports.runs import identity_of, unfinished
+from capsbench.reports.system_tables import write_systems
 from capsbench.runs import Result, RunFolder, finished_runs
 
 PUBLISHED = "published"
@@ -37,6 +38,7 @@ def write_report(comparison: Comparison, root: Path, *, interactive: bool = True
     write_table(comparison, root / REPORT, show_test=show_test)
     write_figures(comparison, root / REPORT)
     write_effects(comparison.panels, root / REPORT, comparison.baseline)
+    write_systems(comparison, root / REPORT)
     write_equivariance(comparison.panels, root / REPORT)
     write_page(root / PAGE, comparison.title, [comparison], interactive=interactive, show_test=show_test)
 

@@ -13,9 +13,12 @@ from capsbench.reports.equivariance import equivariance_table
 from capsbench.reports.formats import emphasized, to_markdown
 from capsbench.reports.protocol import Protocols
 from capsbench.reports.speed import benchmark_markdown
+from capsbench.reports.system_tables import SYSTEMS, system_tables
 
 BENCHMARKS = "benchmarks"
 EQUIVARIANCE = "equivariance"
+TABLES = (EFFECTS, SYSTEMS, EQUIVARIANCE)
+"""Tables of an experiment beside its first."""
 BLOCK = re.compile(r"(?P<begin><!-- table: (?P<name>[\w/-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -30,7 +33,8 @@ def filled(text: str, published: Path, protocols: Protocols) -> str:
     """Replace what stands between the markers of a text by tables of published results.
 
     A marker is a line `<!-- table: EXPERIMENT -->`, `<!-- table: EXPERIMENT/effects -->`,
-    `<!-- table: EXPERIMENT/equivariance -->` or `<!-- table: benchmarks/NAME -->`; its table ends at `<!-- end -->`.
+    `<!-- table: EXPERIMENT/systems -->`, `<!-- table: EXPERIMENT/equivariance -->` or
+    `<!-- table: benchmarks/NAME -->`; its table ends at `<!-- end -->`.
 
     Args:
         text: of the page.
@@ -53,7 +57,7 @@ def _table(published: Path, name: str, protocols: Protocols) -> str:
             command = f"capsbench benchmark {place.name} output_dir={place.parents[1]}"
             raise ValueError(f"{path} does not exist; publish it first: {command}")
         return benchmark_markdown(path)
-    folder = place.parent if place.name in (EFFECTS, EQUIVARIANCE) else place
+    folder = place.parent if place.name in TABLES and place.parent != published else place
     if not folder.is_dir():
         command = f"capsbench report experiment={folder.name} publish=true"
         raise ValueError(f"{folder} does not exist; publish it first: {command}")
@@ -63,11 +67,13 @@ def _table(published: Path, name: str, protocols: Protocols) -> str:
     if place.name != EQUIVARIANCE:
         if place.name == EFFECTS:
             shown = [table for panel in comparison.panels for table in effect_tables(panel, comparison.baseline)]
+        elif place != folder:
+            shown = system_tables(comparison)
         else:
             shown = tables(comparison, all_rows=False)
         if not shown:
             raise ValueError(
-                f"no two settings vary in {folder}, so that there is no table of effects; use {folder.name}"
+                f"there is no table of {place.name} in {folder}: too little varies in its runs; use {folder.name}"
             )
         return "\n".join(_with_caption(table.frame, table.caption) for table in shown)
     shared = comparison.shared

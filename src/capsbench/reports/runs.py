@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from capsbench.data.reading import in_words
 from capsbench.reports.measured import read_equivariance, read_tested
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
+from capsbench.runs.checks import holds_out
 from capsbench.runs.outcome import has_learned
-from capsbench.runs.reading import in_words
 
 PERCENT = 100
 TRAIN, TEST, VALIDATION = "train/accuracy", "test/accuracy", "val/accuracy"
@@ -62,7 +63,7 @@ class Run:
         """The accuracy that the run is compared by: of the validation split where it has one, else of the test set."""
         metrics = self.result.metrics
         measured = VALIDATION in metrics or not metrics
-        return VALIDATION if measured and self.result.settings.get("data", {}).get("val_fraction") else TEST
+        return VALIDATION if measured and holds_out(self.result.settings.get("data", {})) else TEST
 
     @property
     def accuracy(self) -> float:

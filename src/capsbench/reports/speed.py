@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import read_json
+from capsbench.reports.costs import costs_table
 from capsbench.reports.formats import NOTHING, emphasized, to_csv, to_latex, to_markdown
 from capsbench.reports.paper import inference_ms, router_title
-from capsbench.runs.reading import read_json
 
 Measurements = Sequence[Mapping[str, Any]]
 """Records of a benchmark's JSON file: subject, router, implementation, quantity, unit, median, least, most, …"""
@@ -171,6 +172,7 @@ TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
     "contention": ("Milliseconds of a training step, alone and beside other work", contention_table),
     "layer": ("Capsule layers in training", layer_table),
     "paper": ("Hours of each experiment of the paper", hours_table),
+    "systems": ("What systems cost, per image of a forward pass and per batch", costs_table),
     "table1": ("Table 1: milliseconds per batch", table1),
     "train": ("Images per second of training", train_table),
 }

@@ -58,6 +58,9 @@ class Router(nn.Module, ABC):
     reads_activations: ClassVar[bool] = True
     """Whether `route` reads the children's activations; a network need not compute them for one that does not."""
 
+    needs_activations: ClassVar[bool] = False
+    """Whether `route` weighs children by their activations, and so takes none without."""
+
     divides_children: ClassVar[bool] = False
     """Whether `route` divides each child among parents by `share`."""
 
@@ -171,7 +174,8 @@ def make_router(
     wanted = inspect.signature(factory).parameters
     given = {name: value for name, value in place.items() if name in wanted}
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, ())))  # else the next layer draws the same numbers
+        seed = torch.randint(2**62, (), device="cpu")  # also where a network is made on the "meta" device
+        torch.default_generator.manual_seed(int(seed))  # else the next layer draws the same numbers
         return factory(**given)
 
 

@@ -61,9 +61,11 @@ class DynamicRouting(Router):
         pose_dim: int | None = None,
     ) -> None:
         super().__init__(implementation)
-        if bias and (num_parents is None or pose_dim is None):
-            raise ValueError("router.bias needs num_parents and pose_dim, which a capsule layer tells its router")
-        self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1)) if bias else None
+        self.bias = None
+        if bias:
+            if num_parents is None or pose_dim is None:
+                raise ValueError("router.bias needs num_parents and pose_dim, which a capsule layer tells its router")
+            self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1))
         self.leaky = leaky
         self.iterations = check_iterations(iterations)
         self.detach = detach

@@ -64,6 +64,7 @@ class EMRouting(Router):
 
     takes_lazy_votes = True
     divides_children = True
+    needs_activations = True
     default_competition = "all"
 
     def __init__(

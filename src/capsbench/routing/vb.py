@@ -66,6 +66,7 @@ class VBRouting(Router):
 
     takes_lazy_votes = True
     divides_children = True
+    needs_activations = True
     default_competition = "all"
 
     def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:

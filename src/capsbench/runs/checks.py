@@ -13,6 +13,11 @@ OURS = "capsbench."
 """How the names of our own classes begin; the losses of these are never negative."""
 
 
+def holds_out(data: Mapping[str, Any]) -> bool:
+    """Whether a run with these settings of its data has a validation split."""
+    return bool(data.get("val_fraction") or data.get("val_folder"))
+
+
 def check_record(record: Any, newest: int) -> int:
     """Check what is read before it is brought up to date.
 
@@ -52,7 +57,7 @@ def check_result(result: "Result") -> None:
         raise ValueError(f"its identity is {result.identity}, but its settings are those of {result.run.digest}")
     is_ours = str(settings.get("loss", {}).get("_target_", OURS)).startswith(OURS)
     _check_measures("metrics", result.metrics, is_ours)
-    split = result.watched_split if settings.get("data", {}).get("val_fraction") else "test"
+    split = result.watched_split if holds_out(settings.get("data", {})) else "test"
     if f"{split}/accuracy" not in result.metrics:
         raise ValueError(f"metrics.{split}/accuracy is missing")
     epochs = [_whole(row, "epoch") for row in result.history]

@@ -15,7 +15,7 @@ from capsbench.runs.result import Result
 
 KINDS = {
     "leftovers": "what only an unfinished run needs, of finished runs; temporary files",
-    "weights": "weights of finished runs, which analyze and evaluate need",
+    "weights": "weights of finished runs, which analyze, evaluate and predict need",
     "failed": "runs that failed, which reports count",
     "names": "names that no run has any more",
 }
@@ -91,7 +91,7 @@ def removable(outputs: Path, runs: list[RunFolder]) -> Iterator[Removable]:
         kinds = {"leftovers": temporary}
         if state == "finished":
             kinds["leftovers"] += [path for path in run.leftovers if path in plain and path not in temporary]
-            kinds["weights"] = [path for path in plain if path == run.weights]
+            kinds["weights"] = [path for path in plain if path in (run.weights, *run.network)]
         elif state == "failed":
             kinds = {"failed": plain}
         yield from (Removable(kind, tuple(paths), run, state) for kind, paths in kinds.items() if paths)

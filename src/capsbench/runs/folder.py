@@ -16,7 +16,8 @@ from pydantic import Field
 
 from capsbench.data.files import WriteError, written_atomically
 from capsbench.data.foreign import read_bytes, refuse_links
-from capsbench.runs.reading import LONGEST, STRICT, checked, read_json
+from capsbench.data.reading import LONGEST, STRICT, checked, read_json
+from capsbench.inference.files import DESCRIPTION, WEIGHTS
 from capsbench.signals import told
 
 LOCK_PATIENCE = 1.0
@@ -26,6 +27,7 @@ SWEEP = "CAPSBENCH_SWEEP"
 OWN = (
     *("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv"),
     *("progress.json", "session.json", "job.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png"),
+    *(DESCRIPTION, WEIGHTS),
     *(f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")),
 )
 """Names of files that a run has."""
@@ -134,6 +136,11 @@ class RunFolder:
     def nonfinite(self) -> Path:
         """The batch that gave NaN or infinity and the weights before it, for replay."""
         return self.path / "checkpoints" / "nonfinite.ckpt"
+
+    @property
+    def network(self) -> tuple[Path, Path]:
+        """The trained network as `capsbench.load` reads it: its description and its weights."""
+        return self.path / DESCRIPTION, self.path / WEIGHTS
 
     @property
     def pictures(self) -> Path:

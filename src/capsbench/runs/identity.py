@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import STRICT, Name, Seed, Version, checked, in_words, read_json
 from capsbench.runs.folder import RunFolder
-from capsbench.runs.reading import STRICT, Name, Seed, Version, checked, in_words, read_json
 
 NO_EFFECT_ON_NUMBERS = (
     "name",
@@ -31,6 +31,7 @@ NO_EFFECT_ON_NUMBERS = (
     # what these come to is in `devices`
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
     "trainer.strategy",
     "trainer.sync_batchnorm",
     "trainer.enable_model_summary",

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 import filelock
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import read_json
 from capsbench.runs.folder import RunFolder
-from capsbench.runs.reading import read_json
 
 NAMES = "names"
 """The folder of lists, beside those of experiments."""

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import STRICT, Name, Seed, Text, Version, checked, in_words, read_json
 from capsbench.runs.checks import check_record, check_result
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity, changes, completed
-from capsbench.runs.reading import STRICT, Name, Seed, Text, Version, checked, in_words, read_json
 
 SCHEMA = 3
 Count = Annotated[int, Field(ge=0)]

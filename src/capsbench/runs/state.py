@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from capsbench.data.reading import STRICT, checked, read_json
 from capsbench.runs.folder import RunFolder, Session
 from capsbench.runs.outcome import has_learned
-from capsbench.runs.reading import STRICT, checked, read_json
 from capsbench.runs.result import Result, ResultError
 from capsbench.runs.submission import Job
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from capsbench.data.files import written_atomically
+from capsbench.data.reading import LONGEST, STRICT, checked, read_json
 from capsbench.runs.folder import RunFolder
-from capsbench.runs.reading import LONGEST, STRICT, checked, read_json
 
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),

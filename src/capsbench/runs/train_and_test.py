@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
+from capsbench.runs.network import keep_network
 from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.provenance import Provenance
 from capsbench.runs.result import Result
@@ -54,6 +55,7 @@ def train_and_test(
     *,
     data: ImageDataModule,
     module: ClassificationModule,
+    network: Mapping[str, Mapping[str, Any]],
     make_trainer: TrainerFactory,
     loggers: Sequence[UnfailingLogger],
     progress: Shown = "nothing",
@@ -74,6 +76,7 @@ def train_and_test(
         identity: of the run.
         folder: of the run; checkpoints and the result go there.
         data, module: what to train on, and what.
+        network: the settings that "arch" and "router" were made with.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
@@ -169,6 +172,7 @@ def train_and_test(
         folder.check_whole()
         for logger in loggers:
             logger.log_summary(summary_of(result))
+        keep_network(folder, network, data, module, result)
         with uninterrupted():
             result.save(folder.path)
             folder.remove_leftovers()

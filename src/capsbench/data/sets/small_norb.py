@@ -19,10 +19,11 @@ from capsbench.data.batch import Described, LabelledImages, SplitName, StoredSpl
 from capsbench.data.file_module import FileDataModule
 from capsbench.data.files import check_size, written_atomically
 from capsbench.data.foreign import unpacked_bytes
+from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sets.norb_files import CLASSES, FORMS, INFO, SOURCE_SIZE, file_name, read_pairs
 from capsbench.data.stand_ins import stand_in_digits
-from capsbench.data.transforms import cut, cut_middle
+from capsbench.data.transforms import cut
 
 log = logging.getLogger(__name__)
 
@@ -211,15 +212,16 @@ class SmallNORB(FileDataModule):
     ) -> Float[Tensor, "batch channel height width"]:
         """Scale, cut a random 32×32 window out, and change its contrast and brightness at random."""
         rows, columns = draw.integers("crop row", PLACES), draw.integers("crop column", PLACES)
-        windows = cut(super().test_images(images), rows, columns, CROP, CROP)
+        windows = cut(self.preparation.scaled(images), rows, columns, CROP, CROP)
         factor = draw.uniform("contrast", 1 - self.contrast, 1 + self.contrast)[:, None, None, None]
         offset = draw.uniform("brightness", -self.brightness, self.brightness)[:, None, None, None]
         mean = windows.flatten(0, 1).mean(dim=(1, 2), keepdim=True).view(len(windows), self.cameras, 1, 1)
         return torch.lerp(mean, windows, factor) + offset
 
-    def test_images(self, images: Real[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
+    @property
+    def preparation(self) -> Preparation:
         """Scale and cut the 32×32 window in the middle out."""
-        return cut_middle(super().test_images(images), CROP)
+        return Preparation((self.cameras, SIZE, SIZE), self.standardized, crop=CROP, standardize_before_crop=True)
 
 
 def _shrink(pairs: np.ndarray, resize_filter: str, chunk: int = 512) -> Real[Tensor, "example 1 48 48"]:
