@@ -122,14 +122,17 @@ def report_as_published(outputs: Path, settings: Report) -> tuple[list[Compariso
         See `report_on`.
 
     Raises:
-        ValueError: experiment is no table with such systems, or none of them has finished runs.
+        ValueError: experiment is no table with such systems, none of them has finished runs, or names or baseline is
+            given.
     """
+    if settings.names or settings.baseline is not None:
+        raise ValueError("as_published=true compares no routers and no sweeps; leave names= and baseline= out")
     table = family(settings.experiment or "")
     found: dict[str, Comparison] = {}
     unread: list[str] = []
     for target in systems_of(table):
         try:
-            found[target.name] = Comparison.of(outputs / target.name, protocol, settings.baseline, target.name)
+            found[target.name] = Comparison.of(outputs / target.name, protocol, name=target.name)
         except NoRunsError as error:
             say_left_out(error.faults)
             unread += error.faults
