@@ -42,3 +42,19 @@ def test_named_sweeps_are_compared(capsbench: Command, capsys: pytest.CaptureFix
     assert "FM" in Path("outputs/names/monday+tuesday/report/table.md").read_text()
     with pytest.raises(SystemExit, match="no run in outputs has the name friday; there are: monday, tuesday"):
         capsbench("report", "names=friday")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("experiment=table2",),
+            "no system of table2 has finished runs in outputs; make some: make table2 SYS",
+        ),
+        (("experiment=table3",), "is for a table with recipes of other systems: table2; got table3"),
+        (("experiment=table2", "baseline=em"), "leave names= and baseline= out"),
+    ],
+)
+def test_a_table_as_published_says_what_it_lacks(capsbench: Command, words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        capsbench("report", "as_published=true", *words)

@@ -122,14 +122,17 @@ def report_as_published(outputs: Path, settings: Report) -> tuple[list[Compariso
         See `report_on`.
 
     Raises:
-        ValueError: experiment is no table with such systems, or none of them has finished runs.
+        ValueError: experiment is no table with such systems, none of them has finished runs, or names or baseline is
+            given.
     """
+    if settings.names or settings.baseline is not None:
+        raise ValueError("as_published=true compares no routers and no sweeps; leave names= and baseline= out")
     table = family(settings.experiment or "")
     found: dict[str, Comparison] = {}
     unread: list[str] = []
     for target in systems_of(table):
         try:
-            found[target.name] = Comparison.of(outputs / target.name, protocol, settings.baseline, target.name)
+            found[target.name] = Comparison.of(outputs / target.name, protocol, name=target.name)
         except NoRunsError as error:
             say_left_out(error.faults)
             unread += error.faults
@@ -144,8 +147,8 @@ def report_as_published(outputs: Path, settings: Report) -> tuple[list[Compariso
     shown = as_published(table, found, departures)
     write_as_published(title, shown, root / REPORT)
     write_page(root / PAGE, title, list(found.values()), lead=shown, show_test=settings.show_test)
-    console = Console(markup=False)
-    console.print(to_rich(shown[0].frame, title=title, caption=shown[0].caption, caption_justify="left"))
+    printed = shown[0].frame.drop(columns=[*IN_FILES_ONLY, "Theirs"], errors="ignore")
+    Console(markup=False).print(to_rich(printed, title=title, caption=shown[0].caption, caption_justify="left"))
     say(f"Each system and how its recipe departs from what was published: {root / PAGE}, {root / REPORT}")
     return list(found.values()), unread
 
