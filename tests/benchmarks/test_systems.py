@@ -10,7 +10,7 @@ from torch import nn
 from capsbench.benchmarks import systems
 from capsbench.benchmarks.systems import System, benchmark_systems
 from capsbench.capsules import RouterFactory
-from capsbench.models import CapsNet, EfficientCapsNet, MatrixCapsNet, ResNet
+from capsbench.models import CapsNet, DeepCaps, EfficientCapsNet, MatrixCapsNet, ResNet
 from capsbench.routing import DynamicRouting, FMAgreement, no_router
 from capsbench.training import ClassificationModule, MarginLoss
 
@@ -49,6 +49,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[System], dict[str, flo
         (MatrixSmall, FMAgreement, 4.746, 7.824),
         (MatrixCapsNet, FMAgreement, 23, 35),
         (EfficientCapsNet, FMAgreement, 30, 45),
+        (DeepCaps, FMAgreement, 266, 335),
     ],
 )
 def test_multiply_adds_of_convolutions_and_transforms(

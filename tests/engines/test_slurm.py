@@ -169,10 +169,3 @@ def test_the_commands_of_the_page(slurm: Any, tmp_path: Path) -> None:
         ended = slurm.run(folder, *words, *TINY, *JOB[1:])
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.splitlines()[-1].endswith("runs are finished")
-
-
-def test_ddp_and_slurm_combine(slurm: Any, tmp_path: Path) -> None:
-    two = ("trainer=ddp", "trainer.devices=2", "arch=capsnet_light", "hydra.launcher.cpus_per_task=2")
-    ended = slurm.run(tmp_path, *SWEEP, *two)
-    assert ended.returncode == 0, ended.stderr
-    assert list(states(tmp_path).values()) == ["done"]

@@ -1,7 +1,6 @@
 """One run over two nodes of a real Slurm: stopped in every way, it ends with the bits of two processes on one node."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,18 +58,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-    """What the run comes to in two processes on one node."""
-    from capsbench.commands import cli
-
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "output_dir=one_node")
-    cli.main(["train", *RUN, *two])
-    return what_counts(folder / "one_node")
-
-
 def what_counts(outputs: Path) -> tuple[Any, ...]:
     (path,) = outputs.rglob("result.json")
     result = Result.load(path.parent)
@@ -79,7 +66,7 @@ def what_counts(outputs: Path) -> tuple[Any, ...]:
     return path.parent.name, metrics, list(result.history), {name: tensor.tolist() for name, tensor in weights.items()}
 
 
-def test_a_run_over_two_nodes(start_slurm: Callable[..., Any], folder: Path, one_node: tuple[Any, ...]) -> None:
+def test_a_run_over_two_nodes(start_slurm: Callable[..., Any], folder: Path) -> None:
     slurm = start_slurm(ACCOUNTING="0", NODES="2")
     slurm.environment["COLUMNS"] = "300"
     section = PAGE.read_text().partition("### Several nodes")[2].partition("```sh")[2].partition("```")[0]
@@ -94,6 +81,10 @@ def test_a_run_over_two_nodes(start_slurm: Callable[..., Any], folder: Path, one
             assert time.monotonic() < deadline, said.read_text()
             assert command.poll() is None, (folder / "stderr").read_text()
             time.sleep(0.1)
+
+    one = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "output_dir=one_node")
+    ended = slurm.run(folder, "train", "-m", "launcher=slurm", *one, *RUN, *JOB)
+    assert ended.returncode == 0, ended.stderr
 
     (folder / "kill").touch()
     ended = slurm.run(folder, *train)
@@ -117,4 +108,4 @@ def test_a_run_over_two_nodes(start_slurm: Callable[..., Any], folder: Path, one
     assert f": preempted, requeued, resumed on {nodes}, job " in again
     assert "test accuracy" in accuracy
     assert end == "1 of 1 runs are finished"
-    assert what_counts(folder / "outputs") == one_node
+    assert what_counts(folder / "outputs") == what_counts(folder / "one_node")

@@ -156,12 +156,18 @@ def divided(path: Path, label: np.generic, split: str) -> None:
     np.savez(path, train_images=IMAGES, test_images=IMAGES, **parts)
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("label", [np.int64(10**9), np.uint64(2**63), np.int64(-1), np.int64(40), np.uint32(2**32 - 1)])
-def test_labels_of_arrays_that_are_no_classes(tmp_path: Path, label: np.generic, split: str) -> None:
-    divided(tmp_path / "x.npz", label, split)
-    with pytest.raises(DataError, match=rf"x\.npz: labels must count from 0.*found.*{label}"):
+def test_no_label_of_arrays_makes_classes_that_do_not_exist(
+    tmp_path: Path, label: np.generic, caplog: pytest.LogCaptureFixture
+) -> None:
+    divided(tmp_path / "x.npz", label, "test")
+    with pytest.raises(DataError, match=rf"the test split has a label that the train split has not, {label}"):
         Arrays(path=tmp_path / "x.npz")
+    divided(tmp_path / "x.npz", label, "train")
+    data = Arrays(path=tmp_path / "x.npz")
+    assert data.num_classes == 5
+    assert str(label) in data.names
+    assert "its labels do not count from 0 without a gap; its 5 classes are" in caplog.text
 
 
 def test_arrays_that_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,14 +236,14 @@ def test_postscript_that_calls_itself_a_picture(folder: Path, monkeypatch: pytes
     with Image.open(path) as image:
         assert image.format == "EPS", "Pillow by itself would take it"
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
-    with pytest.raises(DataError, match=r"0\.png is not an image in PNG or JPEG format"):
+    with pytest.raises(DataError, match=r"0\.png is not a picture in PNG, JPEG, .* format"):
         ImageFolder(path=folder).setup()
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM", "ICO", "WEBP"])
+@pytest.mark.parametrize("kind", ["PPM", "ICO"])
 def test_other_formats_by_the_name_of_a_png(folder: Path, kind: str) -> None:
     Image.fromarray(IMAGES[0]).convert("RGB").save(folder / "train" / "a" / "0.png", format=kind)
-    with pytest.raises(DataError, match=r"0\.png is not an image in PNG or JPEG format"):
+    with pytest.raises(DataError, match=r"0\.png is not a picture in PNG, JPEG, .* format"):
         ImageFolder(path=folder).setup()
 
 
@@ -259,7 +265,7 @@ def test_a_picture_of_too_many_pixels(folder: Path, side: int) -> None:
 
 def test_a_pipe_among_pictures(folder: Path) -> None:
     os.mkfifo(folder / "train" / "a" / "1.png")
-    with pytest.raises(DataError, match=r"1\.png is not a PNG or JPEG file"):
+    with pytest.raises(DataError, match=r"1\.png is not a file that ends with \.png, .*move it away"):
         ImageFolder(path=folder).setup()
 
 

@@ -53,13 +53,14 @@ LISTS = {
     "hidden_types": "[16,{}]",
     "hidden": "[{}]",
     "betas": "[0.9,{}]",
+    "value_range": "[0,{}]",
 }
 SETTINGS = [
     pytest.param(name, key, allowed.words, id=f"{name}.{key}")
     for name, settings in {**OF_CLASSES, **OF_PARTS}.items()
     for key, allowed in settings.items()
 ]
-FINITE = ("beta_a", "beta_v")
+FINITE = ("beta_a", "beta_v", "value_range")
 
 
 def overrides(name: str, key: str) -> list[str]:

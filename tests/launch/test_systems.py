@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from capsbench.launch.config import CONF, Composer, open_configuration
 from capsbench.launch.sweep import PlannedRun, grid, plan
@@ -17,12 +18,6 @@ def composer() -> Iterator[Composer]:
         yield Composer(loader)
 
 
-@pytest.fixture(scope="module")
-def runs() -> list[PlannedRun]:
-    """One seed of experiment=systems."""
-    return planned("experiment=systems", "seed=1")
-
-
 def planned(*words: str) -> list[PlannedRun]:
     with open_configuration() as loader:
         return plan(loader, list(words))
@@ -33,8 +28,21 @@ def swept(composer: Composer, experiment: str) -> dict[str, list[str]]:
     return {one.key_or_group: list(one.sweep_string_iterator()) for one in asked if one.is_sweep_override()}
 
 
-def test_a_system_is_named_by_its_network_and_router(runs: list[PlannedRun]) -> None:
-    pairs = {(run.identity.arch, run.identity.router) for run in runs}
+def chosen(name: str) -> dict[str, str]:
+    """What a system's file chooses, by group: {"/arch": "hitnet", …}."""
+    found: dict[str, str] = {}
+    for each in yaml.safe_load((CONF / "system" / f"{name}.yaml").read_text())["defaults"]:
+        if isinstance(each, dict):
+            found |= {key.removeprefix("override "): value for key, value in each.items()}
+        elif each != "_self_":
+            found |= chosen(each)
+    return found
+
+
+def test_a_system_is_named_by_its_network_and_router() -> None:
+    choices = [chosen(name) for name in SYSTEMS]
+    assert all(one.keys() == {"/arch", "/router", "/loss", "/optim"} for one in choices)
+    pairs = {(one["/arch"], one["/router"]) for one in choices}
     assert len(pairs) == len(SYSTEMS)
     with_capsules = {arch for arch, router in pairs if router != "none"}
     assert {(arch, "dynamic1") for arch in with_capsules} <= pairs, "each has its control"
@@ -46,7 +54,9 @@ def test_a_system_makes_no_other_run_than_its_settings() -> None:
     assert named.folder == spelled.folder
 
 
-def test_systems_are_compared_on_equal_terms(runs: list[PlannedRun], composer: Composer) -> None:
+def test_systems_are_compared_on_equal_terms(composer: Composer) -> None:
+    runs = planned("experiment=systems", "system=resnet,matrix_em,hitnet", "seed=1")
+    assert len(runs) == 3
     for part in ("data", "trainer", "decoder"):
         shared = [run.identity.settings[part] for run in runs]
         assert all(one == shared[0] for one in shared)

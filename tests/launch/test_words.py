@@ -30,6 +30,7 @@ CHOICES = {
     "SpreadLoss": "loss=spread",
     "AffNIST": "data=affnist",
     "MultiMNIST": "data=multi_mnist",
+    "Arrays": "data=arrays data.path=x.npz",
     "ImageFolder": "data=image_folder data.path=x",
     "SmallNORB": "data=small_norb",
     "data": "data=mnist",

@@ -14,7 +14,14 @@ from capsbench.training import ClassificationModule, CrossEntropyLoss
 
 SIDE = 17
 """Pixels: the least that the two 9×9 convolutions of CapsNet leave a place of."""
-TINY: dict[str, Any] = {"filters": 4, "groups": 2, "primary_types": 2, "hidden_types": [2, 2], "blocks": [1, 1, 1]}
+TINY: dict[str, Any] = {
+    "filters": 4,
+    "groups": 2,
+    "types": 2,
+    "primary_types": 2,
+    "hidden_types": [2, 2],
+    "blocks": [1, 1, 1],
+}
 """Settings of networks where they have them."""
 
 

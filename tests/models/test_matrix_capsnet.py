@@ -9,6 +9,7 @@ import torch
 
 from capsbench.models import MatrixCapsNet
 from capsbench.routing import DynamicRouting, EMRouting, FMAgreement
+from capsbench.training import SpreadLoss
 
 Small = partial(MatrixCapsNet, filters=64, primary_types=8, hidden_types=(16, 16))
 
@@ -72,3 +73,19 @@ def test_learns_to_tell_two_images_apart(router: Any) -> None:
         assert all(torch.isfinite(p.grad).all() for p in net.parameters())
         optimizer.step()
     assert net(images).activations.argmax(dim=1).equal(labels)
+
+
+@pytest.mark.engines
+def test_gradients_of_em_stay_finite_in_training() -> None:
+    torch.manual_seed(0)
+    net = Small((1, 17, 17), 10, EMRouting)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    loss = SpreadLoss()
+    centres = torch.rand(10, 1, 17, 17)
+    for step in range(200):
+        labels = torch.randint(10, (4,))
+        images = centres[labels] + 0.1 * torch.randn(4, 1, 17, 17)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss(net(images).activations, labels, step / 200))
+        assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None), step
+        optimizer.step()

@@ -165,7 +165,7 @@ def test_a_rate_that_was_not_chosen_is_told(two: Path, add: Add) -> None:
     _, caption = shown(two)
     assert (
         "Each rate is the best of those that systems_rates tried on a validation split, but for resnet with none, "
-        "capsnet with FM." in caption
+        "capsnet with FM, which it did not try or found worse." in caption
     )
 
 

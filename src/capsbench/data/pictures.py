@@ -96,8 +96,7 @@ def is_grey(path: Path) -> bool:
 
 def _opaque(image: Image.Image, background: tuple[int, int, int, int]) -> Image.Image:
     if image.mode in DEEP:
-        pixels = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+        return Image.fromarray(as_bytes_of_16_bits(np.asarray(image)))
     grey = image.mode in GREY
     if image.has_transparency_data:
         behind = Image.new("RGBA", image.size, background)
@@ -113,6 +112,11 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     """
     parts = [part for part in re.split(r"(\d+)", name) if part]
     return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
+
+
+def as_bytes_of_16_bits(pixels: np.ndarray) -> np.ndarray:
+    """Scale pixels from 0…65535 to 0…255."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def files_below(folder: Path) -> list[Path]:

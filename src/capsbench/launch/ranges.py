@@ -27,7 +27,7 @@ FINITE = Range("a finite number", math.isfinite)
 
 ADAM = {"lr": AT_LEAST_0, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0, "betas": SHARE}
 OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
-    "Arrays": {"test_fraction": PART},
+    "Arrays": {"test_fraction": PART, "value_range": FINITE},
     "ImageFolder": {"test_fraction": PART},
     "AffNIST": {"per_digit": AT_LEAST_1},
     "MultiMNIST": {"per_digit": AT_LEAST_1, "max_shift": AT_LEAST_0},

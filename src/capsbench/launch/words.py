@@ -63,6 +63,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "places": ("fresh", "exhaustive"),
     },
     "MultiMNIST": {"shift_base": ("each", "once")},
+    "Arrays": {"layout": ("auto", "NHW", "NHWC", "NCHW")},
     "ImageFolder": {"fit": ("stretch", "crop", "pad")},
     "SmallNORB": {
         "cameras": ("separate", "pair"),

@@ -35,7 +35,7 @@ OPEN = frozenset(
         "data.test_fraction",
         "data.test_source",
         "data.title",
-        "data.val_folder",
+        "data.val_split",
         "data.val_fraction",
         "data.eval_batch_size",
         "trainer.check_val_every_n_epoch",

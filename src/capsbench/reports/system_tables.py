@@ -127,7 +127,7 @@ def _of_rates(group: Group, comparison: Comparison) -> str:
             rates = tried.get(System.of(run), {})
             if len(rates) < 2 or flat(run.result.settings)[RATE] != best(rates):
                 others.append(f"{row.arch} with {row.condition.title}")
-    but = f", but for {', '.join(others)}" if others else ""
+    but = f", but for {', '.join(others)}, which it did not try or found worse" if others else ""
     return f"Each rate is the best of those that {root.name} tried on a validation split{but}."
 
 

@@ -15,7 +15,7 @@ OURS = "capsbench."
 
 def holds_out(data: Mapping[str, Any]) -> bool:
     """Whether a run with these settings of its data has a validation split."""
-    return bool(data.get("val_fraction") or data.get("val_folder"))
+    return bool(data.get("val_fraction") or data.get("val_split"))
 
 
 def check_record(record: Any, newest: int) -> int:

@@ -111,7 +111,7 @@ def test_what_systems_leave_in_folders_is_passed_over(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["val", "Valid", "VALIDATION"])
 def test_a_folder_to_validate_on(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     fill(folder / name / "pear", 4)
-    data = ImageFolder(path=folder, val_folder=True)
+    data = ImageFolder(path=folder, val_split=True)
     data.setup("fit")
     assert data.watched_split == "val"
     assert data.splits["val"].labels.tolist() == [1] * 4
@@ -123,7 +123,7 @@ def test_a_folder_to_validate_on(folder: Path, name: str, caplog: pytest.LogCapt
     unasked = ImageFolder(path=folder)
     unasked.setup()
     assert (unasked.watched_split, "val" in unasked.splits) == ("test", False)
-    assert "is not read; data.val_folder=true holds it out" in caplog.text
+    assert "is not read; data.val_split=true holds it out" in caplog.text
     (folder / "test").rename(folder / "other")
     tested = ImageFolder(path=folder)
     tested.setup()
@@ -220,7 +220,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     [
         ({"test_fraction": 0.3}, "data.test_fraction has no effect: .* has train/ and test/"),
         ({"test_fraction": 1.0}, "data.test_fraction must be between 0 and 1, got 1.0"),
-        ({"val_folder": True}, "data.val_folder=true has no effect without .*val; leave"),
+        ({"val_split": True}, "data.val_split=true has no effect without .*val; leave"),
         ({"fit": "crop"}, "data.fit=crop has no effect without data.resize"),
         ({"resize": 5000}, "data.resize must be from 1 to 4096, got 5000"),
     ],

@@ -1,46 +1,67 @@
-"""Your own images, from one .npz file of arrays."""
+"""Your own images, from arrays of NumPy's: one .npz file, or a folder of .npy files."""
 
+import logging
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from capsbench.data.batch import LabelledImages, StoredSplit
+from capsbench.data.batch import LabelledImages, SplitName
 from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.module import ImageDataModule
+from capsbench.data.pictures import as_bytes_of_16_bits, natural
+
+log = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.2
-LARGEST_LABEL = 2**31
-UNDIVIDED = ("images", "labels")
-DIVIDED = ("train_images", "train_labels", "test_images", "test_labels")
+DIVIDED: dict[SplitName, tuple[tuple[str, str], ...]] = {
+    split: ((f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}"), (f"X_{split}", f"y_{split}"))
+    for split in ("train", "val", "test")
+}
+"""What images and labels of a split are called: as ours and MedMNIST's, or as in Keras."""
+UNDIVIDED = (("images", "labels"), ("x", "y"), ("X", "y"))
+MOST_CHANNELS = 4
+"""Of an axis that is taken for that of channels where nobody says so."""
+
+Layout = Literal["auto", "NHW", "NHWC", "NCHW"]
+"""The axes of images: number, height, width, channels."""
 
 
 class Arrays(ImageDataModule):
-    """Images and labels from a NumPy .npz file.
+    """Images and labels from a NumPy .npz file, or from a folder of .npy files of the same names.
 
-    It holds either `train_images`, `train_labels`, `test_images` and `test_labels`; or `images` and `labels`, which are
-    divided, stratified and the same for every seed. Images are uint8, (N, height, width) or (N, height, width,
-    channels), grey or RGB; labels are integers from 0.
+    It holds `train_images`, `train_labels`, `test_images` and `test_labels`, or `x_train`, `y_train`, `x_test` and
+    `y_test`; or `images` and `labels`, or `x` and `y`, which are divided, stratified and the same for every seed.
+
+    Labels are whole numbers, names, or rows with a single 1. Those that do not count from 0 without a gap are numbered
+    in their order, and keep their names.
 
     Args:
-        path: of the file.
-        test_fraction: the share of `images` to test on.
+        path: of the file or folder.
+        val_split: hold out `val_images` and `val_labels`, or `x_val` and `y_val`, to tune on.
+        test_fraction: the share of undivided images to test on.
+        layout: of images: "NHW", "NHWC", "NCHW", or "auto", which takes an axis of up to 4 for that of channels.
+        value_range: the values of black and white; None: of bytes and of 16 bits their own, of others 0 and 1.
         title: the set's name in tables; None: the file's name.
         stands_in_for: the title of the set that these images replace.
         **options: see `ImageDataModule`.
 
     Raises:
-        DataError: the file is missing, cannot be read, or holds something else.
-        ValueError: test_fraction is not between 0 and 1, or set although the file is already divided.
+        DataError: a file is missing, cannot be read, or holds something else.
+        ValueError: a setting is out of its range, or has no effect.
     """
 
     def __init__(
         self,
         *,
         path: str | os.PathLike[str],
+        val_split: bool = False,
         test_fraction: float = TEST_FRACTION,
+        layout: Layout = "auto",
+        value_range: Sequence[int | float] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
         **options: Any,
@@ -48,68 +69,173 @@ class Arrays(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
+        if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
+            raise ValueError(f"data.value_range must be [black,white], the smaller first, got {list(value_range)}")
         self.path = at_home(path)
+        self.val_split = val_split
+        self.layout = layout
+        self.value_range = value_range
         self.stands_in_for = stands_in_for
-        self.title = title or self.path.stem
-        self._train, self._test = self._read(test_fraction)
-        _, channels, height, width = self._train.images.shape
+        self.title = title or self.path.resolve().stem
+        self._parts = self._read(test_fraction)
+        _, channels, height, width = self._parts["train"].images.shape
         self.image_shape = (channels, height, width)
-        self.num_classes = int(max(self._train.labels.max(), self._test.labels.max())) + 1
-        if self.num_classes > len(self._train.labels):
-            raise DataError(
-                f"{self.path}: labels must count from 0, and there must be an image to train on for each class; found "
-                f"label {self.num_classes - 1} among {len(self._train.labels)} training images"
-            )
 
-    def load(self, split: StoredSplit) -> LabelledImages:
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a validation split."""
+        return self.val_split or super().holds_out
+
+    def load(self, split: SplitName) -> LabelledImages:
         """Give a split."""
-        return self._train if split == "train" else self._test
+        return self._parts[split]
 
-    def _read(self, test_fraction: float) -> tuple[LabelledImages, LabelledImages]:
+    def load_held_out(self) -> LabelledImages:
+        """Give the validation split."""
+        return self.load("val")
+
+    def _read(self, test_fraction: float) -> Mapping[SplitName, LabelledImages]:
+        arrays = self._arrays()
+        found = {split: pair for split, pairs in DIVIDED.items() for pair in pairs if set(pair) <= arrays.keys()}
+        if self.val_split and (self.val_fraction or "val" not in found):
+            cause = (
+                "with data.val_fraction" if self.val_fraction else f"without val_images and val_labels in {self.path}"
+            )
+            raise ValueError(f"data.val_split=true has no effect {cause}; leave one of them out")
+        if {"train", "test"} <= found.keys():
+            if test_fraction != TEST_FRACTION:
+                raise ValueError(
+                    f"data.test_fraction={test_fraction} has no effect: {self.path} is already divided; leave it out"
+                )
+            wanted = [split for split in found if split != "val" or self.val_split]
+            images = {split: self._images(arrays[found[split][0]]) for split in wanted}
+            labels = self._labels({split: arrays[found[split][1]] for split in wanted})
+            for split in wanted:
+                if images[split].shape[1:] != images["train"].shape[1:]:
+                    raise DataError(
+                        f"{self.path}: training and {split} images differ in shape, "
+                        f"{tuple(images['train'].shape[1:])} and {tuple(images[split].shape[1:])}"
+                    )
+            return {split: self._pair(images[split], labels[split]) for split in wanted}
+        pair = next((pair for pair in UNDIVIDED if set(pair) <= arrays.keys()), None)
+        if pair is None:
+            raise DataError(
+                f"{self.path} must hold images and labels, or train_images, train_labels, test_images and test_labels, "
+                f"or x_train, y_train, x_test and y_test; it has {', '.join(arrays) or 'no arrays'}"
+            )
+        whole = self._pair(self._images(arrays[pair[0]]), self._labels({"train": arrays[pair[1]]})["train"])
         try:
+            train, test = whole.divide(second=test_fraction)
+        except ValueError as error:
+            raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
+        return {"train": train, "test": test}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        known = {name for pairs in (*DIVIDED.values(), UNDIVIDED) for pair in pairs for name in pair}
+        try:
+            if self.path.is_dir():
+                files = {path.stem: path for path in sorted(self.path.glob("*.npy")) if path.stem in known}
+                return {name: np.load(path, allow_pickle=False) for name, path in files.items()}
             if self.path.exists() and not self.path.is_file():
                 raise OSError("it is not a regular file")
             if unpacked_bytes(self.path) > memory_bytes() / 2:
                 raise OSError("its arrays take more than half of this machine's memory, and dividing copies them")
             with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in (*UNDIVIDED, *DIVIDED) if name in file}
+                return {name: file[name] for name in file if name in known}
         except Exception as error:  # each part of an archive has errors of its own, MemoryError among them
             raise DataError(f"data.path={self.path} is not a readable .npz file: {error}") from error
-        if all(name in arrays for name in DIVIDED):
-            if test_fraction != TEST_FRACTION:
-                raise ValueError(
-                    f"data.test_fraction={test_fraction} has no effect: {self.path} is already divided; leave it out"
-                )
-            train = self._check(arrays["train_images"], arrays["train_labels"])
-            test = self._check(arrays["test_images"], arrays["test_labels"])
-            if train.images.shape[1:] != test.images.shape[1:]:
-                raise DataError(
-                    f"{self.path}: training and test images differ in shape, "
-                    f"{tuple(train.images.shape[1:])} and {tuple(test.images.shape[1:])}"
-                )
-            return train, test
-        if not all(name in arrays for name in UNDIVIDED):
-            raise DataError(f"{self.path} must hold {', '.join(UNDIVIDED)} or {', '.join(DIVIDED)}; has {list(arrays)}")
-        try:
-            return self._check(arrays["images"], arrays["labels"]).divide(second=test_fraction)
-        except ValueError as error:
-            raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
 
-    def _check(self, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
-            raise DataError(
-                f"{self.path}: images must be uint8 of shape (N, height, width) or (N, height, width, channels), "
-                f"are {images.dtype} of shape {images.shape}"
-            )
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(f"{self.path}: labels must be integers (N,), are {labels.dtype} of shape {labels.shape}")
+    def _pair(self, images: torch.Tensor, labels: np.ndarray) -> LabelledImages:
         if len(labels) != len(images):
             raise DataError(f"{self.path}: {len(images)} images but {len(labels)} labels")
-        for found in (labels.min(), labels.max()):
-            if not 0 <= found < LARGEST_LABEL:
-                raise DataError(f"{self.path}: labels must count from 0, found {found}")
-        channels_last = images if images.ndim == 4 else images[..., None]
-        if channels_last.shape[3] not in (1, 3):
-            raise DataError(f"{self.path}: images must have 1 channel (grey) or 3 (RGB), have {channels_last.shape[3]}")
-        pixels = torch.from_numpy(np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2)))
-        return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))
+        return LabelledImages(images, torch.from_numpy(labels))
+
+    def _images(self, images: np.ndarray) -> torch.Tensor:
+        """Give images on the scale of bytes, (number, channel, height, width)."""
+        if images.ndim not in (3, 4) or 0 in images.shape or images.dtype.kind not in "biuf":
+            raise DataError(
+                f"{self.path}: images must be numbers of shape (N, height, width), (N, height, width, channels) or (N, "
+                f"channels, height, width), are {images.dtype} of shape {images.shape}"
+            )
+        axes = self._axes(images.shape)
+        scaled = self._scaled(images)
+        ordered = scaled[:, None] if axes == "NHW" else scaled.transpose(0, 3, 1, 2) if axes == "NHWC" else scaled
+        return torch.from_numpy(np.ascontiguousarray(ordered))
+
+    def _axes(self, shape: tuple[int, ...]) -> str:
+        if self.layout != "auto":
+            if len(self.layout) != len(shape):
+                raise DataError(f"{self.path}: images of shape {shape} cannot have data.layout={self.layout}")
+            return self.layout
+        if len(shape) == 3:
+            return "NHW"
+        fits = [axes for axes, axis in (("NHWC", 3), ("NCHW", 1)) if shape[axis] <= MOST_CHANNELS]
+        if len(fits) != 1:
+            raise DataError(
+                f"{self.path}: which axis of images of shape {shape} is that of channels? Say data.layout=NHWC or NCHW"
+            )
+        return fits[0]
+
+    def _scaled(self, images: np.ndarray) -> np.ndarray:
+        if self.value_range is None:
+            if images.dtype == np.uint8:
+                return images
+            if images.dtype == np.uint16:
+                return as_bytes_of_16_bits(images)
+        black, white = self.value_range or (0.0, 1.0)
+        least, most = float(images.min()), float(images.max())
+        if not black <= least <= most <= white:  # also of NaN
+            known = "data.value_range says" if self.value_range else "images of floats or other integers have"
+            raise DataError(
+                f"{self.path}: {images.dtype} images have values from {least:g} to {most:g}, {known} {black:g} to "
+                f"{white:g}; say data.value_range=[BLACK,WHITE]"
+            )
+        return ((images - np.float32(black)) * np.float32(255 / (white - black))).astype(np.float32)
+
+    def _labels(self, labels: Mapping[SplitName, np.ndarray]) -> dict[SplitName, np.ndarray]:
+        """Number the classes of the training set, and name them where their labels are not their numbers."""
+        single = {split: self._single(values) for split, values in labels.items()}
+        values = np.unique(single["train"])
+        is_number = values.dtype.kind in "iu"
+        classes = list(values) if is_number else sorted(map(str, values), key=natural)
+        if len(classes) < 2:
+            raise DataError(f"{self.path}: all labels are {classes[0]}; there must be at least two classes")
+        numbers = {each: number for number, each in enumerate(classes)}
+        for split, found in single.items():
+            if extra := [each for each in np.unique(found).tolist() if each not in numbers]:
+                raise DataError(f"{self.path}: the {split} split has a label that the train split has not, {extra[0]}")
+        self.num_classes = len(classes)
+        if not is_number or classes != list(range(len(classes))):
+            self.class_names = [str(each) for each in classes]
+            if is_number:
+                told = ", ".join([*self.class_names[:10], *(["…"] if len(classes) > 10 else [])])
+                log.warning(
+                    "%s: its labels do not count from 0 without a gap; its %d classes are %s",
+                    self.path,
+                    len(classes),
+                    told,
+                )
+        return {
+            split: np.array([numbers[each] for each in found.tolist()], np.int64) for split, found in single.items()
+        }
+
+    def _single(self, labels: np.ndarray) -> np.ndarray:
+        """Give one label for each image: numbers or texts (N,)."""
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim == 2 and labels.dtype.kind in "biuf":
+            if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+                raise DataError(
+                    f"{self.path}: each row of labels must have a single 1; several labels are not supported"
+                )
+            labels = labels.argmax(axis=1)
+        if labels.dtype.kind == "S":
+            labels = np.char.decode(labels, "utf-8")
+        if labels.dtype.kind == "f" and (labels == labels.round()).all():
+            labels = labels.astype(np.int64)
+        if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iuU":
+            raise DataError(
+                f"{self.path}: labels must be whole numbers, names, or rows with a single 1, are {labels.dtype} of "
+                f"shape {labels.shape}"
+            )
+        return labels

@@ -55,7 +55,7 @@ class ImageFolder(ImageDataModule):
     Args:
         path: the folder.
         data_dir: the folder that `path` is relative to.
-        val_folder: hold out PATH/val/CLASS/ to tune on; without PATH/test/ it is tested on in any case.
+        val_split: hold out PATH/val/CLASS/ to tune on; without PATH/test/ it is tested on in any case.
         test_fraction: the share of each class to test on where the classes lie directly in PATH.
         resize: side of the square that every image becomes; None: all must have one size.
         fit: how an image becomes square: "stretch", "crop" or "pad".
@@ -74,7 +74,7 @@ class ImageFolder(ImageDataModule):
         *,
         path: str | os.PathLike[str],
         data_dir: str | os.PathLike[str] = "",
-        val_folder: bool = False,
+        val_split: bool = False,
         test_fraction: float = TEST_FRACTION,
         resize: int | None = None,
         fit: Fit = "stretch",
@@ -93,7 +93,7 @@ class ImageFolder(ImageDataModule):
         if fit != "stretch" and resize is None:
             raise ValueError(f"data.fit={fit} has no effect without data.resize; leave it out")
         self.path = at_home(data_dir) / at_home(path)
-        self.val_folder = val_folder
+        self.val_split = val_split
         self.fit = fit
         self.background = background
         self.stands_in_for = stands_in_for
@@ -107,7 +107,7 @@ class ImageFolder(ImageDataModule):
     @property
     def holds_out(self) -> bool:
         """Whether there is a validation split."""
-        return self.val_folder or super().holds_out
+        return self.val_split or super().holds_out
 
     @property
     def preparation(self) -> Preparation:
@@ -161,14 +161,14 @@ class ImageFolder(ImageDataModule):
         if test_fraction != TEST_FRACTION:
             raise ValueError(f"data.test_fraction has no effect: {self.path} has train/ and test/; leave it out")
         if "test" not in found:
-            if self.val_folder:
-                raise ValueError(f"{self.path} has no test/; without data.val_folder=true its val/ is tested on")
+            if self.val_split:
+                raise ValueError(f"{self.path} has no test/; without data.val_split=true its val/ is tested on")
             found["test"] = found.pop("val")
-        if self.val_folder and ("val" not in found or self.val_fraction):
+        if self.val_split and ("val" not in found or self.val_fraction):
             cause = "with data.val_fraction" if "val" in found else f"without {self.path / 'val'}"
-            raise ValueError(f"data.val_folder=true has no effect {cause}; leave one of them out")
-        if "val" in found and not self.val_folder:
-            log.warning("%s is not read; data.val_folder=true holds it out to tune on", found.pop("val"))
+            raise ValueError(f"data.val_split=true has no effect {cause}; leave one of them out")
+        if "val" in found and not self.val_split:
+            log.warning("%s is not read; data.val_split=true holds it out to tune on", found.pop("val"))
         classes = _folders_in(found["train"])
         self._name(classes, found["train"])
         for split, folder in found.items():
@@ -179,8 +179,8 @@ class ImageFolder(ImageDataModule):
         return {split: self._files_in(_folders_in(folder)) for split, folder in found.items()}
 
     def _divided(self, folders: Sequence[Path], test_fraction: float) -> dict[SplitName, Labelled]:
-        if self.val_folder:
-            raise ValueError(f"data.val_folder=true has no effect: {self.path} has no val/; use data.val_fraction")
+        if self.val_split:
+            raise ValueError(f"data.val_split=true has no effect: {self.path} has no val/; use data.val_fraction")
         self._name(folders, self.path)
         files = self._files_in(folders)
         try:
