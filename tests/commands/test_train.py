@@ -221,7 +221,7 @@ def test_wandb_gets_the_pictures(capsbench: Run) -> None:
         (["data=mnist", "data_dir=nowhere", "arch.blocks=[1,1]"], "blocks must be three numbers"),
         (
             ["data=image_folder", "data.path=nowhere", "decoder=conv"],
-            "did you mean deconv? There are: deconv, dense, none",
+            "did you mean deconv? There are: deconv, deepcaps, dense, none",
         ),
         (["decoder=deconv", "decoder.loss_weight=-1.0"], "decoder.loss_weight must be at least 0, got -1.0"),
         (["arch.stride_padding=odd"], "arch.stride_padding must be symmetric or tensorflow, got 'odd'"),
@@ -294,7 +294,7 @@ def test_a_decoder_that_does_not_fit_the_images(capsbench: Run) -> None:
 
 def test_a_decoder_without_labels(capsbench: Run) -> None:
     said = fails(capsbench, "train", *own_images(images=np.zeros((40, 32, 32), dtype=np.uint8)), code=1)
-    assert "own.npz must hold images, labels or" in said
+    assert "own.npz must hold images and labels, or" in said
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == [
-        *("train", "status", "cancel", "report", "analyze", "evaluate", "data", "clean", "dashboard"),
+        *("train", "status", "cancel", "report", "analyze", "evaluate", "predict", "data", "clean", "dashboard"),
         *("wandb-sweep", "benchmark"),
     ]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]

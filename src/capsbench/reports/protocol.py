@@ -25,7 +25,11 @@ OPEN = frozenset(
         "optim.optimizer.fused",
         "router.implementation",
         # which data: a row names the set and its part
+        "data.background",
         "data.class",
+        "data.fit",
+        "data.layout",
+        "data.value_range",
         "data.augmentation.class",
         "data.absent",
         "data.path",

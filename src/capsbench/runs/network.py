@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from capsbench.data import ImageDataModule
 from capsbench.inference import Description, save
 from capsbench.inference.description import Scores, is_plain, without_hydra
@@ -43,7 +45,7 @@ def keep_network(
     scores: Scores = "activations"
     scale = 1.0
     if isinstance(loss, CrossEntropyLoss):
-        scores, scale = "shares" if loss.normalize else "softmax", float(loss.scale)
+        scores, scale = "shares" if loss.normalize else "softmax", float(torch.as_tensor(loss.scale).detach())
     description = Description(
         arch=without_hydra(network["arch"]),
         router=without_hydra(network["router"]),
