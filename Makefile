@@ -93,8 +93,8 @@ wheels:  ## the packages that gpu-check needs on a machine that has torch and li
 test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines and not faults"
 
-test-engines: .venv/installed-dev  ## what starts many processes: joblib, Ray, Slurm, W&B, DDP; at most 20 minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "engines and not faults" tests
+test-engines: .venv/installed-dev  ## what takes long: sweeps with joblib, Ray, Slurm, W&B, DDP, compilers; at most 20 minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "engines and not faults" tests
 
 test-faults: .venv/installed-dev  ## kills, full disks, hostile files, at most 20 minutes; fills docs/reliability.md
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults \

@@ -36,6 +36,7 @@ def test_channels_last_gives_the_same_gradients() -> None:
         torch.testing.assert_close(gradient, expected[name])
 
 
+@pytest.mark.engines
 def test_compiled_gives_the_same_gradients_under_the_same_names() -> None:
     images = torch.rand(6, 1, 17, 17)
     plain = CapsNet((1, 17, 17), 3, FMAgreement, filters=8, groups=2)
