@@ -23,6 +23,8 @@ from capsbench.runs import Result, RunFolder, provenance
 from capsbench.training import read_checkpoint
 from capsbench.training.checkpoint import save_checkpoint
 
+pytestmark = pytest.mark.engines
+
 Command = Callable[..., Path]
 Outcome = tuple[dict[str, float], dict[str, torch.Tensor]]
 """The metrics that a run ends with, but for speeds, and its weights."""

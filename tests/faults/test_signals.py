@@ -17,6 +17,8 @@ from capsbench.data import Digits
 from capsbench.runs import Result, RunFolder, State
 from capsbench.signals import SIGNALS
 
+pytestmark = pytest.mark.engines
+
 RUN = ("train", "trainer=smoke", "data.subset=16", "data.test_subset=16", "trainer.enable_progress_bar=false")
 train_and_test = importlib.import_module("capsbench.runs.train_and_test")
 
