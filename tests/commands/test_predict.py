@@ -84,6 +84,17 @@ def test_one_unreadable_picture_does_not_hide_the_others(
     assert "error: 1 of 4 pictures could not be read; the first: pictures/3.png is not a picture" in told.err
 
 
+def test_no_picture_of_a_folder_can_be_read(
+    capsbench: Command, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "1.png").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        capsbench("predict", f"run={run}", "images=bad", "csv=a.csv")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: none of 1 pictures could be read; the first: bad/1.png is not")
+
+
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [

@@ -1,6 +1,7 @@
 """A trained network is loaded without its data and its configuration, and says what it said in training."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def test_what_pictures_may_not_be(folder: Path) -> None:
         ({"arch": TINY | {"filters": 10**9}}, "is of another network than model.json describes"),
         ({"arch": TINY | {"filters": "many"}}, "the network cannot be made"),
         ({"class_names": ()}, "class_names"),
+        ({"labels_per_image": 3}, "an image cannot show 3 of 2 classes"),
         ({"format": 2}, "a newer version of capsbench wrote it"),
         ({"preparation": {"shape": [1, 32, 10**9]}}, "preparation.shape"),
     ],
@@ -151,6 +153,16 @@ def test_damaged_weights(folder: Path) -> None:
     weights.symlink_to("/etc/hostname")
     with pytest.raises(ValueError, match="is a link"):
         load(folder)
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(ValueError, match="is not a regular file"):
+        load(folder)
+
+
+def test_links_that_a_logger_left_beside_it_do_not_matter(folder: Path) -> None:
+    (folder / "wandb").mkdir()
+    (folder / "wandb" / "latest-run").symlink_to(folder / "wandb")
+    assert load(folder).class_names == ("cat", "dog")
 
 
 def test_a_router_of_ones_own_is_handed_over(tmp_path: Path) -> None:

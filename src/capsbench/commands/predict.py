@@ -51,6 +51,8 @@ def main(arguments: Arguments) -> None:
     classifier.to("cuda" if torch.cuda.is_available() else "cpu")
     named = [Path(str(path)) for path in (settings.images if isinstance(settings.images, list) else [settings.images])]
     table, seen, unread = predict(classifier, find_pictures(named), named, settings)
+    if table.empty:
+        raise DataError(f"none of {len(unread)} pictures could be read; the first: {unread[0]}")
     said = "probability" if classifier.description.scores != "activations" else "activation"
     shown = table.iloc[:MOST_ROWS, :4].rename(columns={"score": said, "next": "next best"})
     Console(markup=False).print(to_rich(shown.map(str)))

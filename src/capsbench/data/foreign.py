@@ -22,7 +22,7 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
         ValueError: it is something else, or larger.
         OSError: it cannot be read.
     """
-    _check_regular(path, path.lstat().st_mode)
+    check_regular(path)
     # What took its place since then is not followed or waited for either.
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)), "rb") as stream:
         found = os.fstat(stream.fileno())
@@ -31,6 +31,16 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
     if len(content) > most:
         raise ValueError(f"{path} has {found.st_size:,} bytes, more than the {most:,} that such a file may have")
     return content
+
+
+def check_regular(path: Path) -> None:
+    """Check that a file is neither a link nor a pipe or device.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is something else.
+    """
+    _check_regular(path, path.lstat().st_mode)
 
 
 def _check_regular(path: Path, mode: int) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from capsbench.data.files import written_atomically
-from capsbench.data.foreign import refuse_links
+from capsbench.data.foreign import check_regular
 from capsbench.data.pictures import Fit, as_bytes, read_picture, resized
 from capsbench.inference.description import Description
 from capsbench.inference.files import DESCRIPTION, WEIGHTS
@@ -100,9 +100,8 @@ class Classifier:
             picture = _of_array(picture)
         elif not isinstance(picture, Image.Image):
             picture = read_picture(picture, preparation.background)
-        return torch.from_numpy(as_bytes(resized(picture, (width, height), fit or preparation.fit), channels).copy())[
-            None
-        ]
+        fitted = resized(picture, (width, height), fit or preparation.fit)
+        return torch.tensor(as_bytes(fitted, channels)).unsqueeze(0)
 
     def _of_tensor(self, images: Tensor) -> Tensor:
         shape = self.description.preparation.shape
@@ -185,10 +184,13 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] = ()) -
     folder = Path(path)
     if not (folder / DESCRIPTION).is_file():
         raise FileNotFoundError(f"{folder} has no {DESCRIPTION}; name the folder of a finished run of capsbench train")
-    refuse_links(folder)
     description = Description.load(folder / DESCRIPTION)
     try:
         network = description.build(own)
+    except ValueError as error:
+        raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
+    try:
+        check_regular(folder / WEIGHTS)
         network.load_state_dict(load_file(folder / WEIGHTS), assign=True)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{folder} has lost its weights, {WEIGHTS}") from error
@@ -197,8 +199,6 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] = ()) -
     except RuntimeError as error:
         cause = str(error).splitlines()[-1].strip()
         raise ValueError(f"{folder / WEIGHTS} is of another network than {DESCRIPTION} describes: {cause}") from error
-    except ValueError as error:
-        raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
     return Classifier(description, network)
 
 

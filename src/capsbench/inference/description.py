@@ -93,6 +93,8 @@ class Description:
             known |= {f"{place.__name__}.{name}": getattr(place, name) for name in place.__all__}
         known = {name: made for name, made in known.items() if made is routing.no_router or _is_module(made)}
         known |= {f"{made.__module__}.{made.__qualname__}": made for made in own}
+        if self.labels_per_image > len(self.class_names):
+            raise ValueError(f"an image cannot show {self.labels_per_image} of {len(self.class_names)} classes")
         make, router = _maker(self.arch, known), _maker(self.router, known)
         try:
             with torch.device("meta"):
