@@ -171,6 +171,7 @@ def test_a_router_of_ones_own_is_handed_over(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"hand it over: load\(path, own=\[MyRouter\]\)"):
         load(tmp_path)
     classifier = load(tmp_path, own=[Mean])
+    assert load(tmp_path, own={f"{__name__}.Mean": Mean}).class_names == classifier.class_names
     images = torch.rand(2, 1, 32, 32, dtype=torch.float64)
     expected = network.eval()(PREPARED(255 * images).double())
     assert torch.allclose(classifier.predict(images).poses, expected.poses)

@@ -46,3 +46,23 @@ def check_architecture(router: type[Router], image_shape: tuple[int, int, int]) 
             assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
     return check
+
+
+@pytest.fixture
+def learns() -> Callable[..., bool]:
+    """Train a network of two classes to tell two images of 20×20 apart; gradients stay finite meanwhile."""
+
+    def learns(make: Callable[[], nn.Module], steps: int) -> bool:
+        torch.manual_seed(0)
+        net = make()
+        images, labels = torch.rand(2, 1, 20, 20), torch.tensor([0, 1])
+        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = nn.functional.multi_margin_loss(net(images).activations, labels, p=2, margin=0.5)
+            loss.backward()
+            assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+            optimizer.step()
+        return net(images).activations.argmax(dim=1).equal(labels)
+
+    return learns

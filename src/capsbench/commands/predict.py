@@ -87,11 +87,12 @@ def find_pictures(named: Sequence[Path]) -> list[Path]:
     return found
 
 
-def own_classes(config_dir: str | None) -> list[Any]:
-    """Import the networks and routers that a user's own choices name."""
+def own_classes(config_dir: str | None) -> dict[str, Any]:
+    """Import the networks and routers that a user's own choices name, by these names."""
     if config_dir is None:
-        return []
-    return [get_object(target) for part, target in targets_in(own_choices(config_dir)) if part in ("arch", "router")]
+        return {}
+    found = targets_in(own_choices(config_dir))
+    return {target: get_object(target) for part, target in found if part in ("arch", "router")}
 
 
 def predict(

@@ -1,9 +1,10 @@
 """A trained network that answers about pictures."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +164,7 @@ class Classifier:
         return activations
 
 
-def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] = ()) -> Classifier:
+def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> Classifier:
     """Load a trained network from the folder of its run, or from a copy of its model.json and model.safetensors.
 
     It needs neither the data that it was trained on nor Hydra. Nothing that the files name is run but networks and
@@ -171,7 +172,8 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] = ()) -
 
     Args:
         path: of the folder.
-        own: classes that the network is made of and that this package does not have.
+        own: classes that the network is made of and that this package does not have, or what makes them by the names
+            in model.json.
 
     Raises:
         FileNotFoundError: the folder has no trained network.

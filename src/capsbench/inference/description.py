@@ -79,11 +79,12 @@ class Description:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read: {in_words(error)}") from error
 
-    def build(self, own: Iterable[type[nn.Module]] = ()) -> nn.Module:
+    def build(self, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> nn.Module:
         """Make the network on PyTorch's "meta" device: without weights.
 
         Args:
-            own: classes of routers and networks that the package does not have; only they and the package's are made.
+            own: classes of routers and networks that the package does not have, or what makes them by the names in the
+                description; only they and the package's are made.
 
         Raises:
             ValueError: the description names another class, or settings that it does not take.
@@ -92,7 +93,7 @@ class Description:
         for place in (models, routing):
             known |= {f"{place.__name__}.{name}": getattr(place, name) for name in place.__all__}
         known = {name: made for name, made in known.items() if made is routing.no_router or _is_module(made)}
-        known |= {f"{made.__module__}.{made.__qualname__}": made for made in own}
+        known |= own if isinstance(own, Mapping) else {f"{made.__module__}.{made.__qualname__}": made for made in own}
         if self.labels_per_image > len(self.class_names):
             raise ValueError(f"an image cannot show {self.labels_per_image} of {len(self.class_names)} classes")
         make, router = _maker(self.arch, known), _maker(self.router, known)
