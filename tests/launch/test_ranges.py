@@ -36,6 +36,7 @@ CHOICES = {
     "SGD": "optim=sgd",
     "CosineAnnealingLR": "optim=adam_cosine",
     "StepLR": "optim=sgd_halving",
+    "EarlyStopping": "callbacks=early_stopping data.val_fraction=0.1",
     "data": "data=mnist",
     "decoder": "decoder=deconv",
 }
@@ -43,6 +44,7 @@ INSIDE = {"Augmentation": "augmentation", "SGD": "optimizer", "Adam": "optimizer
 INSIDE |= {
     "CosineAnnealingLR": "scheduler",
     "StepLR": "scheduler",
+    "EarlyStopping": "early_stopping",
     "DeconvDecoder": "network",
     "DeepCapsDecoder": "network",
     "DenseDecoder": "network",
@@ -84,7 +86,7 @@ def test_a_number_out_of_its_range_is_refused_when_a_run_is_planned(
         composer.compose(overrides(name, key))
 
 
-OURS_ALONE = ("batch_norm_momentum", "T_max", "step_size")
+OURS_ALONE = ("batch_norm_momentum", "T_max", "step_size", "patience", "min_delta")
 """PyTorch takes any number for these."""
 
 

@@ -132,7 +132,8 @@ def report_as_published(outputs: Path, settings: Report) -> tuple[list[Compariso
     unread: list[str] = []
     for target in systems_of(table):
         try:
-            found[target.name] = Comparison.of(outputs / target.name, protocol, name=target.name)
+            comparison = Comparison.of(outputs / target.name, protocol, name=target.name)
+            found |= {} if comparison.is_chosen else {target.name: comparison}
         except NoRunsError as error:
             say_left_out(error.faults)
             unread += error.faults
@@ -184,6 +185,8 @@ def show(comparison: Comparison, root: Path, left_out: list[RunFolder], settings
     say_first([f"crashed: {folder}: {cause}" for folder, cause in crashed.items()])
     say_first([f"left out: {folder} is {_why(folder)}" for folder in left_out if folder not in crashed])
     say_first([f"left out: {folder} is in another output folder, inside {root}" for folder in comparison.elsewhere])
+    if comparison.chosen:
+        say(f"left out of the paper's tables: {len(comparison.chosen)} runs that chose when to stop, or their weights")
     say_left_out(comparison.faults)
     say(f"{_contents(comparison)}: {root / PAGE}, {root / REPORT}")
 

@@ -176,6 +176,7 @@ def _shown(config: DictConfig) -> Shown:
 def _report(result: Result, folder: RunFolder) -> float:
     split = result.watched_split
     accuracy = result.metrics[f"{split}/accuracy"]
-    said = f"{folder}: {split} accuracy {100 * accuracy:.2f} %"
+    chosen = f" ({result.chosen})" if result.chosen else ""
+    said = f"{folder}: {split} accuracy {100 * accuracy:.2f} %{chosen}"
     log.info(said) if _is_sweep() else print(said)
     return accuracy

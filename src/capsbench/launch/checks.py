@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from capsbench.launch.callbacks import check_callbacks
 from capsbench.launch.errors import choice_of
 from capsbench.launch.limits import check_limits
 from capsbench.launch.ranges import check_ranges
@@ -25,15 +26,15 @@ SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
 """What else a value may be called: a run that is asked for in two ways is one run."""
 KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
-        {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "logger", "seed", "output_dir", "data_dir"}
-        | {"name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run", "wait"}
+        {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "callbacks", "logger", "seed", "output_dir"}
+        | {"data_dir", "name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run", "wait"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
     "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),
 }
 """The settings of those parts of a configuration that are no objects, whose arguments would be checked."""
-OURS = ("trainer.callbacks", "trainer.logger")
-"""Arguments of the trainer that a run sets itself."""
+OURS = {"trainer.callbacks": "callbacks=early_stopping", "trainer.logger": "logger=tensorboard"}
+"""Arguments of the trainer that a run sets itself, with what sets them."""
 
 
 def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, sets: str) -> None:
@@ -51,7 +52,9 @@ def check_keys(config: DictConfig, defaults: DictConfig, own: DictConfig, sets: 
         ValueError: a setting is left out, the experiment or the system sets one that the choice does not have, or the
             class of a part does not take one.
     """
-    for part in ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "optim.scheduler", "trainer"):
+    parts = ("data", "arch", "router", "decoder.network", "loss", "optim.optimizer", "optim.scheduler", "trainer")
+    chosen = [name for name, settings in (config.get("callbacks") or {}).items() if isinstance(settings, DictConfig)]
+    for part in (*parts, *(f"callbacks.{name}" for name in chosen)):
         node, set_by_files, known = (OmegaConf.select(source, part) or {} for source in (config, defaults, own))
         missing = [key for key in known if node and key not in node]
         if missing:
@@ -93,6 +96,7 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
             OmegaConf.update(config, key, names[value])
     check_words(config)
     check_ranges(config)
+    check_callbacks(config)
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
     _check_trainer(config)
@@ -106,9 +110,13 @@ def _check_keys(config: DictConfig) -> None:
         for key in map(str, config[part] if part else config):
             if key not in allowed:
                 raise ValueError(f"there is no setting {part}{'.' if part else ''}{key}; {choice_of(key, allowed)}")
-    for key in OURS:
+    for key, choice in OURS.items():
         if OmegaConf.select(config, key) is not None:
-            raise ValueError(f"{key} cannot be set: a run makes its own; leave it out")
+            group = choice.partition("=")[0]
+            raise ValueError(
+                f"{key} cannot be set: a run makes its own; choose one such as {choice}, or write "
+                f"DIR/{group}/mine.yaml and give --config-dir DIR {group}=mine"
+            )
 
 
 def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:

@@ -78,6 +78,7 @@ OF_CLASSES: Mapping[str, Mapping[str, Range]] = {
     "SGD": dict.fromkeys(("lr", "momentum", "weight_decay"), AT_LEAST_0),
     "CosineAnnealingLR": {"T_max": AT_LEAST_1},
     "StepLR": {"step_size": AT_LEAST_1},
+    "EarlyStopping": {"patience": COUNT, "min_delta": AT_LEAST_0},
 }
 """Settings of each class, by its name as in runs/defaults.yaml; of a list, each of its numbers."""
 OF_PARTS: Mapping[str, Mapping[str, Range]] = {

@@ -15,8 +15,12 @@ GIVEN = {
     "decoder.network": {"image_shape", "num_classes", "pose_dim"},
     "optim.optimizer": {"params"},
     "optim.scheduler": {"optimizer"},
+    "callbacks.best_checkpoint": {
+        *("dirpath", "filename", "save_top_k", "save_last", "save_weights_only", "enable_version_counter"),
+        *("save_on_exception", "save_on_train_epoch_end", "every_n_train_steps", "train_time_interval"),
+    },
 }
-"""Arguments that follow from the rest of the run."""
+"""Arguments that follow from the rest of the run, or that it sets itself."""
 
 
 def check_argument(part: str, key: str, settings: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from capsbench import signals
 from capsbench.launch.build import build_data, build_module
+from capsbench.launch.callbacks import make_callbacks
 from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
 from capsbench.launch.loggers import open_loggers
 from capsbench.launch.nodes import ALONE, Node
@@ -122,6 +123,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
                 network={part: settings[part] for part in ("arch", "router")},
                 make_trainer=_trainer(config.trainer),
                 loggers=loggers,
+                callbacks=make_callbacks(config.get("callbacks") or {}, folder),
                 progress=shown,
                 checkpoint_every=timedelta(minutes=config.checkpoint_minutes),
             )

@@ -7,6 +7,7 @@ Allowed = TypeVar("Allowed")
 PARTS = (
     *("data", "data.augmentation", "arch", "router", "decoder", "decoder.network", "loss"),
     *("optim", "optim.optimizer", "optim.scheduler", "logger.wandb"),
+    *(f"callbacks.{name}" for name in ("early_stopping", "best_checkpoint", "lr_monitor")),
 )
 """Parts of a configuration that have settings of their own."""
 INIT = ("torch", "keras")
@@ -54,6 +55,9 @@ OF_CLASSES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "DeconvDecoder": {"init": INIT},
     "DeepCapsDecoder": {"init": INIT},
     "DenseDecoder": {"init": INIT},
+    "EarlyStopping": {"mode": ("min", "max")},
+    "ModelCheckpoint": {"mode": ("min", "max")},
+    "LearningRateMonitor": {"logging_interval": ("epoch", "step")},
     "WandbLogger": {"mode": ("online", "offline", "disabled", "shared", "dryrun", "run")},
     "MarginLoss": {"reduction": ("sum", "mean")},
     "SpreadLoss": {"schedule": ("linear", "sigmoid")},

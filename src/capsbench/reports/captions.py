@@ -43,11 +43,19 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
     told += _brackets(conditions, shared) if comparison.target else []
-    told.append(_changed(runs))
+    told += [_chosen(runs), _changed(runs)]
     if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
     told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
     return " ".join(line for line in told if line)
+
+
+def _chosen(runs: Sequence[Run]) -> str:
+    """Say how many runs chose by a metric when to stop or which weights to end with."""
+    chosen = sum(bool(run.result.chosen) for run in runs)
+    return (
+        f"{chosen} of {len(runs)} runs chose by a metric when to stop, or which weights to end with." if chosen else ""
+    )
 
 
 def _changed(runs: Sequence[Run]) -> str:

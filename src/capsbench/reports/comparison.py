@@ -26,6 +26,8 @@ class Comparison:
         smoke: whether these are smoke runs, whose numbers mean nothing.
         faults: a line for each file that was left out because it cannot be believed.
         elsewhere: runs that were left out because they lie in an output folder inside the experiment's.
+        chosen: runs that were left out of the paper's tables because they were stopped, or their weights chosen, by a
+            metric.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Comparison:
     smoke: bool = False
     faults: tuple[str, ...] = ()
     elsewhere: tuple[Path, ...] = ()
+    chosen: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, root: Path, protocols: Protocols, baseline: str | None = None, name: str | None = None) -> "Comparison":
@@ -59,7 +62,7 @@ class Comparison:
         papers = [Paper(one, protocols) for one in (target, target.of_authors())[: len(roots)]]
         found = cls.among(name, root, folders_in(*roots), baseline, papers, within=roots)
         begun = frozenset(pair for one in roots for pair in _begun(one, target))
-        return found if found.smoke else replace(found, target=target, begun=begun)
+        return found if found.smoke or found.is_chosen else replace(found, target=target, begun=begun)
 
     @classmethod
     def among(
@@ -87,8 +90,12 @@ class Comparison:
         """
         loaded = load_runs(root, folders, within)
         smoke = loaded.finished[0].result.smoke
-        shown = panels(loaded.finished, () if smoke else papers, loaded.crashed)
-        found = cls(name, None, shown, smoke=smoke, faults=loaded.faults, elsewhere=loaded.elsewhere)
+        chosen = [run for run in loaded.finished if run.result.chosen] if papers else []
+        repeats = [run for run in loaded.finished if run not in chosen]
+        if smoke or not repeats:
+            papers, chosen, repeats = (), [], loaded.finished
+        left_out = {"elsewhere": loaded.elsewhere, "chosen": tuple(run.folder for run in chosen)}
+        found = cls(name, None, panels(repeats, papers, loaded.crashed), smoke=smoke, faults=loaded.faults, **left_out)
         routers = sorted({name for condition in found.conditions for name in (condition.router, condition.row)})
         if baseline is not None and baseline not in routers:
             raise ValueError(f"baseline must be a router that was run ({', '.join(routers)}), got {baseline}")
@@ -105,6 +112,11 @@ class Comparison:
     def is_former(self) -> bool:
         """Whether its runs had settings that the paper's protocol had before."""
         return _is_former(self.name)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether every run was stopped, or its weights chosen, by a metric."""
+        return bool(self.runs) and all(run.result.chosen for run in self.runs)
 
     @property
     def runs(self) -> list[Run]:

@@ -69,6 +69,7 @@ def differences(runs: Sequence[Run]) -> list[Differences]:
     settings = [described(run.result) for run in runs]
     changed = [flat(changes(run.result.settings)) for run in runs]
     used = {key for each in changed for key in each} | {key for run in runs for key in run.result.choices}
+    used.add("callbacks")
     keys = [key for key in sorted(used - {"router"}) if len({each.get(key) for each in settings}) > 1]
     varying: list[dict[str, str]] = [{} for _ in runs]
     usual: list[dict[str, str]] = [{} for _ in runs]
@@ -134,6 +135,7 @@ def described(result: Result) -> dict[str, str]:
     if found.get("data.seed") == seed:
         found.pop("data.seed", None)
     named = {part: name for part, name in result.choices.items() if part not in NO_CHOICE}
+    named["callbacks"] = "+".join(result.settings.get("callbacks", {})) or "none"
     return {key: text(value) for key, value in found.items()} | named
 
 

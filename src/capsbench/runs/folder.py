@@ -28,7 +28,11 @@ OWN = (
     *("result.json", "config.yaml", "identity.json", "error.txt", "stopped.txt", "metrics.csv"),
     *("progress.json", "session.json", "job.json", "evaluation-*.json", "equivariance.json", "pictures*/*.png"),
     *(DESCRIPTION, WEIGHTS),
-    *(f"checkpoints/{name}.ckpt{aside}" for name in ("last*", "resume*", "nonfinite") for aside in ("", ".aside")),
+    *(
+        f"checkpoints/{name}.ckpt{aside}"
+        for name in ("last*", "resume*", "best", "nonfinite")
+        for aside in ("", ".aside")
+    ),
 )
 """Names of files that a run has."""
 
@@ -119,7 +123,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """Weights and optimizer after the last epoch; an unfinished run that has them is to be tested."""
+        """Weights and optimizer at the end of training; an unfinished run that has them is to be tested."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -131,6 +135,11 @@ class RunFolder:
     def previous(self) -> Path:
         """The checkpoint before that one, in case that one is damaged."""
         return self.path / "checkpoints" / "resume-previous.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights that an unfinished run found best on its validation split."""
+        return self.path / "checkpoints" / "best.ckpt"
 
     @property
     def nonfinite(self) -> Path:
@@ -231,7 +240,7 @@ class RunFolder:
     @property
     def leftovers(self) -> list[Path]:
         """What only an unfinished run needs."""
-        names = ("resume*.ckpt", "nonfinite.ckpt", "*.aside", "*.tmp")
+        names = ("resume*.ckpt", self.best.name, "nonfinite.ckpt", "*.aside", "*.tmp")
         return [self.progress, self.job, *(path for name in names for path in self.path.glob(f"checkpoints/{name}"))]
 
     def remove_leftovers(self) -> None:

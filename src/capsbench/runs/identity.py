@@ -26,6 +26,7 @@ NO_EFFECT_ON_NUMBERS = (
     "data_dir",
     "data.data_dir",
     "logger",
+    "callbacks.lr_monitor",
     "gpus_per_run",
     "wait",
     # what these come to is in `devices`

@@ -59,6 +59,8 @@ class Result:
             ("from_step", "to_step"), when it began ("date", UTC), "git_commit", "device" in words, the number of
             "devices" and of "threads", "platform", and the version of "torch". Empty where an older version noted none.
         smoke: cut short on purpose; no table of the paper shows it.
+        chosen: what was chosen by a metric, in words: when to stop, or which epoch's weights the metrics are of; no
+            table of the paper shows such a run. "" if nothing was.
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: the sizes of the splits.
@@ -88,6 +90,7 @@ class Result:
     git_commit: Text | None = None
     sessions: Sequence[Mapping[Name, Any]] = ()
     smoke: bool = False
+    chosen: Text = ""
     data_title: Text = ""
     stands_in_for: Text | None = None
     train_examples: Count = 0

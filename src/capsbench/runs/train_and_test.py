@@ -35,6 +35,7 @@ from capsbench.training import (
     UnfailingLogger,
     VerifiedIO,
     check_share,
+    choose,
     evaluate,
     inference_ms,
     load_average,
@@ -58,6 +59,7 @@ def train_and_test(
     network: Mapping[str, Mapping[str, Any]],
     make_trainer: TrainerFactory,
     loggers: Sequence[UnfailingLogger],
+    callbacks: Sequence[lightning.Callback] = (),
     progress: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
@@ -79,20 +81,24 @@ def train_and_test(
         network: the settings that "arch" and "router" were made with.
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
+        callbacks: further ones, which a user has chosen.
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
     throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
     stop = StopOnSignal()
+    checkpoint = find_checkpoint(folder)
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
             LambdaCallback(on_fit_start=lambda trainer, _: check_share(trainer, data)),
+            *([LambdaCallback(on_fit_start=_end)] if checkpoint == folder.weights else []),
             NaNGuard(folder.nonfinite),
             throughput,
             history,
             ReportProgress(folder),
             provenance,
+            *callbacks,
             stop,
             ResumeCheckpoint(folder.resume, folder.previous, checkpoint_every, stop),
             *([RichProgressBar()] if progress == "bar" else []),
@@ -102,8 +108,9 @@ def train_and_test(
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
     with stop.held:
-        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         wall_time = throughput.seconds
+        chosen = choose(trainer, module)
         write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
     watched = data.watched_split
@@ -158,6 +165,7 @@ def train_and_test(
         git_commit=provenance.sessions[-1]["git_commit"],
         sessions=provenance.sessions,
         smoke=smoke,
+        chosen=chosen,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
         train_examples=data.num_examples("train"),
@@ -177,6 +185,11 @@ def train_and_test(
             result.save(folder.path)
             folder.remove_leftovers()
     return result
+
+
+def _end(trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    """Train no further: training had ended, perhaps before its limits."""
+    trainer.should_stop = True
 
 
 def find_checkpoint(folder: RunFolder) -> Path | None:

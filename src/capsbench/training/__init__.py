@@ -12,6 +12,7 @@ from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_checkpoint
+from capsbench.training.selection import choose
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "VerifiedIO",
     "WandbLogger",
     "check_share",
+    "choose",
     "compile_networks",
     "evaluate",
     "inference_ms",

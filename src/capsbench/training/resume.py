@@ -98,7 +98,9 @@ class ResumeCheckpoint(Checkpoint):
             self._save_if_due(trainer, done)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.max_steps == -1:
+        if trainer.should_stop and trainer.early_stopping_callback is not None:  # it would go on after a checkpoint
+            self._stop_if_asked(trainer)
+        elif trainer.max_steps == -1:
             self._save_if_due(trainer, done=0)
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
