@@ -12,8 +12,8 @@ from capsbench.launch.sweep import asked_again, plan
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("+lr=0.5", "there is no setting lr; There are: arch, channels_last"),
-        ("+callbacks=x", "there is no setting callbacks; "),
+        ("+lr=0.5", "there is no setting lr; There are: arch, callbacks, channels_last"),
+        ("+callback=x", "there is no setting callback; did you mean callbacks"),
         ("loss=margin +loss.ghosts=true", "loss.ghosts is a setting of loss=centripetal; choose that, or leave it out"),
         ("+optim.lr=0.5", "there is no setting optim.lr; There are: decay, optimizer, scheduler, scheduler_interval"),
         ("+decoder.filters=3", "there is no setting decoder.filters; There are: loss_weight, network"),
