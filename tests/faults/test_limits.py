@@ -82,7 +82,7 @@ def composer() -> Composer:
         ),
         (
             "+trainer.callbacks=[{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:test/loss}]",
-            "trainer.callbacks cannot be set: a run makes its own; choose one such as callbacks=early_stopping, or write",
+            "trainer.callbacks cannot be set: a run makes its own; choose one such as callbacks=early_stopping",
         ),
         ("+arch.colour=red", "there is no setting arch.colour; There are: batch_norm_momentum, blocks, conv_init"),
         ("+arch.pose_dims=16", "there is no setting arch.pose_dims; did you mean pose_dim? There are: "),

@@ -21,7 +21,7 @@ CONFIG_DIR = "a directory with choices of your own: DIR/router/mine.yaml makes r
 KINDS = {str(bool): "true or false", str(int): "a whole number", str(float): "a number"}
 KINDS |= {str(int | None): "a whole number or null", str(list[str]): "a list such as [a,b]"}
 
-PATHS = ("output_dir", "data_dir", "data.data_dir", "data.path")
+PATHS = ("output_dir", "data_dir", "data.data_dir", "data.path", "init_from")
 """Settings of capsbench train that are paths."""
 
 Settings = TypeVar("Settings")

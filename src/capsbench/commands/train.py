@@ -11,20 +11,20 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from capsbench.commands.arguments import import_beside, quoted, usage_error
-from capsbench.data.files import written_atomically
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.nodes import Node, this_node
+from capsbench.launch.one_run import settle_loggers, train
 from capsbench.launch.output import unbreakable_output
 from capsbench.launch.slurm_job import end_at_once_when_requeued
 from capsbench.launch.sweep import PlannedRun, keep_names
-from capsbench.launch.wandb import AGENT, settle
+from capsbench.launch.wandb import AGENT
 from capsbench.runs import LockedError, Result, RunFolder
 from capsbench.runs.state import Shown
-from capsbench.signals import Interrupted, heeded, raise_if_received
+from capsbench.signals import heeded, raise_if_received
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
         if not folder.is_finished:
             with folder.locked():
                 if not folder.is_finished:
-                    return _report(_train(config, run, node), folder)
+                    return _report(train(config, run, _shown(config), node, in_sweep=_is_sweep()), folder)
     except LockedError as error:
         log.info("%s, which is left to it", error)
         return math.nan
@@ -113,16 +113,9 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
 def _log_again(config: DictConfig, run: PlannedRun, result: Result) -> None:
     from capsbench.launch.loggers import log_again  # late, as below
 
-    _settle(config, run)
-    log_again(config, run.identity, run.folder, result)
-
-
-def _settle(config: DictConfig, run: PlannedRun) -> None:
-    """Let a run that is no part of a sweep, which would have done so, log where it can."""
     if not _is_sweep():
-        (settings,) = settle([(run.loggers, run.folder.path)])
-        for key, value in settings.items():
-            OmegaConf.update(config, key, value)
+        settle_loggers(config, run)
+    log_again(config, run.identity, run.folder, result)
 
 
 def _help_train(config: DictConfig, run: PlannedRun, node: Node) -> float:
@@ -132,36 +125,6 @@ def _help_train(config: DictConfig, run: PlannedRun, node: Node) -> float:
     if not run.folder.is_finished:
         help_train(config, run.identity, run.folder, node)
     return math.nan
-
-
-def _train(config: DictConfig, run: PlannedRun, node: Node) -> Result:
-    from capsbench.launch.single_run import train_run  # late: help and finished runs need no PyTorch
-    from capsbench.runs.train_and_test import find_checkpoint
-
-    folder = run.folder
-    if folder.failed_at is not None and not config.retry_failed:
-        raise RuntimeError(
-            f"{folder} failed on {folder.failed_at:%Y-%m-%d}: {folder.cause_of_failure}; it was not tried again, "
-            "retry_failed=true does so"
-        )
-    _settle(config, run)
-    folder.forget_errors()
-    with written_atomically(folder.config) as path:
-        OmegaConf.save(config, path, resolve=True)
-    run.identity.save(folder.identity)
-    log.info("%s: %s", folder, "resumed" if find_checkpoint(folder) else "training")
-    try:
-        return train_run(config, run.identity, folder, _shown(config), node)
-    except Interrupted as error:
-        told = f"{folder} was {error}; the same command continues it"
-        if folder.is_finished:
-            told = f"{error}; {folder} is finished"
-        raise Interrupted(error.signal_number, told) from error
-    except Exception:
-        if not folder.has_begun:
-            for path in (folder.config, folder.identity):
-                path.unlink(missing_ok=True)
-        raise
 
 
 def _shown(config: DictConfig) -> Shown:

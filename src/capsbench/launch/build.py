@@ -58,6 +58,8 @@ def build_module(
         reconstruction_weight=config.decoder.loss_weight,
     )
     initialise(module, config.seed)
+    if parts := config.get("freeze"):
+        module.freeze_parts(parts)
     if config.channels_last:
         use_channels_last(module)
     if config.compile is not None:

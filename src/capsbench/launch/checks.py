@@ -28,6 +28,7 @@ KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
         {"data", "arch", "router", "decoder", "loss", "optim", "trainer", "callbacks", "logger", "seed", "output_dir"}
         | {"data_dir", "name", "checkpoint_minutes", "channels_last", "compile", "retry_failed", "gpus_per_run", "wait"}
+        | {"init_from", "freeze"}
     ),
     "decoder": frozenset({"network", "loss_weight"}),
     "optim": frozenset({"optimizer", "scheduler", "scheduler_interval", "decay"}),
@@ -97,6 +98,7 @@ def check(config: DictConfig, defaults: DictConfig, overrides: Sequence[Override
     check_words(config)
     check_ranges(config)
     check_callbacks(config)
+    _check_weights(config)
     _check_effects(config)
     _check_data_effects(config.data, defaults.data)
     _check_trainer(config)
@@ -117,6 +119,19 @@ def _check_keys(config: DictConfig) -> None:
                 f"{key} cannot be set: a run makes its own; choose one such as {choice}, or write "
                 f"DIR/{group}/mine.yaml and give --config-dir DIR {group}=mine"
             )
+
+
+def _check_weights(config: DictConfig) -> None:
+    """Check what a run begins with and what it leaves as it is; parts to freeze become a sorted list."""
+    if config.init_from is not None and (not isinstance(config.init_from, str) or not config.init_from):
+        raise ValueError(f"init_from must be the folder of a run, or null, got {config.init_from!r}")
+    parts = config.freeze
+    if parts is None:
+        return
+    parts = [parts] if isinstance(parts, str) else parts
+    if not isinstance(parts, list | ListConfig) or not parts or not all(isinstance(p, str) and p for p in parts):
+        raise ValueError(f"freeze must be a part of the network such as backbone, a list of these or null, got {parts}")
+    config.freeze = sorted(set(parts))
 
 
 def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:

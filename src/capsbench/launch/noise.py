@@ -13,6 +13,7 @@ HARMLESS = (
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 with torch 2.13 and later
     "The `srun` command is available on your system but is not used.*",  # launchers start the processes themselves
     "Using `DistributedSampler` with the dataloaders.*",  # our batches are divided so that no example is seen twice
+    r"Found .* module\(s\) in eval mode at the start of training.*",  # parts that are frozen
     "You defined a `validation_step` but have no `val_dataloader`.*",  # benchmarks only train
 )
 """Beginnings of warnings, as regular expressions."""

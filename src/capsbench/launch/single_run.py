@@ -22,6 +22,7 @@ from capsbench import signals
 from capsbench.launch.build import build_data, build_module
 from capsbench.launch.callbacks import make_callbacks
 from capsbench.launch.errors import ExitCode, blames_machine, describe, exit_code, naming_batch_sizes
+from capsbench.launch.initial import begin_with, source_of
 from capsbench.launch.loggers import open_loggers
 from capsbench.launch.nodes import ALONE, Node
 from capsbench.launch.noise import hide_harmless_messages
@@ -112,6 +113,10 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
     lightning.seed_everything(identity.seed, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
+    begun_with = ""
+    if config.get("init_from") is not None:
+        begun_with = begin_with(source_of(config.init_from), module, config, data)
+        log.info("initial weights: %s", begun_with)
     settings: Any = OmegaConf.to_container(config)
     try:
         with open_loggers(config.logger, identity, folder) as loggers:
@@ -123,6 +128,7 @@ def _run_here(config: DictConfig, identity: Identity, folder: RunFolder, shown: 
                 network={part: settings[part] for part in ("arch", "router")},
                 make_trainer=_trainer(config.trainer),
                 loggers=loggers,
+                begun_with=begun_with,
                 callbacks=make_callbacks(config.get("callbacks") or {}, folder),
                 progress=shown,
                 checkpoint_every=timedelta(minutes=config.checkpoint_minutes),

@@ -68,7 +68,12 @@ class PlannedRun:
         Raises:
             ValueError: its seed or its name is not one.
         """
-        identity = Identity.of({**run.resolved, "devices": run.devices}, run.choices)
+        settings = {**run.resolved, "devices": run.devices}
+        if settings.get("init_from") is not None:
+            from capsbench.launch.initial import settings_of_source  # late: it needs PyTorch
+
+            settings |= settings_of_source(settings)
+        identity = Identity.of(settings, run.choices)
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}

@@ -251,6 +251,6 @@ def without(config: Mapping[str, Any], dotted_keys: Iterable[str]) -> dict[str, 
         *path, last = dotted.split(".")
         node: Any = copy
         for key in path:
-            node = node.get(key, {})
+            node = node.get(key) or {}
         node.pop(last, None)
     return copy

@@ -61,6 +61,8 @@ class Result:
         smoke: cut short on purpose; no table of the paper shows it.
         chosen: what was chosen by a metric, in words: when to stop, or which epoch's weights the metrics are of; no
             table of the paper shows such a run. "" if nothing was.
+        begun_with: which weights of another run it began with, in words; "" if with none. `settings` has their digest
+            as `init_from`.
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: the sizes of the splits.
@@ -91,6 +93,7 @@ class Result:
     sessions: Sequence[Mapping[Name, Any]] = ()
     smoke: bool = False
     chosen: Text = ""
+    begun_with: Text = ""
     data_title: Text = ""
     stands_in_for: Text | None = None
     train_examples: Count = 0

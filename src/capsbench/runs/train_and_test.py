@@ -60,6 +60,7 @@ def train_and_test(
     make_trainer: TrainerFactory,
     loggers: Sequence[UnfailingLogger],
     callbacks: Sequence[lightning.Callback] = (),
+    begun_with: str = "",
     progress: Shown = "nothing",
     checkpoint_every: timedelta = timedelta(minutes=1),
 ) -> Result:
@@ -82,6 +83,7 @@ def train_and_test(
         make_trainer: makes the trainer, given callbacks and loggers.
         loggers: where metrics go.
         callbacks: further ones, which a user has chosen.
+        begun_with: which weights of another run the network has, in words.
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
@@ -166,6 +168,7 @@ def train_and_test(
         sessions=provenance.sessions,
         smoke=smoke,
         chosen=chosen,
+        begun_with=begun_with,
         data_title=data.title,
         stands_in_for=data.stands_in_for,
         train_examples=data.num_examples("train"),

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import lightning
@@ -92,6 +93,7 @@ class ClassificationModule(lightning.LightningModule):
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
         self.decay = decay
+        self.frozen: list[nn.Module] = []
         metrics: dict[str, Metric] = {}
         for split in ("train", "val", "test"):
             metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
@@ -120,6 +122,32 @@ class ClassificationModule(lightning.LightningModule):
             labels = batch.labels.reshape(len(batch.images), -1)
             found = blame(self.decoder, self.model(batch.images).poses, labels)
         return found or "every layer's output is finite, so the loss itself overflowed"
+
+    def freeze_parts(self, parts: Iterable[str]) -> None:
+        """Train parts of the network no further. Their batch norm stays in evaluation mode.
+
+        Args:
+            parts: names such as "backbone" or "capsule_layers.0"; "decoder".
+
+        Raises:
+            ValueError: the network has no such part, or nothing is left to train.
+        """
+        networks = dict(self.model.named_modules()) | ({"decoder": self.decoder} if self.decoder is not None else {})
+        for part in parts:
+            if part not in networks or not part:
+                names = [*dict(self.model.named_children()), *(["decoder"] if self.decoder is not None else [])]
+                raise ValueError(f"freeze must be a part of the network, {', '.join(names)}, or within one, got {part}")
+            self.frozen.append(networks[part].requires_grad_(False))
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ValueError(f"freeze={list(parts)} leaves nothing of the network to train; name fewer parts")
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "ClassificationModule":
+        """Set the mode of all parts but those that are frozen."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Capsules:

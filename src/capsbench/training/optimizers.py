@@ -18,7 +18,7 @@ LENGTHS = ("T_max", "total_steps", "total_iters")
 
 
 def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dict[str, Any]]:
-    """Divide parameters into those that the optimizer's weight decay is for and those that never decay.
+    """Divide what is trained into parameters that the optimizer's weight decay is for and those that never decay.
 
     Args:
         module: its parameters are divided.
@@ -32,7 +32,7 @@ def parameter_groups(module: nn.Module, loss: nn.Module, decay: str) -> list[dic
     >>> [(len(group["params"]), group.get("weight_decay")) for group in parameter_groups(network, nn.ReLU(), "kernels")]
     [(1, None), (3, 0.0)]
     """
-    parameters = list(module.parameters())
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     meant = set(_kernels(module) if decay == "kernels" else parameters) - set(loss.parameters())
     decaying = [parameter for parameter in parameters if parameter in meant]
     others = [parameter for parameter in parameters if parameter not in meant]
