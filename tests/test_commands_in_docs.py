@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra._internal.utils import get_args_parser
+from safetensors.torch import save_file
 
 from capsbench.commands.arguments import parse_settings, read
 from capsbench.commands.settings import COMMANDS
@@ -72,6 +74,8 @@ SLOW = {"results.md", "running.md", "clusters.md"}
 def test_a_printed_command_can_be_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text()
     write_files(text, tmp_path)
+    (tmp_path / "RUN").mkdir()
+    save_file({"weight": torch.ones(1)}, tmp_path / "RUN" / "model.safetensors")  # for init_from=RUN
     monkeypatch.chdir(tmp_path)
     for words in commands(text):
         if words[0] in COMMANDS:

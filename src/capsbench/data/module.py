@@ -330,6 +330,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         """Give the test split in order."""
         return self.evaluation_loader("test")
 
+    predict_dataloader = test_dataloader
+
     def evaluation_loader(self, split: SplitName) -> DataLoader[Batch]:
         """Give a split in order; training images as in the first epoch."""
         return self._loader(split, self.eval_batch_size)

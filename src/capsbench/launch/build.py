@@ -22,6 +22,7 @@ from capsbench.training import (
     use_channels_last,
 )
 from capsbench.training.module import Outcome
+from capsbench.training.recipe import Recipe
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -57,6 +58,7 @@ def build_module(
         decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,
     )
+    module.recipe = _recipe(config, data)
     initialise(module, config.seed)
     if parts := config.get("freeze"):
         module.freeze_parts(parts)
@@ -65,6 +67,27 @@ def build_module(
     if config.compile is not None:
         compile_networks(config.compile, model, decoder)
     return module
+
+
+def _recipe(config: DictConfig, data: ImageDataModule) -> Recipe:
+    """What a module was made with, as plain values."""
+    parts = {
+        "model": config.arch,
+        "router": config.router,
+        "decoder": config.decoder.network,
+        "loss": config.loss,
+        "optimizer": config.optim.optimizer,
+        "scheduler": config.optim.scheduler,
+    }
+    plain: Any = OmegaConf.to_container(OmegaConf.create(parts, parent=config), resolve=True)
+    return {
+        **plain,
+        "image_shape": list(data.input_shape),
+        "num_classes": data.num_classes,
+        "scheduler_interval": config.optim.scheduler_interval,
+        "decay": config.optim.get("decay", "all"),
+        "reconstruction_weight": config.decoder.loss_weight,
+    }
 
 
 class TrainedRun(NamedTuple):

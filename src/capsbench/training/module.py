@@ -2,7 +2,9 @@
 
 import inspect
 import math
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning
@@ -16,10 +18,12 @@ from torchmetrics.classification import MultilabelExactMatch
 from capsbench.data import Batch
 from capsbench.data.batch import SplitName
 from capsbench.routing import Capsules, NonFiniteError, check_choice
+from capsbench.training.checkpoint import read_checkpoint
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
 from capsbench.training.optimizers import OptimizerFactory, SchedulerFactory, lasting, parameter_groups
+from capsbench.training.recipe import Recipe, made_of
 
 
 class Outcome(NamedTuple):
@@ -62,6 +66,10 @@ class ClassificationModule(lightning.LightningModule):
             width); None reconstructs nothing.
         reconstruction_weight: weight of the reconstruction error in the loss.
 
+    Attributes:
+        lr: the learning rate, where another than the optimizer's own is set, as Lightning's learning-rate finder does.
+        recipe: what the module was made with, as plain values; checkpoints keep it for `load_from_checkpoint`.
+
     Raises:
         ValueError: reconstruction_weight is negative, or decay is unknown.
     """
@@ -94,6 +102,8 @@ class ClassificationModule(lightning.LightningModule):
         self.scheduler_interval = scheduler_interval
         self.decay = decay
         self.frozen: list[nn.Module] = []
+        self.recipe: Recipe | None = None
+        self.lr: float | None = None
         metrics: dict[str, Metric] = {}
         for split in ("train", "val", "test"):
             metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
@@ -162,6 +172,18 @@ class ClassificationModule(lightning.LightningModule):
         networks = nn.ModuleList(network for network in (self.model, self.decoder) if network is not None)
         return sum(p.numel() for p in networks.parameters() if p.requires_grad)
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make a `Batch` of the (images, labels) of a plain loader."""
+        if isinstance(batch, Batch) or not isinstance(batch, list | tuple) or len(batch) != 2:
+            return batch
+        images, labels = batch
+        return Batch(images, labels, images.unsqueeze(1))
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Capsules:
+        """Map a batch, or images alone, to class capsules."""
+        capsules: Capsules = self(batch.images if isinstance(batch, Batch) else batch)
+        return capsules
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
         loss = self._step("train", batch)
@@ -175,7 +197,9 @@ class ClassificationModule(lightning.LightningModule):
         counts a smaller batch, or a device's smaller share of one, like a whole one.
         """
         trainer = self.trainer
-        batches, sizes = trainer.accumulate_grad_batches, trainer.train_dataloader.sampler.sizes  # type: ignore[union-attr]
+        batches, sizes = trainer.accumulate_grad_batches, getattr(trainer.train_dataloader.sampler, "sizes", None)  # type: ignore[union-attr]
+        if sizes is None:  # a loader of somebody else, to which Lightning's own mean applies
+            return 1.0
         start = batch_idx - batch_idx % batches
         in_step = sum(sizes[start : min(start + batches, int(trainer.num_training_batches))])
         return batches * trainer.world_size * examples / in_step
@@ -194,7 +218,11 @@ class ClassificationModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure a batch of the split that is watched during training: validation or test."""
-        self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
+        self._step(getattr(self.trainer.datamodule, "watched_split", "val"), batch)  # type: ignore[attr-defined]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure a batch of the test split."""
+        self._step("test", batch)
 
     def outcome(
         self, batch: Batch, *, progress: float = 1.0, step: int | float = math.inf, training: bool = False
@@ -240,16 +268,51 @@ class ClassificationModule(lightning.LightningModule):
         return min(1.0, self.global_step / max(1, self.trainer.estimated_stepping_batches))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the metrics of the unfinished epoch."""
+        """Save the metrics of the unfinished epoch, and what the module was made with."""
         checkpoint["metrics"] = self.metrics.states()
+        if self.recipe is not None:
+            checkpoint["recipe"] = self.recipe
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the metrics of the unfinished epoch."""
         self.metrics.restore(checkpoint["metrics"])
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | os.PathLike[str], *, own: Iterable[Any] = (), **arguments: Any
+    ) -> "ClassificationModule":
+        """Make a module as it was when a checkpoint was saved, on the CPU. Nothing that the file holds is executed.
+
+        Args:
+            checkpoint_path: of a run, or of `Trainer.save_checkpoint`.
+            own: classes of yours that it is made of; others than these, the package's and PyTorch's are not made.
+            **arguments: of the class, for a module that was not built from a configuration; then all are needed.
+
+        Raises:
+            CheckpointError: the file is damaged.
+            ValueError: it does not say what the module was made with, or names another class.
+        """
+        saved = read_checkpoint(Path(checkpoint_path))
+        if arguments:
+            module = cls(**arguments)
+        elif (recipe := saved.get("recipe")) is None:
+            raise ValueError(
+                f"{checkpoint_path} does not say what the module was made with; give the arguments of {cls.__name__}"
+            )
+        else:
+            module = cls(**made_of(recipe, own))
+            module.recipe = recipe
+        module.load_state_dict(
+            {name: tensor for name, tensor in saved["state_dict"].items() if not name.startswith("metrics.")}
+        )
+        return module
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and, if there is one, its learning-rate schedule."""
         optimizer = self.optimizer_factory(parameter_groups(self, self.loss, self.decay))
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         if self.scheduler_factory is None:
             return optimizer
         scheduler = lasting(self.scheduler_factory, self._schedule_length)(optimizer)

@@ -1,0 +1,66 @@
+"""What a `ClassificationModule` was made with, as plain values; only classes that are known are made of it."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from capsbench import capsules, models, routing
+
+Recipe = dict[str, Any]
+"""The arguments of a `ClassificationModule` as plain values, classes as `_target_`; "model", "router" and "decoder" are
+made with "image_shape" and "num_classes"."""
+HYDRAS = ("_target_", "_partial_")
+
+
+def made_of(recipe: Mapping[str, Any], own: Iterable[Any] = ()) -> dict[str, Any]:
+    """Make the arguments of a `ClassificationModule`.
+
+    Args:
+        recipe: of the module.
+        own: further classes and functions that it may name.
+
+    Raises:
+        ValueError: it names one that is not known, or settings that it does not take.
+    """
+    known = _known() | {f"{made.__module__}.{made.__qualname__}": made for made in own}
+    shape, classes = tuple(recipe["image_shape"]), recipe["num_classes"]
+    try:
+        model = _part(recipe["model"], known)(
+            image_shape=shape, num_classes=classes, router=_part(recipe["router"], known)
+        )
+        make_decoder = _part(recipe["decoder"], known)
+        return {
+            "model": model,
+            "loss": _part(recipe["loss"], known)(),
+            "optimizer": _part(recipe["optimizer"], known),
+            "num_classes": classes,
+            "scheduler": _part(recipe["scheduler"], known),
+            "decoder": make_decoder and make_decoder(shape, classes, model.pose_dim),
+            **{name: recipe[name] for name in ("scheduler_interval", "decay", "reconstruction_weight")},
+        }
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"the module cannot be made of what the checkpoint says: {error}") from error
+
+
+def _part(settings: Mapping[str, Any] | None, known: Mapping[str, Any]) -> Any:
+    """What makes a part with these settings; None if there is none."""
+    if settings is None:
+        return None
+    if (target := str(settings.get("_target_"))) not in known:
+        raise ValueError(f"{target:.100} is no class of capsbench or PyTorch, and is not made; if it is yours, own=[…]")
+    return partial(known[target], **{name: value for name, value in settings.items() if name not in HYDRAS})
+
+
+def _known() -> dict[str, Any]:
+    from capsbench import training  # late: it imports this
+
+    found: dict[str, Any] = {"capsbench.routing.no_router": routing.no_router}
+    for place in (models, routing, capsules, training, torch.optim, torch.optim.lr_scheduler):
+        names = getattr(place, "__all__", dir(place))
+        made = {name: getattr(place, name) for name in names if isinstance(getattr(place, name, None), type)}
+        kinds = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+        found |= {f"{place.__name__}.{name}": each for name, each in made.items() if issubclass(each, kinds)}
+    return found
