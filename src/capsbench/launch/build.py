@@ -21,6 +21,7 @@ from capsbench.training import (
     read_checkpoint,
     use_channels_last,
 )
+from capsbench.training.freezing import freeze
 from capsbench.training.module import Outcome
 from capsbench.training.recipe import Recipe
 
@@ -61,7 +62,8 @@ def build_module(
     module.recipe = _recipe(config, data)
     initialise(module, config.seed)
     if parts := config.get("freeze"):
-        module.freeze_parts(parts)
+        module.frozen = freeze(module.model, decoder, parts)
+        module.train()
     if config.channels_last:
         use_channels_last(module)
     if config.compile is not None:

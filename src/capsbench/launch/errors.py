@@ -32,8 +32,11 @@ EXTRAS = {"joblib": "joblib", "ray": "ray", "capsbench_ray": "ray", "submitit_lo
 EXTRAS |= dict.fromkeys(("submitit_slurm", "capsbench_slurm"), "slurm")
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
+PACKAGES |= {name: f"'capsbench[{name}]'" for name in ("tensorboard", "mlflow")}
 PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submitit": "'capsbench[slurm]'"}
 """Packages that are used only where they are asked for, with what pip installs."""
+SAME = {"tensorboardX": "tensorboard"}
+"""Packages in whose place another does."""
 REQUIREMENT = re.compile(r"Requirement '([\w-]+)")
 """How Lightning names a package that is missing."""
 NOT_THERE = re.compile(r"Interpolation key '(.+?)' not found(?:\s+full_key: (\S+))?")
@@ -179,6 +182,7 @@ def _describe_import(error: ImportError) -> str:
         return _joined(error)
     requirement = REQUIREMENT.search(str(cause))
     module = requirement[1] if requirement else str(cause.name)
+    module = SAME.get(module, module)
     if (package := module.partition(".")[0]) in PACKAGES:
         return f"{package} is not installed: pip install {PACKAGES[package]}"
     parent, _, name = module.rpartition(".")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from capsbench.data.files import at_home
@@ -49,7 +49,8 @@ def _make(settings: DictConfig, identity: Identity, folder: RunFolder) -> Unfail
     """A logger, with all of a run's settings; None if what it logs to fails."""
     own = settings.get("save_dir")
     # Absolute, since wandb's own process stays in the directory that it was started in.
-    place = (folder.path if own is None else at_home(own)).absolute()
+    of_run = folder.path / "mlruns" if str(settings.get("_target_")).endswith(".MLFlowLogger") else folder.path
+    place = (of_run if own is None else at_home(own)).absolute()
     make = instantiate(settings, save_dir=str(place), _partial_=True)
     is_wandb = issubclass(make.func, WandbLogger)
     if is_wandb and settings.get("id") is None:
@@ -62,7 +63,7 @@ def _make(settings: DictConfig, identity: Identity, folder: RunFolder) -> Unfail
             raise
         log.warning("%s failed, the run goes on without it: %s", make.func.__name__, describe(error))
         return None
-    if is_wandb:
+    if not issubclass(make.func, CSVLogger):
         told = {**identity.settings, "choices": dict(identity.choices), "identity": identity.digest}
         logger.log_hyperparams(told)
     return logger

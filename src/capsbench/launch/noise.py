@@ -20,6 +20,8 @@ HARMLESS = (
 
 UNLESS_SET = {
     "KINETO_LOG_LEVEL": "99",  # the profiler that measures memory speaks of each start and end
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # a run's folder holds what is logged of it, as files
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_SILENT": "true",  # a command says in one line where its runs are logged; errors are raised, not printed
     "WANDB_INIT_TIMEOUT": "20",  # seconds; then a run is logged offline
     "WANDB_FINISH_TIMEOUT": "60",  # seconds to upload the rest of a run, which a job that is preempted may have

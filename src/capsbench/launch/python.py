@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import random
 import re
 import signal
 import sys
@@ -133,16 +134,19 @@ def _word(value: Any) -> str:
 @contextlib.contextmanager
 def _unchanged_process() -> Iterator[None]:
     """Put back after the block what a run changes in its process."""
-    import torch  # late: to plan a run takes no PyTorch
-    from lightning.pytorch.utilities.seed import isolate_rng
+    import numpy as np  # late, as PyTorch: `import capsbench` is fast
+    import torch
 
     environment, path, version = dict(os.environ), list(sys.path), VersionBase.instance().version_base
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     deterministic = torch.are_deterministic_algorithms_enabled()
-    with warnings.catch_warnings(), isolate_rng():
+    numbers = random.getstate(), np.random.get_state()  # noqa: NPY002  # the global ones, which a seed sets
+    with warnings.catch_warnings(), torch.random.fork_rng():
         try:
             yield
         finally:
+            random.setstate(numbers[0])
+            np.random.set_state(numbers[1])  # noqa: NPY002
             torch.use_deterministic_algorithms(deterministic)
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)

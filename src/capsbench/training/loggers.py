@@ -84,6 +84,8 @@ class UnfailingLogger(loggers.Logger):
         if isinstance(logger := self.logger, loggers.WandbLogger) and logger._experiment is not None:
             self._failed = False
             self.attempt(lambda: logger.experiment.finish(exit_code=exit_code))
+        elif isinstance(logger, loggers.MLFlowLogger) and exit_code:
+            self.attempt(logger.finalize, "failed")
 
 
 class WandbLogger(loggers.WandbLogger):

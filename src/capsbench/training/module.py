@@ -18,12 +18,11 @@ from torchmetrics.classification import MultilabelExactMatch
 from capsbench.data import Batch
 from capsbench.data.batch import SplitName
 from capsbench.routing import Capsules, NonFiniteError, check_choice
-from capsbench.training.checkpoint import read_checkpoint
 from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import Metrics, mean_over_examples
 from capsbench.training.nan_guard import blame
 from capsbench.training.optimizers import OptimizerFactory, SchedulerFactory, lasting, parameter_groups
-from capsbench.training.recipe import Recipe, made_of
+from capsbench.training.recipe import Recipe, rebuilt
 
 
 class Outcome(NamedTuple):
@@ -67,6 +66,7 @@ class ClassificationModule(lightning.LightningModule):
         reconstruction_weight: weight of the reconstruction error in the loss.
 
     Attributes:
+        frozen: parts that stay in evaluation mode.
         lr: the learning rate, where another than the optimizer's own is set, as Lightning's learning-rate finder does.
         recipe: what the module was made with, as plain values; checkpoints keep it for `load_from_checkpoint`.
 
@@ -133,25 +133,6 @@ class ClassificationModule(lightning.LightningModule):
             found = blame(self.decoder, self.model(batch.images).poses, labels)
         return found or "every layer's output is finite, so the loss itself overflowed"
 
-    def freeze_parts(self, parts: Iterable[str]) -> None:
-        """Train parts of the network no further. Their batch norm stays in evaluation mode.
-
-        Args:
-            parts: names such as "backbone" or "capsule_layers.0"; "decoder".
-
-        Raises:
-            ValueError: the network has no such part, or nothing is left to train.
-        """
-        networks = dict(self.model.named_modules()) | ({"decoder": self.decoder} if self.decoder is not None else {})
-        for part in parts:
-            if part not in networks or not part:
-                names = [*dict(self.model.named_children()), *(["decoder"] if self.decoder is not None else [])]
-                raise ValueError(f"freeze must be a part of the network, {', '.join(names)}, or within one, got {part}")
-            self.frozen.append(networks[part].requires_grad_(False))
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ValueError(f"freeze={list(parts)} leaves nothing of the network to train; name fewer parts")
-        self.train(self.training)
-
     def train(self, mode: bool = True) -> "ClassificationModule":
         """Set the mode of all parts but those that are frozen."""
         super().train(mode)
@@ -172,20 +153,14 @@ class ClassificationModule(lightning.LightningModule):
         networks = nn.ModuleList(network for network in (self.model, self.decoder) if network is not None)
         return sum(p.numel() for p in networks.parameters() if p.requires_grad)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make a `Batch` of the (images, labels) of a plain loader."""
-        if isinstance(batch, Batch) or not isinstance(batch, list | tuple) or len(batch) != 2:
-            return batch
-        images, labels = batch
-        return Batch(images, labels, images.unsqueeze(1))
-
-    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Capsules:
+    def predict_step(self, batch: Any, batch_idx: int) -> Capsules:
         """Map a batch, or images alone, to class capsules."""
-        capsules: Capsules = self(batch.images if isinstance(batch, Batch) else batch)
+        capsules: Capsules = self(batch if isinstance(batch, Tensor) else as_batch(batch).images)
         return capsules
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
+        batch = as_batch(batch)
         loss = self._step("train", batch)
         weight = self._weight(len(batch.labels), batch_idx)
         return loss if weight == 1 else weight * loss
@@ -216,11 +191,11 @@ class ClassificationModule(lightning.LightningModule):
             if isinstance(metric, Metric) and name.startswith("train_"):
                 metric.reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch of the split that is watched during training: validation or test."""
         self._step(getattr(self.trainer.datamodule, "watched_split", "val"), batch)  # type: ignore[attr-defined]
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch of the test split."""
         self._step("test", batch)
 
@@ -248,8 +223,10 @@ class ClassificationModule(lightning.LightningModule):
         error = (reconstruction_error if training else unordered_reconstruction_error)(drawn, targets)
         return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels)
 
-    def _step(self, split: SplitName, batch: Batch) -> Tensor:
-        outcome = self.outcome(batch, progress=self.progress, step=self.global_step, training=split == "train")
+    def _step(self, split: SplitName, batch: Any) -> Tensor:
+        outcome = self.outcome(
+            as_batch(batch), progress=self.progress, step=self.global_step, training=split == "train"
+        )
         examples, classes = len(outcome.labels), self.num_classes
         self._measure(split, "accuracy", multi_hot(outcome.predicted, classes), multi_hot(outcome.labels, classes))
         self._measure(split, "loss", outcome.loss.detach().expand(examples))
@@ -292,20 +269,7 @@ class ClassificationModule(lightning.LightningModule):
             CheckpointError: the file is damaged.
             ValueError: it does not say what the module was made with, or names another class.
         """
-        saved = read_checkpoint(Path(checkpoint_path))
-        if arguments:
-            module = cls(**arguments)
-        elif (recipe := saved.get("recipe")) is None:
-            raise ValueError(
-                f"{checkpoint_path} does not say what the module was made with; give the arguments of {cls.__name__}"
-            )
-        else:
-            module = cls(**made_of(recipe, own))
-            module.recipe = recipe
-        module.load_state_dict(
-            {name: tensor for name, tensor in saved["state_dict"].items() if not name.startswith("metrics.")}
-        )
-        return module
+        return rebuilt(cls, Path(checkpoint_path), own, arguments)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and, if there is one, its learning-rate schedule."""
@@ -334,6 +298,14 @@ class ClassificationModule(lightning.LightningModule):
             raise ValueError("the schedule has no end: set trainer.max_epochs or trainer.max_steps")
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         return int(steps) if self.scheduler_interval == "step" else math.ceil(steps / per_epoch)
+
+
+def as_batch(batch: Any) -> Batch:
+    """Make a `Batch` of the (images, labels) of a plain loader; a batch of ours stays as it is."""
+    if isinstance(batch, Batch):
+        return batch
+    images, labels = batch
+    return Batch(images, labels, images.unsqueeze(1))
 
 
 def most_active(activations: Float[Tensor, "batch class"], k: int) -> Int64[Tensor, "batch k"]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from capsbench import capsules, models, routing
+from capsbench.training.checkpoint import read_checkpoint
 
 Recipe = dict[str, Any]
 """The arguments of a `ClassificationModule` as plain values, classes as `_target_`; "model", "router" and "decoder" are
@@ -43,6 +45,19 @@ def made_of(recipe: Mapping[str, Any], own: Iterable[Any] = ()) -> dict[str, Any
         }
     except (TypeError, KeyError) as error:
         raise ValueError(f"the module cannot be made of what the checkpoint says: {error}") from error
+
+
+def rebuilt(kind: type[nn.Module], path: Path, own: Iterable[Any], arguments: Mapping[str, Any]) -> Any:
+    """Make a module as a checkpoint has it; see `ClassificationModule.load_from_checkpoint`."""
+    saved = read_checkpoint(path)
+    recipe = saved.get("recipe")
+    if recipe is None and not arguments:
+        raise ValueError(f"{path} does not say what the module was made with; give the arguments of {kind.__name__}")
+    module: Any = kind(**(arguments or made_of(recipe or {}, own)))
+    module.recipe = None if arguments else recipe
+    weights = saved["state_dict"]
+    module.load_state_dict({name: weights[name] for name in weights if not name.startswith("metrics.")})
+    return module
 
 
 def _part(settings: Mapping[str, Any] | None, known: Mapping[str, Any]) -> Any:
