@@ -43,6 +43,17 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In place of the user's cache directory."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _no_litter_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: cache / name)
+
+
 @pytest.fixture
 def capsbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Run a command in this process, in an empty folder; returns its output folder."""
