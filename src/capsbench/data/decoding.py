@@ -17,6 +17,8 @@ AT_ONCE = 2**26
 """Bytes of pictures that are read before they are handed on."""
 OF_A_TASK = 8
 """Pictures that a thread reads one after the other."""
+REMEDY = "mend or remove it, or leave it out by data.skip_unreadable=true"
+"""For a picture that cannot be read."""
 SHOWN_AFTER_S = 2.0
 """Seconds before there is a progress bar."""
 
@@ -92,7 +94,7 @@ def decode(
                 for each in found:
                     if isinstance(each, str):
                         if not skip_unreadable:
-                            raise DataError(f"{each}; mend or remove it, or leave it out by data.skip_unreadable=true")
+                            raise DataError(f"{each}; {REMEDY}")
                         read.unreadable[number] = each
                     else:
                         read.sizes[each] += 1

@@ -6,7 +6,7 @@ What files hold is kept below the user's cache directory, by size and time of ch
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +52,20 @@ class Contents:
         """What a checkpoint and a result keep: the number of files, their bytes and the digest."""
         size = sum(size for size, _ in self.files.values())
         return {"files": len(self.files), "bytes": size, "digest": self.digest}
+
+    def remembered(self, what: str, find: Callable[[], bool]) -> bool:
+        """Whether something is true of the files, found out once.
+
+        Args:
+            what: a name of it.
+            find: finds out.
+        """
+        path = _place() / f"{self.digest}-{what}.json"
+        if (known := _read(bool, path)) is None:
+            known = find()
+            with contextlib.suppress(OSError):
+                _write(known, path)
+        return bool(known)
 
     def changed_since(self, record: Mapping[str, Any]) -> str | None:
         """Say what differs from files of before, by their `record`; None: nothing."""
@@ -145,6 +159,6 @@ def _read(kind: Any, path: Path) -> Any:
         return None
 
 
-def _write(files: Mapping[str, Sequence[Any]], path: Path) -> None:
+def _write(value: Any, path: Path) -> None:
     with written_atomically(path) as temporary:
-        temporary.write_bytes(to_json(files))
+        temporary.write_bytes(to_json(value))

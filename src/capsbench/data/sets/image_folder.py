@@ -14,7 +14,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from capsbench.data.batch import SPLIT_SEED, LabelledImages, SplitName
-from capsbench.data.decoding import Form, Read, decode
+from capsbench.data.decoding import REMEDY, Form, Read, decode
 from capsbench.data.digest import Contents, contents_of
 from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import free_memory_bytes
@@ -114,16 +114,18 @@ class ImageFolder(ImageDataModule):
             size = next(self._of_readable(lambda path: read_picture(path, self.background).size, paths), None)
         if size is None:
             raise DataError(f"{self.path}: no picture to train on can be read; the first: {paths[0]}")
-        channels = 1 if all(self._of_readable(is_grey, paths)) else 3
-        return Form((channels, size[1], size[0]), is_resized, self.fit, self.background)
+        is_all_grey = self.contents.remembered(
+            f"grey-{self.test_fraction}", lambda: all(self._of_readable(is_grey, paths))
+        )
+        return Form((1 if is_all_grey else 3, size[1], size[0]), is_resized, self.fit, self.background)
 
     def _of_readable(self, what: Callable[[Path], Kind], paths: Sequence[Path]) -> Iterator[Kind]:
         for path in paths:
             try:
                 yield what(path)
-            except DataError:
+            except DataError as error:
                 if not self.skip_unreadable:
-                    raise
+                    raise DataError(f"{error}; {REMEDY}") from error
 
     @property
     def holds_out(self) -> bool:
