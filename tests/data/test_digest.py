@@ -44,9 +44,14 @@ def test_what_differs_is_said_in_a_line(files: list[Path], tmp_path: Path) -> No
 
 
 def test_files_are_read_once(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
+    read: list[str] = []
     whole = digest._digest
-    monkeypatch.setattr(digest, "_digest", lambda path: read.append(path.name) or whole(path))
+
+    def noted(path: Path) -> str:
+        read.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(digest, "_digest", noted)
     first = contents_of(tmp_path / "own", files)
     assert len(read) == 4
     assert contents_of(tmp_path / "own", files) == first

@@ -11,6 +11,7 @@ from PIL import Image
 
 from capsbench.data import BatchKey, DataError, ImageFolder
 from capsbench.data.augmentation import Augmentation
+from capsbench.data.decoding import decode
 from capsbench.data.sets import image_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
@@ -87,10 +88,10 @@ def test_decoded_pictures_are_named_used_again_and_thrown_away(
 def test_what_an_interruption_leaves_does_not_count(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes | None
 ) -> None:
-    whole, cache = image_folder.decode, tmp_path / "mine"
+    cache = tmp_path / "mine"
 
     def interrupted(*arguments: object, **options: object) -> object:
-        yield next(whole(*arguments, **options))[:3]  # type: ignore[arg-type]
+        yield next(decode(*arguments, **options))[:3]  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

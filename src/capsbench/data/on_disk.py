@@ -30,7 +30,7 @@ class MappedImages:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError(f"{path} is another kind of file")
             found, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            if (found, dtype) != (shape, np.uint8):
+            if found != shape or dtype != np.uint8:
                 raise ValueError(f"{path} has {dtype} of shape {found}, must have bytes of shape {shape}")
             start = stream.tell()
             self._file = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

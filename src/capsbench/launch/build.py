@@ -118,9 +118,9 @@ def restore(
             f"{folder.weights} is of another architecture than {folder.config} describes; were files moved between "
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
-    if data.contents is not None and result.data_files:
-        if changed := data.contents.changed_since(result.data_files):
-            log.warning("%s was trained before its data changed (%s)", folder, changed)
+    record = result.data_files
+    if record and data.contents is not None and (changed := data.contents.changed_since(record)):
+        log.warning("%s was trained before its data changed (%s)", folder, changed)
     data.prepare_data()
     data.setup(stage)
     return TrainedRun(result, data, module.eval())

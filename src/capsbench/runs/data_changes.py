@@ -32,7 +32,7 @@ class DataChanges:
         except (FileNotFoundError, ResultError):
             return None
         today = self._contents(data) if record else None
-        return today and today.changed_since(record)
+        return None if today is None else today.changed_since(record)
 
     def _contents(self, data: Mapping[str, Any]) -> Contents | None:
         key = repr([data.get(name) for name in ("_target_", "path", "data_dir", "val_split")])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -205,7 +205,7 @@ class ImageFolder(ImageDataModule):
     def _find(self, test_fraction: float) -> dict[SplitName, Labelled]:
         """List the files of each split, and name the classes."""
         folders = folders_in(self.path)
-        found = cast(dict[SplitName, Path], split_folders(self.path))
+        found = split_folders(self.path)
         if "train" not in found and folders and not found:
             return self._divided(folders, test_fraction)
         if "train" not in found or not found.keys() & {"test", "val"}:
