@@ -43,8 +43,10 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize(("router", "iterations"), [("EMRouting", 2), ("VBRouting", 1)])  # adds 1e-9; uses digamma
-def test_onnx(capsbench: Command, make: Callable[..., Path], capsys: pytest.CaptureFixture[str], router: str) -> None:
-    run = make(router, iterations=2)
+def test_onnx(
+    capsbench: Command, make: Callable[..., Path], capsys: pytest.CaptureFixture[str], router: str, iterations: int
+) -> None:
+    run = make(router, iterations=iterations)
     capsbench("export", f"run={run}")
     told = capsys.readouterr()
     assert "pictures: float32 (batch, 3, 17, 20), red, green, blue; batch is any number" in told.out
