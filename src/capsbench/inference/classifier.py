@@ -143,7 +143,8 @@ class Classifier:
         capsules = self.capsules(images)
         labels = capsules.activations.topk(self.description.labels_per_image).indices
         names = [tuple(self.class_names[label] for label in row) for row in labels.tolist()]
-        return Predictions(labels.cpu(), names, self._scores(capsules.activations).cpu(), capsules.poses.cpu())
+        scores = self.description.score(capsules.activations)
+        return Predictions(labels.cpu(), names, scores.cpu(), capsules.poses.cpu())
 
     def features(
         self, pictures: Picture | Sequence[Picture], fit: Fit | None = None
@@ -157,14 +158,6 @@ class Classifier:
             DataError, ValueError: see `prepare`.
         """
         return self.capsules(self.prepare(pictures, fit)).poses.flatten(1).cpu()
-
-    def _scores(self, activations: Float[Tensor, "picture class"]) -> Float[Tensor, "picture class"]:
-        if self.description.scores == "softmax":
-            return (self.description.scale * activations).softmax(dim=1)
-        if self.description.scores == "shares":
-            positive = activations.clamp_min(torch.finfo(activations.dtype).tiny)
-            return positive / positive.sum(dim=1, keepdim=True)
-        return activations
 
 
 def networks() -> list[str]:
