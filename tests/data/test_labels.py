@@ -102,3 +102,11 @@ def test_a_set_of_arrays_is_divided_and_held_out(tmp_path: Path) -> None:
         "test": [8, 4],
     }
     assert data.showcase(3)["x"].labels.shape == (3, 2)
+    assert data.remarks() == [
+        "training images of each class: 0 24, 1 12",
+        "any number of labels: 0 to 2 an image, 1.00 in the mean; 33.3 % have none",
+    ]
+    np.savez(tmp_path / "x.npz", images=np.zeros((60, 8, 8), np.uint8), labels=np.arange(60) % 12)
+    data = Arrays(path=tmp_path / "x.npz")
+    data.setup()
+    assert data.remarks() == [f"training images of each class: {', '.join(f'{number} 4' for number in range(10))}, …"]

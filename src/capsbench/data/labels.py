@@ -1,13 +1,13 @@
 """Labels of one's own arrays: numbers, names, or rows of 0 and 1."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from capsbench.data.files import DataError
@@ -85,6 +85,25 @@ def strata(labels: Bool[Tensor, "image class"], smaller: float | int) -> list[in
     return list(numbers.tolist())
 
 
+def describe(labels: Int64[Tensor, "image"] | Bool[Tensor, "image class"], names: Sequence[str]) -> list[str]:
+    """Say in lines how many images show each class, and how many classes an image shows if that is any number."""
+    several = labels.dtype == torch.bool
+    counts = (labels.sum(dim=0) if several else labels.bincount(minlength=len(names))).tolist()
+    sizes = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
+    told = [f"training images of each class: {', '.join(_first(sizes))}"]
+    if several:
+        shown = labels.sum(dim=1)
+        told.append(
+            f"any number of labels: {shown.min()} to {shown.max()} an image, {shown.double().mean():.2f} in the mean; "
+            f"{100 * (shown == 0).double().mean():.1f} % have none"
+        )
+    return told
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    return [*names[:NAMES_TOLD], *(["…"] if len(names) > NAMES_TOLD else [])]
+
+
 def _are_rows(labels: np.ndarray) -> bool:
     return labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biuf"
 
@@ -126,8 +145,7 @@ def _single(labels: Mapping[str, np.ndarray], place: Path) -> Labels:
 
 
 def _tell(names: list[str], why: str, place: Path) -> None:
-    told = ", ".join([*names[:NAMES_TOLD], *(["…"] if len(names) > NAMES_TOLD else [])])
-    log.warning("%s: %s; its %d classes are %s", place, why, len(names), told)
+    log.warning("%s: %s; its %d classes are %s", place, why, len(names), ", ".join(_first(names)))
 
 
 def _one_each(labels: np.ndarray, place: Path) -> np.ndarray:

@@ -101,7 +101,7 @@ class ClassificationModule(lightning.LightningModule):
         self.num_classes = num_classes
         self.reconstruction_weight = reconstruction_weight
         self.loss = loss
-        self.loss_takes = inspect.signature(loss.forward).parameters.keys()
+        self.loss_takes = frozenset(inspect.signature(loss.forward).parameters)
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
@@ -173,7 +173,7 @@ class ClassificationModule(lightning.LightningModule):
         Raises:
             ValueError: the loss takes none.
         """
-        of_classes = getattr(self.trainer.datamodule, "loss_weights", None)  # type: ignore[attr-defined]
+        of_classes = getattr(getattr(self.trainer, "datamodule", None), "loss_weights", None)
         if of_classes is None:
             return None
         if "weights" not in self.loss_takes:

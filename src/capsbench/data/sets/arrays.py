@@ -10,7 +10,7 @@ import torch
 from capsbench.data.batch import LabelledImages, SplitName
 from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
-from capsbench.data.labels import read_labels
+from capsbench.data.labels import describe, read_labels
 from capsbench.data.module import ImageDataModule
 from capsbench.data.pictures import as_bytes_of_16_bits
 
@@ -92,6 +92,10 @@ class Arrays(ImageDataModule):
     def load_held_out(self) -> LabelledImages:
         """Give the validation split."""
         return self.load("val")
+
+    def remarks(self) -> Sequence[str]:
+        """Say how many training images show each class."""
+        return describe(self.splits["train"].labels, self.names)
 
     def _read(self, test_fraction: float) -> Mapping[SplitName, LabelledImages]:
         arrays = self._arrays()
