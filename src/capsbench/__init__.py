@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from capsbench.inference import Classifier, Predictions, load
+    from capsbench.inference import Classifier, Predictions, load, networks
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Predictions", "load"]
+__all__ = ["Classifier", "Predictions", "load", "networks"]
 
 
 def __getattr__(name: str) -> Any:

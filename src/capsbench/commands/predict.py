@@ -44,10 +44,7 @@ def main(arguments: Arguments) -> None:
             raise ValueError(f"{name} must be given: capsbench predict run=RUN images=FILE")
     if settings.fit is not None and settings.fit not in get_args(Fit):
         raise ValueError(f"fit must be one of {', '.join(get_args(Fit))}, got {settings.fit}")
-    try:
-        classifier = load(str(settings.run), own=own_classes(arguments.config_dir))
-    except FileNotFoundError as error:
-        raise ValueError(str(error)) from error
+    classifier = load_network(str(settings.run), arguments.config_dir)
     classifier.to("cuda" if torch.cuda.is_available() else "cpu")
     named = [Path(str(path)) for path in (settings.images if isinstance(settings.images, list) else [settings.images])]
     table, seen, unread = predict(classifier, find_pictures(named), named, settings)
@@ -88,6 +85,18 @@ def find_pictures(named: Sequence[Path]) -> list[Path]:
             raise DataError(f"{path} holds no pictures, files that end with {', '.join(SUFFIXES)}")
         found += inside
     return found
+
+
+def load_network(run: str, config_dir: str | None) -> Classifier:
+    """Load the network in a run's folder, which may be made of a user's own choices.
+
+    Raises:
+        ValueError: there is none, or it cannot be read.
+    """
+    try:
+        return load(run, own=own_classes(config_dir))
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from error
 
 
 def own_classes(config_dir: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from capsbench.data.augmentation import Augmentation
 from capsbench.data.batch import Batch, BatchKey, LabelledImages, SplitName, StoredSplit
+from capsbench.data.digest import Contents
 from capsbench.data.files import DataError
 from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
@@ -126,10 +127,16 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self.class_weights = class_weights
         self.loss_weights: Float[Tensor, "class"] | None = None
         self.splits: dict[SplitName, LabelledImages] = {}
+        self.unreadable: dict[SplitName, list[str]] = {}
 
     def is_here(self) -> bool:
         """Tell whether the set can be loaded without a download."""
         return True
+
+    @property
+    def contents(self) -> Contents | None:
+        """What one's own files hold; None: they are known, and have checksums."""
+        return None
 
     @abstractmethod
     def load(self, split: StoredSplit) -> LabelledImages:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 import capsbench
 from capsbench import models, routing
@@ -80,6 +81,15 @@ class Description:
             raise
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read: {in_words(error)}") from error
+
+    def score(self, activations: Float[Tensor, "picture class"]) -> Float[Tensor, "picture class"]:
+        """Turn activations of the class capsules into scores."""
+        if self.scores == "softmax":
+            return (self.scale * activations).softmax(dim=1)
+        if self.scores == "shares":
+            positive = activations.clamp_min(torch.finfo(activations.dtype).tiny)
+            return positive / positive.sum(dim=1, keepdim=True)
+        return activations
 
     def build(self, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> nn.Module:
         """Make the network on PyTorch's "meta" device: without weights.

@@ -1,5 +1,6 @@
 """From a configuration to the objects it describes: data, network, and a finished run as it was."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from capsbench.training import (
     use_channels_last,
 )
 from capsbench.training.module import Outcome
+
+log = logging.getLogger(__name__)
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -116,6 +119,9 @@ def restore(
             f"{folder.weights} is of another architecture than {folder.config} describes; were files moved between "
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
+    record = result.data_files
+    if record and data.contents is not None and (changed := data.contents.changed_since(record)):
+        log.warning("%s was trained before its data changed (%s)", folder, changed)
     data.prepare_data()
     data.setup(stage)
     return TrainedRun(result, data, module.eval())

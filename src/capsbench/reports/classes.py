@@ -56,10 +56,7 @@ def class_tables(panel: Panel) -> ClassTables | None:
     shown = accuracy.T.rename_axis("Router").reset_index()
     return ClassTables(
         to_percent(shown),
-        {
-            label: _matrix(found) if len(found) <= LARGEST_MATRIX else _frequent(found)
-            for label, found in counts.items()
-        },
+        {label: confusions(found) for label, found in counts.items()},
     )
 
 
@@ -83,6 +80,11 @@ def confusion(runs: list[Run]) -> pd.DataFrame | None:
         names = pd.Index(result.class_names or [str(number) for number in range(len(counts))])
         frames.append(pd.DataFrame(counts, names, names))
     return functools.reduce(lambda total, counts: total.add(counts, fill_value=0), frames).fillna(0).astype(int)
+
+
+def confusions(counts: pd.DataFrame) -> str:
+    """Write what images of a class (row) were taken for: a matrix, or of many classes a list of the most frequent."""
+    return _matrix(counts) if len(counts) <= LARGEST_MATRIX else _frequent(counts)
 
 
 def _shares(counts: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,7 @@ NO_EFFECT_ON_NUMBERS = (
     "retry_failed",
     "data_dir",
     "data.data_dir",
+    "data.cache",
     "logger",
     "gpus_per_run",
     "wait",

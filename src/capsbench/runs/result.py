@@ -69,6 +69,9 @@ class Result:
         data_title: the data set's name in tables, such as "affNIST (generated)".
         stands_in_for: the title of the set that this data takes the place of ("affNIST"), or None.
         train_examples, test_examples: the sizes of the splits.
+        data_files: of one's own data: the number of "files" and their "bytes", and a "digest" of their names, sizes and
+            contents; with `data.skip_unreadable` also how many were "unreadable", if any, and the "first_unreadable".
+            Empty of other data, and where an older version did not note it.
         full: neither a smoke run nor trained on a part of the training set.
         schema: version of this record.
     """
@@ -106,6 +109,7 @@ class Result:
     most_frequent_labels: Annotated[float, Field(ge=0, le=1)] | None = None
     class_weights: Sequence[AtLeast0] = ()
     machine_load: Mapping[Name, AtLeast0 | None] = field(default_factory=dict)
+    data_files: Mapping[Name, Count | Text] = field(default_factory=dict)
     identity_version: Version = 1
     schema: int = SCHEMA
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
+from capsbench.data.digest import Contents
 from capsbench.data.labels import most_frequent
 from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
@@ -84,7 +85,11 @@ def train_and_test(
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
-    throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
+    throughput, history = Throughput(), History()
+    contents, checkpoint = data.contents, find_checkpoint(folder)
+    provenance = Provenance(identity, folder, contents)
+    if contents is not None and checkpoint is not None:  # before pictures are decoded
+        provenance.check_files(files_of(checkpoint))
     stop = StopOnSignal()
     trainer = make_trainer(
         logger=loggers,
@@ -104,7 +109,7 @@ def train_and_test(
     )
     trainer.strategy.checkpoint_io = VerifiedIO()
     with stop.held:
-        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         wall_time = throughput.seconds
         write_checkpoint(trainer, folder.weights)
     device, load_after = trainer.strategy.root_device, load_average()
@@ -172,6 +177,7 @@ def train_and_test(
         class_weights=[] if data.loss_weights is None else data.loss_weights.tolist(),
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
+        data_files=_files(contents, data),
     )
     if trainer.is_global_zero:
         folder.check_whole()
@@ -182,6 +188,21 @@ def train_and_test(
             result.save(folder.path)
             folder.remove_leftovers()
     return result
+
+
+def _files(contents: Contents | None, data: ImageDataModule) -> dict[str, int | str]:
+    """What a result says of the files of one's own data."""
+    if contents is None:
+        return {}
+    unreadable = [f"{split}: {name}" for split, names in data.unreadable.items() for name in names]
+    return contents.record | ({"unreadable": len(unreadable), "first_unreadable": unreadable[0]} if unreadable else {})
+
+
+def files_of(checkpoint: Path) -> Mapping[str, Any] | None:
+    """The record of the files that an interrupted run was trained on; None of a version that kept none."""
+    kept = read_checkpoint(checkpoint)["callbacks"].get("Provenance", {})
+    record: Mapping[str, Any] | None = kept.get("data", {}).get("files")
+    return record
 
 
 def find_checkpoint(folder: RunFolder) -> Path | None:

@@ -2,25 +2,22 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from capsbench.data.batch import LabelledImages, SplitName
+from capsbench.data.digest import Contents, contents_of
 from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.labels import describe, read_labels
 from capsbench.data.module import ImageDataModule
+from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, array_files
 from capsbench.data.pictures import as_bytes_of_16_bits
 
 TEST_FRACTION = 0.2
-DIVIDED: dict[SplitName, tuple[tuple[str, str], ...]] = {
-    split: ((f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}"), (f"X_{split}", f"y_{split}"))
-    for split in ("train", "val", "test")
-}
-"""What images and labels of a split are called: as ours and MedMNIST's, or as in Keras."""
-UNDIVIDED = (("images", "labels"), ("x", "y"), ("X", "y"))
 MOST_CHANNELS = 4
 """Of an axis that is taken for that of channels where nobody says so."""
 
@@ -85,6 +82,11 @@ class Arrays(ImageDataModule):
         """Whether there is a validation split."""
         return self.val_split or super().holds_out
 
+    @cached_property
+    def contents(self) -> Contents:
+        """What the files hold."""
+        return contents_of(self.path if self.path.is_dir() else self.path.parent, array_files(self.path))
+
     def load(self, split: SplitName) -> LabelledImages:
         """Give a split."""
         return self._parts[split]
@@ -99,7 +101,7 @@ class Arrays(ImageDataModule):
 
     def _read(self, test_fraction: float) -> Mapping[SplitName, LabelledImages]:
         arrays = self._arrays()
-        found = {split: pair for split, pairs in DIVIDED.items() for pair in pairs if set(pair) <= arrays.keys()}
+        found = {split: pair for split, pairs in DIVIDED_ARRAYS.items() for pair in pairs if set(pair) <= arrays.keys()}
         if self.val_split and (self.val_fraction or "val" not in found):
             cause = (
                 "with data.val_fraction" if self.val_fraction else f"without val_images and val_labels in {self.path}"
@@ -120,7 +122,7 @@ class Arrays(ImageDataModule):
                         f"{tuple(images['train'].shape[1:])} and {tuple(images[split].shape[1:])}"
                     )
             return {split: self._pair(images[split], labels[split]) for split in wanted}
-        pair = next((pair for pair in UNDIVIDED if set(pair) <= arrays.keys()), None)
+        pair = next((pair for pair in UNDIVIDED_ARRAYS if set(pair) <= arrays.keys()), None)
         if pair is None:
             raise DataError(
                 f"{self.path} must hold images and labels, or train_images, train_labels, test_images and test_labels, "
@@ -134,17 +136,15 @@ class Arrays(ImageDataModule):
         return {"train": train, "test": test}
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        known = {name for pairs in (*DIVIDED.values(), UNDIVIDED) for pair in pairs for name in pair}
         try:
             if self.path.is_dir():
-                files = {path.stem: path for path in sorted(self.path.glob("*.npy")) if path.stem in known}
-                return {name: np.load(path, allow_pickle=False) for name, path in files.items()}
+                return {path.stem: np.load(path, allow_pickle=False) for path in array_files(self.path)}
             if self.path.exists() and not self.path.is_file():
                 raise OSError("it is not a regular file")
             if unpacked_bytes(self.path) > memory_bytes() / 2:
                 raise OSError("its arrays take more than half of this machine's memory, and dividing copies them")
             with np.load(self.path, allow_pickle=False) as file:
-                return {name: file[name] for name in file if name in known}
+                return {name: file[name] for name in file if name in ARRAYS}
         except Exception as error:  # each part of an archive has errors of its own, MemoryError among them
             raise DataError(f"data.path={self.path} is not a readable .npz file: {error}") from error
 
