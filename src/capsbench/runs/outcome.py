@@ -22,10 +22,9 @@ def has_learned(result: Result) -> bool:
 def chance(result: Result) -> float:
     """Return the accuracy of naming the most frequent class, from the counts of the confusion matrix.
 
-    Of images with any number of labels it is that of naming the most frequent set of them.
-
-    Without counts it is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes
-    45 pairs. It is 0 where the number is not known.
+    Of images with any number of labels it is the exact match of naming the most frequent set of them. Without counts it
+    is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes 45 pairs. It is 0
+    where the number is not known.
     """
     if result.most_frequent_labels is not None:
         return result.most_frequent_labels
