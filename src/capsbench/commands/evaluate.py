@@ -14,12 +14,14 @@ from capsbench.commands.predict import load_network
 from capsbench.commands.settings import Evaluate
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
+from capsbench.inference import networks
 from capsbench.inference.files import DESCRIPTION
 from capsbench.launch.build import find_runs, restore, trainer_of_one_device
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.reports.formats import say
 from capsbench.runs import RunFolder
 from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.measures import in_words
 from capsbench.training import evaluate
 
 STAGES = {"train": "validate", "val": "validate", "test": "test"}
@@ -70,8 +72,12 @@ def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) 
 
 
 def _networks_in(place: Path) -> list[Path]:
-    """The folder itself if a trained network is in it, which may be a copy; else those of the runs below it."""
-    return [place] if (place / DESCRIPTION).is_file() else [folder.path for folder in find_runs(place)]
+    """The folder itself if a trained network is in it, which may be a copy; a name; else the runs below the folder."""
+    return (
+        [place]
+        if (place / DESCRIPTION).is_file() or str(place) in networks()
+        else [folder.path for folder in find_runs(place)]
+    )
 
 
 def evaluate_run(
@@ -95,12 +101,13 @@ def evaluate_run(
             "split=val needs a run with a validation split, such as data.val_fraction makes; name test or train"
         )
     trainer = trainer_of_one_device(run.result.settings["trainer"]["precision"])
-    metrics, confusion = evaluate(trainer, run.module, run.data, split)
+    metrics, confusion, by_label = evaluate(trainer, run.module, run.data, split)
     record = {
         "split": split,
         "examples": run.data.num_examples(split),
         "metrics": metrics,
         "confusion": confusion,
+        "by_label": by_label,
         "class_names": list(run.result.class_names),
         "identity": run.result.identity,
         "versions": versions(),
@@ -109,4 +116,4 @@ def evaluate_run(
     }
     with written_atomically(folder.evaluation(split)) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False))
-    say(f"{folder}: {split} accuracy {100 * metrics[f'{split}/accuracy']:.2f} %")
+    say(f"{folder}: {in_words(metrics, split)}")

@@ -141,7 +141,7 @@ def test_names_of_other_tools(tmp_path: Path, named: str, form: str) -> None:
             "which axis of images of shape .* Say data.layout=NHWC",
         ),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels must be whole numbers, names"),
-        ({"images": IMAGES, "labels": np.ones((20, 2))}, "each row of labels must have a single 1"),
+        ({"images": IMAGES, "labels": 2 * np.eye(20)}, "rows of labels must be of 0 and 1"),
         ({"images": IMAGES, "labels": LABELS * 0 + 3}, "all labels are 3; there must be at least two classes"),
         ({"images": IMAGES, "labels": np.arange(20)}, "cannot be divided into training and test images"),
         (
