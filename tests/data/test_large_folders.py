@@ -1,5 +1,6 @@
 """Folders of many pictures: on disk where memory is short, and with some that cannot be read."""
 
+import io
 import logging
 import re
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from capsbench.data import BatchKey, DataError, ImageFolder
+from capsbench.data import BatchKey, DataError, ImageFolder, decoding
 from capsbench.data.augmentation import Augmentation
-from capsbench.data.decoding import decode
+from capsbench.data.decoding import Form, Read, decode
 from capsbench.data.sets import image_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
@@ -147,3 +148,18 @@ def test_a_class_that_cannot_be_read_at_all_is_named(folder: Path) -> None:
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"no picture to train on can be read; the first: .*\.png"):
         prepared(folder, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_progress_bar_on_a_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(decoding, "SHOWN_AFTER_S", 0)
+    paths = sorted(folder.rglob("*.png"))
+    for _ in decode(paths, Form((3, 9, 11), is_resized=False), Read(), name="train: reading", quiet=quiet):
+        pass
+    assert ("train: reading" in terminal.getvalue()) != quiet

@@ -19,6 +19,8 @@ from capsbench.inference import Classifier
 
 MOST_ROWS = 20
 """Classes on a sheet: those with the most errors."""
+LONGEST = 15
+"""Characters of a name above an image."""
 
 
 class Answers(NamedTuple):
@@ -95,7 +97,7 @@ def write_errors(
         shown = table[table["class"] == name][:COLUMNS]
         images = data.batch(split, BatchKey(0, torch.tensor(shown["image"].to_numpy(), device=data.device))).images
         captions = [
-            Caption(f"→ {taken}\n{score:.3f}", wrong=True)
+            Caption(f"→ {_short(taken)}\n{score:.3f}", wrong=True)
             for taken, score in zip(shown["taken for"], shown["score"], strict=True)
         ]
         rows.append(Row(str(name), stretch(images.float().cpu()), captions))
@@ -139,3 +141,7 @@ def write_features(table: pd.DataFrame, path: Path) -> None:
             np.savez_compressed(
                 stream, features=numbers.to_numpy(np.float32), columns=np.array(numbers.columns, str), **arrays
             )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

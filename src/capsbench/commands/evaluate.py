@@ -14,6 +14,7 @@ from capsbench.commands.predict import load_network
 from capsbench.commands.settings import Evaluate
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
+from capsbench.inference import networks
 from capsbench.inference.files import DESCRIPTION
 from capsbench.launch.build import find_runs, restore, trainer_of_one_device
 from capsbench.launch.noise import hide_harmless_messages
@@ -71,8 +72,12 @@ def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) 
 
 
 def _networks_in(place: Path) -> list[Path]:
-    """The folder itself if a trained network is in it, which may be a copy; else those of the runs below it."""
-    return [place] if (place / DESCRIPTION).is_file() else [folder.path for folder in find_runs(place)]
+    """The folder itself if a trained network is in it, which may be a copy; a name; else the runs below the folder."""
+    return (
+        [place]
+        if (place / DESCRIPTION).is_file() or str(place) in networks()
+        else [folder.path for folder in find_runs(place)]
+    )
 
 
 def evaluate_run(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from capsbench.commands.arguments import Arguments, parse_settings
-from capsbench.commands.predict import load_network
+from capsbench.commands.predict import load_network, place_of
 from capsbench.commands.settings import Export
 from capsbench.inference.export import BATCHES, ENDINGS, Format, export
 from capsbench.reports.formats import say
@@ -24,8 +24,9 @@ def main(arguments: Arguments) -> None:
     if settings.format not in ENDINGS:
         raise ValueError(f"format must be one of {', '.join(ENDINGS)}, got {settings.format}")
     kind = cast(Format, settings.format)
-    path = Path(settings.file or Path(settings.run, f"model{ENDINGS[kind]}"))
-    found = export(load_network(settings.run, arguments.config_dir), path, kind)
+    classifier = load_network(settings.run, arguments.config_dir)
+    path = Path(settings.file) if settings.file else place_of(settings.run) / f"model{ENDINGS[kind]}"
+    found = export(classifier, path, kind)
     for topic in ("input", "range", "preparation", "output"):
         say(f"{topic}: {found.about[topic]}")
     say(f"classes: {', '.join(json.loads(found.about['class_names']))}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from capsbench.commands.arguments import quoted
+from capsbench.commands.predict import place_of
 from capsbench.data import Batch, ImageDataModule
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
@@ -68,6 +69,9 @@ def build_other_data(
         config = Composer(loader).compose(quoted([*words, *places])).config
     _prepare_as(config.data, preparation, given)
     data = build_data(config)
+    if data.standardized != preparation.standardized and "data.standardized" not in given:
+        ours, theirs = ("" if each else "not " for each in (preparation.standardized, data.standardized))
+        raise ValueError(f"images of {data.title} are {theirs}standardised, and those of the network are {ours}so")
     if data.input_shape != preparation.seen:
         ours, theirs = (
             f"{width}×{height} pixels in {'grey' if channels == 1 else f'{channels} channels'}"
@@ -154,8 +158,8 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
             f"{wanted or 'any number'}; with data=… both must be the same number"
         )
     found = measure(classifier, _batches(data, split), numbers)
-    name = re.sub(r"\W+", "-", f"{data.title} {split}".lower()).strip("-")
-    path = run / f"evaluation-{name}.json"
+    title = re.sub(r"\W+", "-", data.title.lower()).strip("-") or "data"
+    path = place_of(str(run)) / f"evaluation-{title}-{split}.json"
     record = {
         "data": data.title,
         "split": split,

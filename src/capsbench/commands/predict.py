@@ -99,6 +99,11 @@ def load_network(run: str, config_dir: str | None) -> Classifier:
         raise ValueError(str(error)) from error
 
 
+def place_of(run: str) -> Path:
+    """Where files about a network go: its own folder, or the current one if the network comes with the package."""
+    return Path(run) if Path(run).is_dir() else Path()
+
+
 def own_classes(config_dir: str | None) -> dict[str, Any]:
     """Import the networks and routers that a user's own choices name, by these names."""
     if config_dir is None:

@@ -178,7 +178,7 @@ def networks() -> list[str]:
 
 
 def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> Classifier:
-    """Load a trained network from the folder of its run, from a copy of its model.json and model.safetensors, or by name.
+    """Load a trained network: from the folder of its run or a copy of its two files, or by name.
 
     It needs neither the data that it was trained on nor Hydra. Nothing that the files name is run but networks and
     routers of this package, and your own if you hand them over.
@@ -194,7 +194,7 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mappi
 
     >>> load("outputs/mine")
     Traceback (most recent call last):
-    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train, or one of ...
+    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train...
     >>> load("digits/fm").predict(torch.zeros(1, 1, 32, 32)).scores.shape
     torch.Size([1, 10])
     """
