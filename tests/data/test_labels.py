@@ -1,7 +1,9 @@
 """Labels of arrays: one for each image, or any number."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +62,7 @@ def test_labels_that_cannot_be_meant(arrays: dict[str, np.ndarray], said: str) -
     assert "\n" not in str(refused.value)
 
 
-def several(counts: dict[tuple[int, ...], int]) -> LabelledImages:
+def several(counts: Mapping[Any, int]) -> LabelledImages:
     labels = torch.tensor([row for row, count in counts.items() for _ in range(count)], dtype=torch.bool)
     return LabelledImages(torch.arange(len(labels)).reshape(-1, 1, 1, 1), labels)
 
@@ -73,7 +75,7 @@ def test_sets_of_labels_keep_their_proportion_and_rare_ones_do_not_matter() -> N
         assert len(train.labels) + len(test.labels) == 92
         found = {
             tuple(row.int().tolist()): int(count)
-            for row, count in zip(*test.labels.unique(dim=0, return_counts=True), strict=True)
+            for row, count in zip(*torch.unique(test.labels, dim=0, return_counts=True), strict=True)
         }
         assert [found[row] for row in ((1, 1, 0, 0), (0, 1, 1, 0))] == pytest.approx([4, 6], abs=1)
         assert torch.equal(whole.divide(**sizes)[1].images, test.images)

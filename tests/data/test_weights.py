@@ -24,9 +24,12 @@ def test_they_are_of_what_is_trained_on() -> None:
     data = Digits(subset=100, class_weights="balanced")
     data.setup()
     expected = class_weights("balanced", data.splits["train"].labels, data.names)
+    assert data.loss_weights is not None
+    assert expected is not None
     assert torch.equal(data.loss_weights, expected)
     given = Digits(class_weights=list(range(1, 11)))
     given.setup()
+    assert given.loss_weights is not None
     assert given.loss_weights.tolist() == list(range(1, 11))
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -109,7 +109,7 @@ ROW = {"true_positives": 3, "false_negatives": 1, "false_positives": 2, "true_ne
 EMPTY = {"true_positives": 0, "false_negatives": 0, "false_positives": 0, "true_negatives": 10}
 
 
-def add_labelled_run(add_run: AddRun, root: Path, seed: int, *rows: dict[str, float], **changes: object) -> None:
+def add_labelled_run(add_run: AddRun, root: Path, seed: int, *rows: Mapping[str, float], **changes: object) -> None:
     metrics = {"test/exact_match": 0.5, "test/f1": 0.6, "test/map": 0.7, "train/exact_match": 0.6}
     history = [{"epoch": 1, "train/exact_match": 0.6, "test/exact_match": 0.5}]
     labels = {"by_label": {"test": list(rows)}, "class_names": ["<cat>", "dog"], "most_frequent_labels": 0.2}

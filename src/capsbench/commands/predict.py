@@ -168,7 +168,7 @@ def predict(
 
 def write_sheet(images: Sequence[Tensor], table: pd.DataFrame, path: Path) -> None:
     """Write what the network saw of pictures, in rows of ten, with what it says above each."""
-    captions = [Caption(f"{row.predicted or NOTHING}\n{row.score}") for row in table.itertuples()]
+    captions = [Caption(f"{str(row.predicted) or NOTHING}\n{row.score}") for row in table.itertuples()]
     starts = range(0, len(images), COLUMNS)
     rows = [Row("", images[start : start + COLUMNS], captions[start : start + COLUMNS]) for start in starts]
     write_rows(rows, path)

@@ -64,7 +64,7 @@ def most_frequent(labels: Tensor) -> float | None:
     """Give the share of images that show the most frequent set of classes; None where each shows as many."""
     if labels.dtype != torch.bool:
         return None
-    return float(labels.unique(dim=0, return_counts=True)[1].max()) / len(labels)
+    return float(torch.unique(labels, dim=0, return_counts=True)[1].max()) / len(labels)
 
 
 def strata(labels: Bool[Tensor, "image class"], smaller: float | int) -> list[int]:
@@ -74,7 +74,7 @@ def strata(labels: Bool[Tensor, "image class"], smaller: float | int) -> list[in
         labels: which classes each image shows.
         smaller: the number of images in the smaller part.
     """
-    _, numbers, counts = labels.unique(dim=0, return_inverse=True, return_counts=True)
+    _, numbers, counts = torch.unique(labels, dim=0, return_inverse=True, return_counts=True)
     needed = len(labels) / max(smaller, 1)
     common = (counts >= needed).nonzero().flatten()
     is_rare = ~torch.isin(numbers, common)
@@ -140,8 +140,10 @@ def _single(labels: Mapping[str, np.ndarray], place: Path) -> Labels:
         names = [str(each) for each in classes]
         if is_number:
             _tell(names, "its labels do not count from 0 without a gap", place)
-    found = {split: np.array([numbers[each] for each in given.tolist()], np.int64) for split, given in labels.items()}
-    return Labels(found, len(classes), names, False)
+    numbered = {
+        split: np.array([numbers[each] for each in values.tolist()], np.int64) for split, values in labels.items()
+    }
+    return Labels(numbered, len(classes), names, False)
 
 
 def _tell(names: list[str], why: str, place: Path) -> None:

@@ -17,7 +17,9 @@ def label_table(runs: list[Run]) -> pd.DataFrame | None:
     """
     split = runs[0].metric.partition("/")[0]
     frames = [
-        pd.DataFrame(list(found), run.result.class_names).reindex(columns=[*COUNTS, "average_precision"])
+        pd.DataFrame([dict(row) for row in found], run.result.class_names).reindex(
+            columns=[*COUNTS, "average_precision"]
+        )
         for run in runs
         if (found := run.result.by_label.get(split))
     ]

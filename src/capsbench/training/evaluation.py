@@ -18,7 +18,7 @@ from torchmetrics.classification import (
 from capsbench.data import Batch, ImageDataModule
 from capsbench.data.batch import SplitName
 from capsbench.training.losses import multi_hot
-from capsbench.training.metrics import BY_ORDER, MEASURES, Metrics, mean_over_examples, measures
+from capsbench.training.metrics import BY_ORDER, MEASURES, AveragePrecision, Metrics, mean_over_examples, measures
 from capsbench.training.module import ClassificationModule
 
 COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
@@ -164,7 +164,8 @@ class _Measuring(lightning.LightningModule):
             self.confusion = self.matrix.compute().tolist()
         elif self.matrix is not None:
             precision = self.metrics[f"{self.split}/{BY_ORDER}"]
-            precision.compute()  # type: ignore[operator]
+            assert isinstance(precision, AveragePrecision)
+            precision.compute()
             counts, averages = self.matrix.compute().flatten(1).tolist(), precision.by_class.tolist()
             self.by_label = [
                 dict(zip(COUNTS, of_class, strict=True)) | ({} if math.isnan(average) else {AVERAGE: average})

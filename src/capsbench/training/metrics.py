@@ -31,7 +31,7 @@ class Metrics(nn.ModuleDict):
         keeps every example is of evaluations alone, which begin anew.
         """
         found: States = {
-            name: {key: value for key, value in metric.metric_state.items() if isinstance(value, Tensor)}  # type: ignore[union-attr]
+            name: {key: value for key, value in metric.metric_state.items() if isinstance(value, Tensor)}  # type: ignore[union-attr, operator]
             for name, metric in self.items()
         }
         if not _is_shared():
@@ -83,14 +83,14 @@ class AveragePrecision(MultilabelAveragePrecision):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average="none", validate_args=False)
-        self.by_class: Tensor | None = None
+        self.by_class = torch.full((num_classes,), torch.nan)
 
     def update(self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch class"]) -> None:
         """Take a batch; labels are 0 or 1."""
         # Only their order counts. torchmetrics would do this to batches with an activation outside [0, 1] alone.
         super().update(activations.double().sigmoid(), labels)
 
-    def compute(self) -> Float[Tensor, ""]:
+    def compute(self) -> Float[Tensor, ""]:  # type: ignore[override]
         """Return the mean over classes."""
         scores, labels = dim_zero_cat(self.preds), dim_zero_cat(self.target)
         shown = labels.bool().any(dim=0)  # of the others torchmetrics says 0, and counts that in the mean

@@ -196,7 +196,7 @@ class Arrays(ImageDataModule):
         return ((images - np.float32(black)) * np.float32(255 / (white - black))).astype(np.float32)
 
     def _labels(self, arrays: Mapping[SplitName, np.ndarray]) -> Mapping[str, np.ndarray]:
-        found = read_labels(arrays, self.path)
+        found = read_labels({str(split): values for split, values in arrays.items()}, self.path)
         self.num_classes, self.class_names = found.num_classes, found.names
         self.labels_per_image = None if found.several else 1
         return found.of

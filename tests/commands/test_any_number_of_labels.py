@@ -25,7 +25,7 @@ def digits(tmp_path: Path) -> np.ndarray:
     return images
 
 
-ASKED = ("data=arrays", "data.path=attributes.npz", "data.subset=400", "data.test_subset=200")
+ASKED: tuple[str, ...] = ("data=arrays", "data.path=attributes.npz", "data.subset=400", "data.test_subset=200")
 ASKED += ("arch=capsnet_light", "arch.filters=8", "arch.groups=2", "optim.optimizer.lr=0.01")
 
 
