@@ -47,7 +47,7 @@ TENTH_OF_TABLE3 = experiment=table3_authors data.places=fresh router=fm_squash,d
                   data.test_source=generated data.per_digit=4
 FIFTH_OF_FIG4 = data=fashion_mnist arch=capsnet_light trainer.max_epochs=10
 
-.PHONY: demo paper $(TARGETS) evidence benchmarks gpu-check wheels test test-engines test-faults lint types format setup
+.PHONY: demo paper $(TARGETS) evidence networks benchmarks gpu-check wheels test test-engines test-faults lint types format setup
 
 demo: .venv/installed  ## three routers on real digits, a table and outputs/demo/report.html
 	@echo "Training six small networks: about 4 minutes on 2 CPU cores. Ctrl-C stops; make demo continues."
@@ -79,6 +79,9 @@ evidence: .venv/installed  ## the runs of docs/results.md, 17 hours; after a sto
 	$(call QUEUE,$(TENTH_OF_TABLE3)); \
 	$(call QUEUE,experiment=fig4 $(FIFTH_OF_FIG4)); \
 	$(call QUEUE,experiment=fig4_authors $(FIFTH_OF_FIG4)); $(END)
+
+networks: .venv/installed  ## trains again the small networks that come with the package; 40 minutes
+	$(BIN)/python scripts/keep_networks.py
 
 benchmarks: .venv/installed  ## the speed of layers, table 1, training and scaling on this machine
 	for name in layer table1 train scaling; do $(BIN)/capsbench benchmark $$name $(BENCHMARK) || exit; done

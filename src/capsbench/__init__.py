@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from capsbench.inference import Classifier, Predictions, load
+    from capsbench.inference import Classifier, Predictions, load, networks
     from capsbench.launch.python import train
     from capsbench.runs import Result
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Predictions", "Result", "load", "train"]
+__all__ = ["Classifier", "Predictions", "Result", "load", "networks", "train"]
 
 
 def __getattr__(name: str) -> Any:

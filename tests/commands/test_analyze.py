@@ -6,10 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from capsbench.commands import analyze, cli
+from capsbench.data import Digits
+from capsbench.inference import load
 
 Command = Callable[..., None]
 
@@ -221,3 +226,56 @@ def test_settings_are_looked_at_before_anything_is_measured(
 )
 def test_bad_input_is_one_line(here: Path, capsbench: Command, arguments: list[str], said: str) -> None:
     assert said in says(capsbench, *arguments)
+
+
+def test_errors_are_drawn_the_surest_first(here: Path, capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run("dynamic")
+    capsbench("analyze", "errors", f"run={run}")
+    told = capsys.readouterr().out
+    result = json.loads((run / "result.json").read_text())
+    wrong = round(360 * (1 - result["metrics"]["test/accuracy"]))
+    assert f"{wrong} of 360 test images are taken for another class" in told
+    scores = [float(line.rpartition(" ")[2]) for line in told.splitlines() if line.startswith("  image ")]
+    assert len(scores) == 10
+    assert scores == sorted(scores, reverse=True)
+    with Image.open(run / "errors.png") as sheet:
+        assert min(sheet.size) > 100
+    capsbench("analyze", "errors", f"run={run}", "classes=[3]")
+    confusion = result["confusion"]["test"][3]
+    assert f"{sum(confusion) - confusion[3]} of {sum(confusion)} test images" in capsys.readouterr().out
+
+
+def test_poses_are_written_as_features(here: Path, capsbench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run("dynamic")
+    capsbench("analyze", "poses", f"run={run}")
+    assert (
+        "360 test images, 172 columns: label, predicted, activation 0 …, pose 0 0 … pose 9 15"
+        in capsys.readouterr().out
+    )
+    with np.load(run / "poses.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    data = Digits()
+    data.setup()
+    images, labels = data.splits["test"]
+    answer = load(run).predict(images)
+    assert arrays["label"].tolist() == [str(label) for label in labels.tolist()]
+    assert arrays["columns"][[0, 10, 26]].tolist() == ["activation 0", "pose 0 0", "pose 1 0"]
+    assert np.allclose(arrays["features"][:, 10:], answer.poses.flatten(1), atol=1e-5)
+    assert np.allclose(arrays["features"][:, :10], answer.scores, atol=1e-5)
+
+
+def test_poses_as_parquet(here: Path, capsbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow is no package of developers: with it pandas keeps texts in another way, in every command."""
+    monkeypatch.setattr("capsbench.commands.analyze.find_spec", lambda name: name == "pyarrow")
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", lambda table, path, **options: table.to_pickle(path))
+    run = only_run("dynamic")
+    capsbench("analyze", "poses", f"run={run}", "format=parquet")
+    table = pd.read_pickle(run / "poses.parquet")
+    assert table.columns[:3].tolist() == ["label", "predicted", "activation 0"]
+    assert table.shape == (360, 172)
+    assert set(table["label"]) == set(map(str, range(10)))
+
+    monkeypatch.setattr("capsbench.commands.analyze.find_spec", lambda name: None)
+    said = says(capsbench, "poses", f"run={run}", "format=parquet")
+    assert said == "error: pyarrow is not installed: pip install 'capsbench[parquet]'"
+    assert "format must be one of npz, parquet, got csv" in says(capsbench, "poses", "run=outputs", "format=csv")

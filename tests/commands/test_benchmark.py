@@ -22,6 +22,7 @@ def test_it_writes_and_prints_what_it_measured(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("capsbench.benchmarks.data.NUM_IMAGES", 512)
+    monkeypatch.setattr("capsbench.benchmarks.data.NUM_FILES", 20)
     capsbench("benchmark", "data", "repetitions=1")
     written = record("data")
     assert (written["schema"], written["benchmark"], written["settings"]) == (2, "data", {"repetitions": 1})

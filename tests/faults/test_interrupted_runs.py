@@ -206,8 +206,8 @@ def test_a_checkpoint_of_a_version_that_kept_no_sessions(capsbench: Command, mon
 @pytest.mark.parametrize(
     ("number", "seed", "said"),
     [
-        (80, 0, "test: 24 examples then, 16 now; train: 96 examples then, 64 now"),
-        (120, 1, "train: other images or labels"),
+        (80, 0, "files: 1 changed, such as mine.npz"),
+        (120, 1, "files: 1 changed, such as mine.npz"),
     ],
 )
 def test_a_run_does_not_go_on_with_other_data(

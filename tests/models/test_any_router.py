@@ -1,4 +1,4 @@
-"""Every router of conf/router in every network of conf/arch: a training step, or a refusal that says what fits."""
+"""Every router of conf/router in every network of conf/arch: a training step, an export, or a refusal."""
 
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,28 @@ def test_a_pair_does_a_step_or_is_refused(arch: str, router: str) -> None:
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
     assert any(not parameter.equal(before[name]) for name, parameter in module.named_parameters())
     assert torch.isfinite(module.outcome(batch).loss)
+
+
+def pairs() -> list[Any]:
+    """Those that fit; all routers in one network and one router in all networks are tried first."""
+    fit = [(arch, router) for arch in classes("arch") for router in classes("router") if refusal(arch, router) is None]
+    return [
+        pytest.param(*pair, marks=[] if {"capsnet", "fm", "none"} & {*pair} else [pytest.mark.engines]) for pair in fit
+    ]
+
+
+@pytest.mark.parametrize(("arch", "router"), pairs())
+def test_exported_it_takes_batches_of_any_size(arch: str, router: str) -> None:
+    torch.manual_seed(0)
+    settings = choice("router", router)
+    if "iterations" in settings:
+        settings.iterations = 2
+    net = instantiate(choice("arch", arch))((1, SIDE, SIDE), 3, instantiate(settings)).eval()
+    images = torch.rand(5, 1, SIDE, SIDE)
+    program = torch.export.export(net, (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
+    for size in (1, 5):
+        for exported, ours in zip(program(images[:size]), net(images[:size]), strict=True):
+            assert torch.allclose(exported, ours, atol=1e-4)
 
 
 @pytest.mark.parametrize(

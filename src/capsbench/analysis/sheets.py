@@ -66,17 +66,18 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
         return torch.linspace(0, number - 1, min(COLUMNS, number), device=data.device).long()
 
     def row(name: str, images: Tensor, labels: Tensor) -> Row:
-        named = [[data.names[number] for number in label.reshape(-1).tolist()] for label in labels]
-        return Row(name, stretch(images), [Caption(", ".join(names)) for names in named])
+        shown = (label.nonzero() if label.dtype == torch.bool else label for label in labels)
+        named = [[data.names[number] for number in numbers.reshape(-1).tolist()] for numbers in shown]
+        return Row(name, stretch(images), [Caption(", ".join(names) or "–") for names in named])
 
     train = data.splits["train"]
-    stored = train.take(spread(len(train.labels)).tolist())
+    some = spread(len(train.labels))
     batches = {
         "epoch 1": data.batch("train", BatchKey(0, spread(data.num_examples("train")))),
         "epoch 2": data.batch("train", BatchKey(1, spread(data.num_examples("train")))),
         "test": data.batch("test", BatchKey(0, spread(data.num_examples("test")))),
     }
-    rows = [row("stored", stored.images.float(), stored.labels)]
+    rows = [row("stored", train.images[some].float(), train.labels[some])]
     rows += [row(name, batch.images, batch.labels) for name, batch in batches.items()]
     write_rows(rows, path, data.title)
 

@@ -124,14 +124,14 @@ class ConvCapsuleLayer(nn.Module):
             )
         windows = Capsules(self._windows(poses), self._windows(activations.unsqueeze(-1)).squeeze(-1))
         parents = self.layer(windows) if self._fits(windows) else self._in_chunks(windows)
-        batch = len(poses)
+        batch = poses.shape[0]
         dim = parents.poses.shape[-1]
         return Capsules(
             parents.poses.reshape(batch, self.num_capsules, dim), parents.activations.reshape(batch, self.num_capsules)
         )
 
     def _windows(self, values: Float[Tensor, "batch child d"]) -> Float[Tensor, "rows slot d"]:
-        at_places = values.reshape(len(values), *self.grid, self.num_types, -1)
+        at_places = values.reshape(values.shape[0], *self.grid, self.num_types, -1)
         return self._cut(F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))).flatten(0, 1)
 
     def _cut(self, padded: Tensor) -> Tensor:
@@ -165,7 +165,8 @@ class ConvCapsuleLayer(nn.Module):
         numbers = self._numbers(of_slots.device)
         by_example = of_slots.reshape(-1, numbers.numel())
         start = -torch.inf if reduce == "amax" else 0.0
-        children = by_example.new_full((len(by_example), int(numbers.max()) + 1), start)
+        padded = math.prod(size + 2 * self.padding for size in self.grid)
+        children = by_example.new_full((by_example.shape[0], padded * self.num_types), start)
         where = numbers.flatten().expand_as(by_example)
         if reduce == "amax":
             return children.scatter_reduce(1, where, by_example, "amax")
@@ -185,6 +186,8 @@ class ConvCapsuleLayer(nn.Module):
     def _fits(self, windows: Capsules) -> bool:
         """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
+        if torch.compiler.is_exporting():  # a number of chunks would fix the batch
+            return True
         return is_normed or self.layer.router.implementation != "auto" or self._rows(windows) >= len(windows.poses)
 
     def _rows(self, windows: Capsules) -> int:

@@ -52,7 +52,7 @@ class ConvRouting3d(nn.Module):
     ) -> Float[Tensor, "batch child parent k row column"]:
         """Compute the votes û of each child type: a convolution of its map."""
         votes: Tensor = self.conv(children.flatten(0, 1))
-        return rearrange(votes, "(b i) (j k) h w -> b i j k h w", b=len(children), j=self.num_parents)
+        return rearrange(votes, "(b i) (j k) h w -> b i j k h w", b=children.shape[0], j=self.num_parents)
 
     def forward(
         self, children: Float[Tensor, "batch child d row column"]

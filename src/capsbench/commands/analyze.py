@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +13,13 @@ from hydra.errors import InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from capsbench.analysis import measure_equivariance, measure_invariance, write_pictures
+from capsbench.analysis.answers import Answers, answers, features, write_errors, write_features
 from capsbench.analysis.equivariance import FEWEST_EXAMPLES
 from capsbench.analysis.invariance import check_steps
 from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.predict import load_network
 from capsbench.commands.settings import Analyze
-from capsbench.data import DataError
+from capsbench.data import DataError, ImageDataModule
 from capsbench.data.files import written_atomically
 from capsbench.launch.build import TrainedRun, find_runs, restore
 from capsbench.launch.errors import describe, fail
@@ -26,9 +29,12 @@ from capsbench.reports.formats import say
 from capsbench.reports.measured import PAIRS
 from capsbench.reports.runs import Run
 from capsbench.routing import NonFiniteError
-from capsbench.runs import ResultError, RunFolder
+from capsbench.runs import Result, ResultError, RunFolder
 
 Made = TypeVar("Made")
+FORMATS = ("npz", "parquet")
+SHOWN = 10
+"""Errors that are printed."""
 UNFIT = (ValueError, DataError, NonFiniteError, InstantiationException, OmegaConfBaseException, OSError)
 """What a run raises that cannot be looked into."""
 
@@ -89,12 +95,17 @@ def check_settings(settings: Analyze) -> None:
 
     Raises:
         ValueError: one is not.
+        ModuleNotFoundError: format is parquet, and pyarrow is not installed.
     """
     for key, least in (("examples", FEWEST_EXAMPLES), ("curve_examples", 1), ("curve_steps", 3)):
         value = getattr(settings, key)
         if value < least:
             raise ValueError(f"{key} must be a whole number of at least {least}, got {value}")
     check_steps(settings.curve_steps)
+    if settings.format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {settings.format}")
+    if settings.format == "parquet" and find_spec("pyarrow") is None:
+        raise ModuleNotFoundError("parquet needs pyarrow", name="pyarrow")
     classes = settings.classes
     if classes is not None and not (isinstance(classes, list) and all(map(_is_class, classes))):
         raise ValueError(f"classes must be a list of names or numbers such as [7] or [cat], got {classes}")
@@ -136,6 +147,35 @@ def equivariance(folder: RunFolder, settings: Analyze, config_dir: str | None) -
     return Run.of(result, folder)
 
 
+def errors(folder: RunFolder, settings: Analyze, config_dir: str | None) -> Run:
+    """Draw the most confident errors of a run."""
+    result, data, found = _ask(folder, settings, config_dir)
+    classes = None if settings.classes is None else [data.number_of(name) for name in settings.classes]
+    path = folder.path / "errors.png"
+    table = write_errors(found, data, path, classes)
+    asked = len(found.labels) if classes is None else int(torch.isin(found.labels, torch.tensor(classes)).sum())
+    say(f"{folder}: {len(table):,} of {asked:,} test images are taken for another class")
+    for row in table[:SHOWN].to_dict("records"):
+        say(f"  image {row['image']}: {row['class']} → {row['taken for']}, {row['score']:.3f}")
+    if len(table):
+        say(str(path))
+    return Run.of(result, folder)
+
+
+def poses(folder: RunFolder, settings: Analyze, config_dir: str | None) -> Run:
+    """Write what the class capsules of a run say of the test images, as features."""
+    result, data, found = _ask(folder, settings, config_dir)
+    table = features(found, data.names)
+    path = folder.path / f"poses.{settings.format}"
+    write_features(table, path)
+    columns = list(table.columns)
+    names = f"label, predicted, {columns[2]} …, {columns[2 + len(data.names)]} … {columns[-1]}"
+    where = "" if settings.format == "parquet" else "; in the file: features, their columns, label, predicted"
+    say(f"{len(table):,} test images, {len(columns)} columns: {names}{where}")
+    say(str(path))
+    return Run.of(result, folder)
+
+
 def compare_equivariance(runs: list[Run]) -> None:
     """Print the table of what was measured, and write figures that compare the runs beside them."""
     found = panels(runs)
@@ -149,8 +189,16 @@ def compare_equivariance(runs: list[Run]) -> None:
 ANALYSES: dict[str, tuple[Callable[[RunFolder, Analyze, str | None], Run], Callable[[list[Run]], None]]] = {
     "reconstructions": (reconstructions, lambda runs: None),
     "equivariance": (equivariance, compare_equivariance),
+    "errors": (errors, lambda runs: None),
+    "poses": (poses, lambda runs: None),
 }
 """What is done of each run, and then of all."""
+
+
+def _ask(folder: RunFolder, settings: Analyze, config_dir: str | None) -> tuple[Result, ImageDataModule, Answers]:
+    result, data, _ = restore(folder, settings.data_dir or os.environ.get("CAPSBENCH_DATA"), "test", config_dir)
+    classifier = load_network(str(folder), config_dir).to("cuda" if torch.cuda.is_available() else "cpu")
+    return result, data, answers(classifier, data)
 
 
 def _restore(folder: RunFolder, settings: Analyze, stage: str, config_dir: str | None) -> TrainedRun:

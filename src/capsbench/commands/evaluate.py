@@ -2,18 +2,26 @@
 
 import json
 import os
+from pathlib import Path
 from typing import cast, get_args
+
+import torch
 
 from capsbench.commands.analyze import for_each_run
 from capsbench.commands.arguments import Arguments, parse_settings
+from capsbench.commands.other_data import ALL, build_other_data, measure_on
+from capsbench.commands.predict import load_network
 from capsbench.commands.settings import Evaluate
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
-from capsbench.launch.build import restore, trainer_of_one_device
+from capsbench.inference import networks
+from capsbench.inference.files import DESCRIPTION
+from capsbench.launch.build import find_runs, restore, trainer_of_one_device
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.reports.formats import say
 from capsbench.runs import RunFolder
 from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.measures import in_words
 from capsbench.training import evaluate
 
 STAGES = {"train": "validate", "val": "validate", "test": "test"}
@@ -26,7 +34,11 @@ def main(arguments: Arguments) -> None:
     Raises:
         ValueError: the split is none, or it is not one of any of the runs, or not of one that was named itself.
     """
-    settings = parse_settings(Evaluate, arguments.settings)
+    of_data = [word for word in arguments.settings if word.partition("=")[0].partition(".")[0] == "data"]
+    settings = parse_settings(Evaluate, [word for word in arguments.settings if word not in of_data])
+    if of_data:
+        evaluate_on(settings, of_data, arguments.config_dir)
+        return
     if settings.split not in STAGES:
         raise ValueError(f"split must be one of {', '.join(get_args(SplitName))}, got {settings.split}")
     hide_harmless_messages()
@@ -34,6 +46,37 @@ def main(arguments: Arguments) -> None:
     split = cast(SplitName, settings.split)
     for_each_run(
         settings.run, lambda folder: evaluate_run(folder, split, data_dir, arguments.config_dir), lambda runs: None
+    )
+
+
+def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) -> None:
+    """Measure runs on data that need not be theirs.
+
+    Raises:
+        ValueError: a setting is wrong, a folder holds no trained network, or the network does not know the classes.
+        DataError: the data cannot be had.
+    """
+    if settings.run is None:
+        raise ValueError("run must be given: run=DIR")
+    if not any(word.startswith("data=") for word in of_data):
+        raise ValueError(f"{of_data[0]} is a setting of which data? Give data=NAME, such as data=image_folder")
+    if settings.split not in (*STAGES, ALL):
+        raise ValueError(f"split must be one of {', '.join((*STAGES, ALL))}, got {settings.split}")
+    hide_harmless_messages()
+    places = [Path(str(place)) for place in (settings.run if isinstance(settings.run, list) else [settings.run])]
+    for run in dict.fromkeys(run for place in places for run in _networks_in(place)):
+        classifier = load_network(str(run), config_dir).to("cuda" if torch.cuda.is_available() else "cpu")
+        data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
+        data = build_other_data(classifier.description.preparation, of_data, data_dir, config_dir)
+        measure_on(run, classifier, data, settings.split)
+
+
+def _networks_in(place: Path) -> list[Path]:
+    """The folder itself if a trained network is in it, which may be a copy; a name; else the runs below the folder."""
+    return (
+        [place]
+        if (place / DESCRIPTION).is_file() or str(place) in networks()
+        else [folder.path for folder in find_runs(place)]
     )
 
 
@@ -58,12 +101,13 @@ def evaluate_run(
             "split=val needs a run with a validation split, such as data.val_fraction makes; name test or train"
         )
     trainer = trainer_of_one_device(run.result.settings["trainer"]["precision"])
-    metrics, confusion = evaluate(trainer, run.module, run.data, split)
+    metrics, confusion, by_label = evaluate(trainer, run.module, run.data, split)
     record = {
         "split": split,
         "examples": run.data.num_examples(split),
         "metrics": metrics,
         "confusion": confusion,
+        "by_label": by_label,
         "class_names": list(run.result.class_names),
         "identity": run.result.identity,
         "versions": versions(),
@@ -72,4 +116,4 @@ def evaluate_run(
     }
     with written_atomically(folder.evaluation(split)) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False))
-    say(f"{folder}: {split} accuracy {100 * metrics[f'{split}/accuracy']:.2f} %")
+    say(f"{folder}: {in_words(metrics, split)}")

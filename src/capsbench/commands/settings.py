@@ -26,7 +26,8 @@ class Analyze:
     """What to look into, and how closely."""
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
-    classes: Any = setting(None, "classes whose poses to draw: [7], [cat], of two digits [7,0]; null: those predicted")
+    classes: Any = setting(None, "classes whose poses, or errors, to draw: [7], [cat], of two digits [7,0]; null: all")
+    format: str = setting("npz", "of the file that poses writes: npz, or parquet (pip install 'capsbench[parquet]')")
     examples: int = setting(5000, "digits that R² is measured on, half of them to fit it")
     curve_examples: int = setting(1000, "images for each point of an accuracy curve")
     curve_steps: int = setting(13, "points of a curve, an odd number")
@@ -38,7 +39,9 @@ class Evaluate:
     """Which runs to measure, and on what."""
 
     run: Any = setting(None, "a run's folder, a list of them, or a folder of runs; must be given")
-    split: str = setting("test", "test; val, where the run held a part of the training set out; or train")
+    split: str = setting(
+        "test", "test; val, where a part of the training set was held out; train; with data=… also all"
+    )
     data_dir: str | None = setting(None, "where data sets are now; null: CAPSBENCH_DATA, or where they were")
 
 
@@ -51,6 +54,15 @@ class Predict:
     fit: str | None = setting(None, "how a picture gets the network's size: stretch, crop or pad; null: as in training")
     csv: str | None = setting(None, "also write a table with the scores of all classes to this file")
     sheet: str | None = setting(None, "also draw what the network saw of the first 200, in this PNG")
+
+
+@dataclass
+class Export:
+    """Which network to write, and how."""
+
+    run: str | None = setting(None, "a finished run's folder, or a copy of its model.*; must be given")
+    format: str = setting("onnx", "onnx, for ONNX Runtime and others; or torch_export, for torch.export.load")
+    file: str | None = setting(None, "where to write it; null: model.onnx or model.pt2 in the run's folder")
 
 
 @dataclass
@@ -124,9 +136,13 @@ The paper's numbers stand beside ours.
 
   capsbench analyze reconstructions run=DIR
   capsbench analyze reconstructions run=DIR classes=[7,0]
-  capsbench analyze equivariance run=outputs/table3""",
+  capsbench analyze equivariance run=outputs/table3
+  capsbench analyze errors run=DIR classes=[cat,dog]
+  capsbench analyze poses run=DIR format=parquet""",
         actions={
             "reconstructions": "draw inputs and their reconstructions, and pose tours",
+            "errors": "draw the test images that the network is most sure of and wrong about, by class",
+            "poses": "write poses and activations of the test images as features: poses.npz or poses.parquet",
             "equivariance": "measure what poses tell of rotation, shear, scale and shift, and their effect on accuracy",
         },
         settings=Analyze,
@@ -137,7 +153,12 @@ The paper's numbers stand beside ours.
 to evaluation-SPLIT.json beside result.json; capsbench report shows it with show_test=true. Training images are those of
 the first epoch.
 
-  capsbench evaluate run=outputs/table2 split=test""",
+With data=NAME, and any other setting of data, a network is measured on data that need not be its run's. It needs
+model.json and model.safetensors alone. Images are prepared as the network's; classes are found by their names. The
+accuracy of each class is printed, and written to evaluation-DATA-SPLIT.json and .html with the confusion matrix.
+
+  capsbench evaluate run=outputs/table2 split=test
+  capsbench evaluate run=RUN data=image_folder data.path=newer split=all""",
         settings=Evaluate,
     ),
     "predict": Command(
@@ -148,6 +169,15 @@ WebP, TIFF or GIF, of any size.
   capsbench predict run=RUN images=photo.jpg
   capsbench predict run=RUN images=photos csv=answers.csv sheet=answers.png""",
         settings=Predict,
+    ),
+    "export": Command(
+        "write the network of a finished run for other programs, for batches of any size",
+        """It needs model.json and model.safetensors of the run's folder, not its data. The file takes pixels from 0 to
+255 and scales them itself; it says so in its metadata. It is run against PyTorch before it is kept.
+
+  capsbench export run=RUN
+  capsbench export run=RUN format=torch_export file=network.pt2""",
+        settings=Export,
     ),
     "data": Command(
         "list, fetch, check and show data sets",

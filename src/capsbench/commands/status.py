@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -18,8 +19,9 @@ from capsbench.launch.errors import fail
 from capsbench.launch.slurm_queue import states_of, why_never
 from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.reports.paper import router_title
-from capsbench.runs import State
-from capsbench.runs.result import watched_split
+from capsbench.runs import RunFolder, State
+from capsbench.runs.data_changes import DataChanges
+from capsbench.runs.measures import EXACT_MATCH, MAIN, main_metric
 from capsbench.runs.submission import Job
 
 COLORS = {
@@ -41,17 +43,25 @@ def main(arguments: Arguments) -> None:
     with open_configuration(arguments.config_dir) as loader:
         planned = plan(loader, arguments.settings)
     runs = list(zip(planned, states_of([run.folder for run in planned]), strict=True))
+    changes = DataChanges()
+    changed = {
+        run.folder: how for run, state in runs if state.name == "done" and (how := changes.since(run.folder, run.data))
+    }
     if "json" in arguments.switches:
-        print(json.dumps([_record(run, state) for run, state in runs], indent=2))
+        print(
+            json.dumps(
+                [_record(run, state) | {"data_changed": changed.get(run.folder)} for run, state in runs], indent=2
+            )
+        )
     else:
-        Console(markup=False).print(_matrix(runs))
+        Console(markup=False).print(_matrix(runs, changed))
     if never := [state.job for _, state in runs if state.job and state.job.never_starts]:
         print(f"{len(never)} jobs can never start, {why_never(never[0])}", file=sys.stderr)
     if damaged := sum(state.is_damaged for _, state in runs):
         fail(f"{damaged} of {len(runs)} runs have a result that cannot be believed; delete it to run them again")
 
 
-def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
+def _matrix(runs: list[tuple[PlannedRun, State]], changed: Mapping[RunFolder, str]) -> Table:
     """Data, architecture and router down, with what else differs; seeds across."""
     counts: Counter[str] = Counter(state.name for _, state in runs)
     failed_to_learn = sum(state.learned is False for _, state in runs)
@@ -62,24 +72,29 @@ def _matrix(runs: list[tuple[PlannedRun, State]]) -> Table:
     for column in ("Data", "Architecture", "Router", *(f"Seed {seed}" for seed in seeds)):
         table.add_column(column, overflow="fold")
     common = set.intersection(*(set(run.others.split()) for run, _ in runs))
-    rows: dict[tuple[str, ...], dict[int, State]] = {}
+    rows: dict[tuple[str, ...], dict[int, Text]] = {}
     for run, state in runs:
         identity = run.identity
         others = " ".join(word for word in run.others.split() if word not in common)
         router = router_title(identity.router, identity.settings["router"].get("iterations"))
         router += f" [{others}]" if others else ""
-        rows.setdefault((identity.data, identity.arch, router), {})[identity.seed] = state
+        rows.setdefault((identity.data, identity.arch, router), {})[identity.seed] = _cell(
+            state, changed.get(run.folder)
+        )
     for names, by_seed in rows.items():
-        table.add_row(*names, *(_cell(by_seed[seed]) if seed in by_seed else "" for seed in seeds))
+        table.add_row(*names, *(by_seed.get(seed, "") for seed in seeds))
     return table
 
 
-def _cell(state: State) -> Text:
+def _cell(state: State, changed: str | None) -> Text:
     detail = _job(state.job, state.requeued)
     if state.metrics is not None:
-        split = watched_split(state.metrics)
-        detail += f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
+        metric = main_metric(state.metrics)
+        split, _, measure = metric.partition("/")
+        said = f" {MAIN[measure]}" if measure == EXACT_MATCH else ""
+        detail += f" {'validation' if split == 'val' else split}{said} {100 * state.metrics[metric]:.2f} %"
         detail += "" if state.learned else ", did not learn"
+        detail += f", with other data ({changed})" if changed else ""
     elif state.cause is not None:
         detail += f": {state.cause}"
     elif state.progress is not None:

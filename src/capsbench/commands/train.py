@@ -14,6 +14,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig
 
 from capsbench.commands.arguments import import_beside, quoted, usage_error
+from capsbench.data.files import DataError
 from capsbench.launch.config import CONF, Composer
 from capsbench.launch.errors import WANTS_TRACEBACK, describe, exit_code, fail
 from capsbench.launch.nodes import Node, this_node
@@ -23,6 +24,8 @@ from capsbench.launch.slurm_job import end_at_once_when_requeued
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.launch.wandb import AGENT
 from capsbench.runs import LockedError, Result, RunFolder
+from capsbench.runs.data_changes import DataChanges, finished_before_change
+from capsbench.runs.measures import in_words
 from capsbench.runs.state import Shown
 from capsbench.signals import heeded, raise_if_received
 
@@ -103,6 +106,8 @@ def _accuracy(config: DictConfig, run: PlannedRun) -> float:
     except LockedError as error:
         log.info("%s, which is left to it", error)
         return math.nan
+    if not _is_sweep() and (changed := DataChanges().since(folder, run.data)):
+        raise DataError(finished_before_change(folder, changed))
     log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
     result = Result.load(folder.path)
     if AGENT in os.environ:
@@ -137,9 +142,7 @@ def _shown(config: DictConfig) -> Shown:
 
 
 def _report(result: Result, folder: RunFolder) -> float:
-    split = result.watched_split
-    accuracy = result.metrics[f"{split}/accuracy"]
     chosen = f" ({result.chosen})" if result.chosen else ""
-    said = f"{folder}: {split} accuracy {100 * accuracy:.2f} %{chosen}"
+    said = f"{folder}: {in_words(result.metrics, result.watched_split)}{chosen}"
     log.info(said) if _is_sweep() else print(said)
-    return accuracy
+    return result.metrics[result.main_metric]

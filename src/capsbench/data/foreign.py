@@ -87,3 +87,12 @@ def memory_bytes() -> float:
     if "SC_PHYS_PAGES" not in known:
         return math.inf
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def free_memory_bytes() -> float:
+    """The memory of this machine that is not in use; where the system does not tell, all of it."""
+    try:
+        known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return 1024.0 * int(known["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        return memory_bytes()

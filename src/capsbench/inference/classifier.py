@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Real
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +21,9 @@ from capsbench.inference.description import Description
 from capsbench.inference.files import DESCRIPTION, WEIGHTS
 from capsbench.routing import Capsules
 
+NETWORKS = Path(__file__).parents[1] / "networks"
+"""Trained networks that come with the package."""
+
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
@@ -30,12 +33,13 @@ class Predictions:
 
     Attributes:
         labels: the numbers of the classes, the surest first; several where an image of the training set shows several.
-        names: of the classes, for each picture.
+            Where those show any number of classes: whether the activation of each is above the description's threshold.
+        names: of the classes, for each picture, the surest first.
         scores: of all classes, see `Description.scores`; probabilities where the network was trained on them.
         poses: of the class capsules.
     """
 
-    labels: Int64[Tensor, "picture several"]
+    labels: Int64[Tensor, "picture several"] | Bool[Tensor, "picture class"]
     names: list[tuple[str, ...]]
     scores: Float[Tensor, "picture class"]
     poses: Float[Tensor, "picture class dim"]
@@ -138,9 +142,15 @@ class Classifier:
     def answer(self, images: Float[Tensor, "picture channel height width"]) -> Predictions:
         """Say what prepared images show."""
         capsules = self.capsules(images)
-        labels = capsules.activations.topk(self.description.labels_per_image).indices
-        names = [tuple(self.class_names[label] for label in row) for row in labels.tolist()]
-        return Predictions(labels.cpu(), names, self._scores(capsules.activations).cpu(), capsules.poses.cpu())
+        shown = self.description.labels_per_image
+        labels = capsules.activations.topk(shown or len(self.class_names)).indices
+        chosen = labels.tolist()
+        if shown is None:
+            labels = capsules.activations > self.description.threshold
+            chosen = [row[:number] for row, number in zip(chosen, labels.sum(dim=1).tolist(), strict=True)]
+        names = [tuple(self.class_names[label] for label in row) for row in chosen]
+        scores = self.description.score(capsules.activations)
+        return Predictions(labels.cpu(), names, scores.cpu(), capsules.poses.cpu())
 
     def features(
         self, pictures: Picture | Sequence[Picture], fit: Fit | None = None
@@ -155,23 +165,26 @@ class Classifier:
         """
         return self.capsules(self.prepare(pictures, fit)).poses.flatten(1).cpu()
 
-    def _scores(self, activations: Float[Tensor, "picture class"]) -> Float[Tensor, "picture class"]:
-        if self.description.scores == "softmax":
-            return (self.description.scale * activations).softmax(dim=1)
-        if self.description.scores == "shares":
-            positive = activations.clamp_min(torch.finfo(activations.dtype).tiny)
-            return positive / positive.sum(dim=1, keepdim=True)
-        return activations
+
+def networks() -> list[str]:
+    """Name the trained networks that come with the package: "DATA/ROUTER".
+
+    The model.json of each, in `src/capsbench/networks`, has the command that trained it and its accuracy.
+
+    >>> "fashion_mnist/fm" in networks()
+    True
+    """
+    return sorted(path.parent.relative_to(NETWORKS).as_posix() for path in NETWORKS.glob(f"*/*/{DESCRIPTION}"))
 
 
 def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> Classifier:
-    """Load a trained network from the folder of its run, or from a copy of its model.json and model.safetensors.
+    """Load a trained network: from the folder of its run or a copy of its two files, or by name.
 
     It needs neither the data that it was trained on nor Hydra. Nothing that the files name is run but networks and
     routers of this package, and your own if you hand them over.
 
     Args:
-        path: of the folder.
+        path: of the folder; or the name of a network that comes with the package, see `networks`. A folder counts more.
         own: classes that the network is made of and that this package does not have, or what makes them by the names
             in model.json.
 
@@ -181,11 +194,18 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mappi
 
     >>> load("outputs/mine")
     Traceback (most recent call last):
-    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train
+    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train...
+    >>> load("digits/fm").predict(torch.zeros(1, 1, 32, 32)).scores.shape
+    torch.Size([1, 10])
     """
     folder = Path(path)
     if not (folder / DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{folder} has no {DESCRIPTION}; name the folder of a finished run of capsbench train")
+        if str(path) not in networks():
+            raise FileNotFoundError(
+                f"{folder} has no {DESCRIPTION}; name the folder of a finished run of capsbench train, or one of the "
+                f"networks of the package, {', '.join(networks())}"
+            )
+        folder = NETWORKS / folder
     description = Description.load(folder / DESCRIPTION)
     try:
         network = description.build(own)

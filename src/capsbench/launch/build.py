@@ -1,5 +1,6 @@
 """From a configuration to the objects it describes: data, network, and a finished run as it was."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from capsbench.training import (
 from capsbench.training.freezing import freeze
 from capsbench.training.module import Outcome
 from capsbench.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 
 def build_data(config: DictConfig) -> ImageDataModule:
@@ -56,6 +59,7 @@ def build_module(
         scheduler_interval=config.optim.scheduler_interval,
         decay=config.optim.get("decay", "all"),  # older runs have none
         num_classes=data.num_classes,
+        labels_per_image=data.labels_per_image,
         decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,
     )
@@ -86,6 +90,7 @@ def _recipe(config: DictConfig, data: ImageDataModule) -> Recipe:
         **plain,
         "image_shape": list(data.input_shape),
         "num_classes": data.num_classes,
+        "labels_per_image": data.labels_per_image,
         "scheduler_interval": config.optim.scheduler_interval,
         "decay": config.optim.get("decay", "all"),
         "reconstruction_weight": config.decoder.loss_weight,
@@ -142,6 +147,9 @@ def restore(
             f"{folder.weights} is of another architecture than {folder.config} describes; were files moved between "
             f"runs? ({str(error).splitlines()[-1].strip()})"
         ) from error
+    record = result.data_files
+    if record and data.contents is not None and (changed := data.contents.changed_since(record)):
+        log.warning("%s was trained before its data changed (%s)", folder, changed)
     data.prepare_data()
     data.setup(stage)
     return TrainedRun(result, data, module.eval())

@@ -33,6 +33,8 @@ EXTRAS |= dict.fromkeys(("submitit_slurm", "capsbench_slurm"), "slurm")
 """Hydra's launchers that come in packages of their own, with the extra that installs each."""
 PACKAGES = {"wandb": "wandb", "triton": "triton", "wandb_workspaces": "'capsbench[dashboard]'"}
 PACKAGES |= {name: f"'capsbench[{name}]'" for name in ("tensorboard", "mlflow")}
+PACKAGES |= dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "'capsbench[export]'")
+PACKAGES |= {"pyarrow": "'capsbench[parquet]'"}
 PACKAGES |= {"joblib": "'capsbench[joblib]'", "ray": "'capsbench[ray]'", "submitit": "'capsbench[slurm]'"}
 """Packages that are used only where they are asked for, with what pip installs."""
 SAME = {"tensorboardX": "tensorboard"}

@@ -16,12 +16,14 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.version import VersionBase
 from omegaconf import OmegaConf
 
+from capsbench.data.files import DataError
 from capsbench.launch.config import Composer, RunConfig, open_configuration
 from capsbench.launch.errors import ExitCode, describe, exit_code
 from capsbench.launch.noise import LOGGERS
 from capsbench.launch.one_run import train as train_planned
 from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.runs import Result
+from capsbench.runs.data_changes import DataChanges, finished_before_change
 from capsbench.runs.state import Shown
 from capsbench.signals import Interrupted, heeded
 
@@ -59,7 +61,7 @@ def train(
 
     Raises:
         ValueError: a choice or setting cannot be used; the text is that of the command.
-        DataError: the data cannot be had.
+        DataError: the data cannot be had, or has changed since the run was begun.
         RuntimeError: the run failed, now or before.
         LockedError: another process trains it.
         KeyboardInterrupt: Ctrl-C; the run has saved, and the same call continues it.
@@ -96,6 +98,8 @@ def _train(words: list[str], progress: Shown, config_dir: str | None) -> Result:
         with run.folder.locked():
             if not run.folder.is_finished:
                 return train_planned(OmegaConf.create(dict(composed.resolved)), run, progress)
+    if changed := DataChanges().since(run.folder, run.data):
+        raise DataError(finished_before_change(run.folder, changed))
     return Result.load(run.folder.path)
 
 

@@ -26,6 +26,7 @@ from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
+from capsbench.runs.data_changes import DataChanges
 from capsbench.signals import Interrupted
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class PlannedRun:
         named: the list that the run is to be in, if it was asked for by a name.
         loggers: where its metrics go.
         nodes: how many machines train it.
+        data: its settings of data, also those that change no numbers.
     """
 
     overrides: tuple[str, ...]
@@ -60,6 +62,7 @@ class PlannedRun:
     named: NamedRuns | None
     loggers: Loggers = field(default_factory=dict, compare=False)
     nodes: int = 1
+    data: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, run: RunConfig, overrides: Sequence[str]) -> "PlannedRun":
@@ -77,7 +80,8 @@ class PlannedRun:
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}
-        return cls(tuple(overrides), identity, folder, named, loggers, nodes_of(run.resolved["trainer"]))
+        nodes, data = nodes_of(run.resolved["trainer"]), run.resolved["data"]
+        return cls(tuple(overrides), identity, folder, named, loggers, nodes, data)
 
     @property
     def others(self) -> str:
@@ -153,11 +157,15 @@ class Sweep:
     Args:
         runs: what was asked for.
         asked: the words of a shell that ask `capsbench status` for them.
+
+    Attributes:
+        outdated: how many were finished before their data changed.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], asked: str = "") -> None:
         self.runs = runs
         self.asked = asked
+        self.outdated = 0
 
     def launch(self, launcher: Any, batch_size: int | None) -> list[Any]:
         """Hand the runs that are not finished to a launcher; then list those that failed.
@@ -173,9 +181,8 @@ class Sweep:
         """
         keep_names(self.runs)
         failed_before = {run.folder: run.folder.failed_at for run in self.runs}
-        for run in self.runs:
-            if run.folder.is_finished:
-                log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
+        changes, finished = DataChanges(), [run for run in self.runs if run.folder.is_finished]
+        self.outdated = sum(changes.tell(run.folder, run.data) for run in finished)
         if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps
@@ -235,6 +242,8 @@ class Sweep:
         failed = [(run, state) for run, state in states if state.name not in ("done", "running")]
         if not failed:
             print(f"{len(states) - elsewhere} of {len(states)} runs are finished")
+            if self.outdated:
+                fail(f"{self.outdated} of {len(states)} runs were finished before their data changed, see above")
             return
         _list(failed)
         causes = {_cause(state) for _, state in failed}

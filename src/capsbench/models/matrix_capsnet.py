@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.capsules import (
+    BATCH_NORM_MOMENTUM,
     CapsuleLayer,
     Capsules,
     Conv2d,
@@ -50,7 +51,7 @@ class MatrixCapsNet(nn.Module):
             gets lengths of poses instead.
         competition: of the convolutional layers, see `ConvCapsuleLayer`; "auto" is "all" with EM and VB routing.
         coordinate_scale: of the class capsules' votes, see `SharedMatrixTransform`.
-        vote_norm, vote_gain: see `CapsuleLayer`.
+        vote_norm, vote_gain, batch_norm_momentum: see `CapsuleLayer`.
         weight_init: see `capsbench.capsules.transforms.glorot_normal_`.
         conv_init: see `capsbench.capsules.initial.Conv2d`.
 
@@ -85,6 +86,7 @@ class MatrixCapsNet(nn.Module):
         vote_gain: float | None = None,
         weight_init: WeightInit = "pair",
         conv_init: LayerInit = "torch",
+        batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
         check_choice("arch.competition", competition, "auto", "place", "all")
@@ -117,6 +119,7 @@ class MatrixCapsNet(nn.Module):
                 feeds_capsules=True,
                 vote_norm=vote_norm,
                 vote_gain=vote_gain,
+                batch_norm_momentum=batch_norm_momentum,
             )
             layers.append(layer)
             grid, types = layer.parent_grid, parents
@@ -125,9 +128,10 @@ class MatrixCapsNet(nn.Module):
             Conv2d(filters, primary_types, 1, bias=primary_bias, he=False, init=conv_init) if reads else None
         )
         shared = SharedMatrixTransform(grid, types, num_classes, pose_dim, weight_init, coordinate_scale)
-        self.capsule_layers = nn.Sequential(
-            *layers, CapsuleLayer(shared, router, vote_norm=vote_norm, vote_gain=vote_gain)
+        class_layer = CapsuleLayer(
+            shared, router, vote_norm=vote_norm, vote_gain=vote_gain, batch_norm_momentum=batch_norm_momentum
         )
+        self.capsule_layers = nn.Sequential(*layers, class_layer)
 
     @staticmethod
     def least_size(first_padding: int) -> int:

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 ALPHA = 0.05
 """How often a table may call routers different that are not."""
+PERCENT = 100
 MIN_PAIRS = 3
 """Fewer are not tested."""
 
@@ -69,6 +71,41 @@ class Paired:
         if self.p >= ALPHA:
             return "cannot be told apart"
         return "better" if self.difference.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many, with Wilson's interval of 95 %.
+
+    >>> print(Share(81, 100))
+    81.00 % [72.22, 87.49] of 100
+    """
+
+    number: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """A share of 1."""
+        return self.number / self.of
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return float(proportion_confint(self.number, self.of, ALPHA, method="wilson")[0])
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return float(proportion_confint(self.number, self.of, ALPHA, method="wilson")[1])
+
+    @property
+    def interval(self) -> str:
+        """In percent, for readers."""
+        return f"[{PERCENT * self.low:.2f}, {PERCENT * self.high:.2f}]"
+
+    def __str__(self) -> str:
+        return f"{PERCENT * self.value:.2f} % {self.interval} of {self.of:,}"
 
 
 def estimate(values: pd.Series, alpha: float = ALPHA) -> Estimate:

@@ -81,6 +81,21 @@ def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[T
     return logits.transpose(1, 2).softmax(dim=1).transpose(1, 2)
 
 
+def digamma(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Compute ψ(x) of positive numbers from operations that every exporter knows; within 2e-6 of it in float32.
+
+    Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 6.3.5 (from x to x + 6) and 6.3.18.
+
+    >>> digamma(torch.tensor([1.0, 10.0]))
+    tensor([-0.5772,  2.2518])
+    """
+    below = torch.stack([1 / (x + k) for k in range(6)]).sum(dim=0)
+    x = x + 6
+    inverse_square = 1 / (x * x)
+    series = inverse_square * (1 / 12 - inverse_square * (1 / 120 - inverse_square / 252))
+    return x.log() - 0.5 / x - series - below
+
+
 def widen(values: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """Convert to a wider type. A gradient too large for the narrow type comes back as its largest number, not infinite.
 

@@ -25,6 +25,7 @@ NO_EFFECT_ON_NUMBERS = (
     "retry_failed",
     "data_dir",
     "data.data_dir",
+    "data.cache",
     "logger",
     "callbacks.lr_monitor",
     "gpus_per_run",

@@ -11,9 +11,14 @@ import torch
 
 from capsbench.data import DataError
 from capsbench.data.batch import LabelledImages
+from capsbench.data.digest import Contents
+from capsbench.runs.data_changes import begin_anew
 from capsbench.runs.environment import describe_device, git_commit
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
+
+AT_ONCE = 1024
+"""Images that are compared together."""
 
 
 class Provenance(lightning.Callback):
@@ -21,6 +26,7 @@ class Provenance(lightning.Callback):
 
     Args:
         identity, folder: of the run.
+        contents: what the files of one's own data hold; None: compare images and labels.
 
     Attributes:
         sessions: one row per session of training, see `Result.sessions`. Those of a version that kept none are missing.
@@ -30,27 +36,32 @@ class Provenance(lightning.Callback):
         DataError: raised inside `fit`: the data has changed.
     """
 
-    def __init__(self, identity: Identity, folder: RunFolder) -> None:
+    def __init__(self, identity: Identity, folder: RunFolder, contents: Contents | None = None) -> None:
         self.digest = identity.digest
         self.folder = folder
-        self.data: dict[str, list[Any]] = {}
+        self.contents = contents
+        self.data: dict[str, Any] = {}
         self.sessions: list[dict[str, Any]] = []
         self._before: Mapping[str, Any] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Compare with the checkpoint that was loaded, if any, and begin a session."""
-        self.data = fingerprint(trainer.datamodule.splits)  # type: ignore[attr-defined]
         if self._before.get("identity", self.digest) != self.digest:
             raise ValueError(
                 f"the checkpoint in {self.folder} is of another run, {self._before['identity']}; were files moved "
                 "between runs? Delete its folder checkpoints to train from the beginning"
             )
-        before = self._before.get("data", self.data)
-        if changed := [name for name in before.keys() | self.data.keys() if before.get(name) != self.data.get(name)]:
-            raise DataError(
-                f"the data has changed since {self.folder} was begun ({_compared(changed, before, self.data)}); put "
-                "the former data back, or delete that folder to train on this data from the beginning"
-            )
+        before = self._before.get("data", {})
+        if self.contents is not None:
+            self.check_files(before.get("files"))
+            self.data = {"files": self.contents.record}
+        if self.contents is None or (before and "files" not in before):  # of a version that looked at images alone
+            found = fingerprint(trainer.datamodule.splits)  # type: ignore[attr-defined]
+            if changed := [
+                name for name in before.keys() | found.keys() if before and before.get(name) != found.get(name)
+            ]:
+                raise self._changed(_compared(changed, before, found))
+            self.data = self.data or found
         step = self.sessions[-1]["to_step"] if self.sessions else 0
         device = trainer.strategy.root_device
         self.sessions.append(
@@ -65,6 +76,21 @@ class Provenance(lightning.Callback):
                 "platform": f"{platform.system()} {platform.machine()}",
                 "torch": str(torch.__version__),
             }
+        )
+
+    def check_files(self, record: Mapping[str, Any] | None) -> None:
+        """Compare with the files that a checkpoint names, if it does.
+
+        Raises:
+            DataError: they have changed.
+        """
+        if record and self.contents is not None and (changed := self.contents.changed_since(record)):
+            raise self._changed(changed)
+
+    def _changed(self, how: str) -> DataError:
+        return DataError(
+            f"the data has changed since {self.folder} was begun ({how}); put the former data back, or "
+            f"{begin_anew(self.folder)}"
         )
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -90,8 +116,9 @@ def fingerprint(splits: Mapping[Any, LabelledImages]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for name, (images, labels) in splits.items():
         digest = hashlib.sha256(repr((tuple(images.shape), images.dtype)).encode())
-        for part in (images, labels):
-            digest.update(part.cpu().contiguous().numpy().data)
+        for start in range(0, len(labels), AT_ONCE):  # images may be on disk
+            digest.update(images[start : start + AT_ONCE].cpu().contiguous().numpy().data)
+        digest.update(labels.cpu().contiguous().numpy().data)
         found[str(name)] = [len(labels), digest.hexdigest()[:16]]
     return found
 

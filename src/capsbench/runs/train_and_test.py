@@ -14,10 +14,13 @@ from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
+from capsbench.data.digest import Contents
+from capsbench.data.labels import most_frequent
 from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
+from capsbench.runs.measures import main_metric
 from capsbench.runs.network import keep_network
 from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.provenance import Provenance
@@ -87,9 +90,12 @@ def train_and_test(
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
-    throughput, history, provenance = Throughput(), History(), Provenance(identity, folder)
+    throughput, history = Throughput(), History()
+    contents, checkpoint = data.contents, find_checkpoint(folder)
+    provenance = Provenance(identity, folder, contents)
+    if contents is not None and checkpoint is not None:  # before pictures are decoded
+        provenance.check_files(files_of(checkpoint))
     stop = StopOnSignal()
-    checkpoint = find_checkpoint(folder)
     trainer = make_trainer(
         logger=loggers,
         callbacks=[
@@ -119,7 +125,7 @@ def train_and_test(
     trainer.loggers = []  # the last evaluation is no epoch of its own
     final = evaluate(trainer, module, data, watched)
     last = history.epochs[-1] if history.epochs else {}
-    if last and f"{watched}/accuracy" not in last:  # that epoch was not evaluated
+    if last and main_metric(last, (watched,)) not in last:  # that epoch was not evaluated
         for logger in loggers:
             logger.log_metrics({**final.metrics, "epoch": last["epoch"] - 1}, int(last["step"]) - 1)
     module.to(device)  # the trainer has moved it to the CPU
@@ -175,9 +181,13 @@ def train_and_test(
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
         confusion={watched: final.confusion} if final.confusion else {},
-        class_names=list(data.class_names or map(str, range(data.num_classes))),
+        class_names=list(data.names),
+        by_label={watched: final.by_label} if final.by_label else {},
+        most_frequent_labels=most_frequent(data.splits[watched].labels),
+        class_weights=[] if data.loss_weights is None else data.loss_weights.tolist(),
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
+        data_files=_files(contents, data),
     )
     if trainer.is_global_zero:
         folder.check_whole()
@@ -193,6 +203,21 @@ def train_and_test(
 def _end(trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
     """Train no further: training had ended, perhaps before its limits."""
     trainer.should_stop = True
+
+
+def _files(contents: Contents | None, data: ImageDataModule) -> dict[str, int | str]:
+    """What a result says of the files of one's own data."""
+    if contents is None:
+        return {}
+    unreadable = [f"{split}: {name}" for split, names in data.unreadable.items() for name in names]
+    return contents.record | ({"unreadable": len(unreadable), "first_unreadable": unreadable[0]} if unreadable else {})
+
+
+def files_of(checkpoint: Path) -> Mapping[str, Any] | None:
+    """The record of the files that an interrupted run was trained on; None of a version that kept none."""
+    kept = read_checkpoint(checkpoint)["callbacks"].get("Provenance", {})
+    record: Mapping[str, Any] | None = kept.get("data", {}).get("files")
+    return record
 
 
 def find_checkpoint(folder: RunFolder) -> Path | None:

@@ -39,6 +39,7 @@ def made_of(recipe: Mapping[str, Any], own: Iterable[Any] = ()) -> dict[str, Any
             "loss": _part(recipe["loss"], known)(),
             "optimizer": _part(recipe["optimizer"], known),
             "num_classes": classes,
+            "labels_per_image": recipe.get("labels_per_image", 1),
             "scheduler": _part(recipe["scheduler"], known),
             "decoder": make_decoder and make_decoder(shape, classes, model.pose_dim),
             **{name: recipe[name] for name in ("scheduler_interval", "decay", "reconstruction_weight")},

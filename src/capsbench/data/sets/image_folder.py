@@ -1,56 +1,53 @@
 """Your own images, from folders of files."""
 
+import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
 from capsbench.data.batch import SPLIT_SEED, LabelledImages, SplitName
+from capsbench.data.decoding import REMEDY, Form, Read, decode
+from capsbench.data.digest import Contents, contents_of
 from capsbench.data.files import DataError, at_home
+from capsbench.data.foreign import free_memory_bytes
 from capsbench.data.module import ImageDataModule
+from capsbench.data.on_disk import OnDisk
+from capsbench.data.own_files import folders_in, split_folders
+from capsbench.data.picture_cache import PictureCache
 from capsbench.data.pictures import (
     LARGEST_SIDE,
-    PASSED_OVER,
     SUFFIXES,
     Fit,
-    as_bytes,
     files_below,
     is_grey,
     is_named_as_picture,
-    natural,
     read_picture,
-    resized,
 )
 from capsbench.data.preparation import Preparation
 
 log = logging.getLogger(__name__)
 
-SPLITS: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""What the folder of a split may be called, in small or capital letters."""
 TEST_FRACTION = 0.2
+Kind = TypeVar("Kind")
 
 Labelled = list[tuple[Path, int]]
 """Files and the numbers of their classes."""
 
 
 class ImageFolder(ImageDataModule):
-    """Images from the files in PATH/train/CLASS/ and PATH/test/CLASS/, read into memory once as a viewer shows them.
+    """Images from the files in PATH/train/CLASS/ and PATH/test/CLASS/, decoded once as a viewer shows them.
 
     Where the classes lie directly in PATH, a part of each is tested on, the same for every seed. Folders in that of a
     class belong to the class. Classes are numbered in the order of their names, 2 before 10. Images become grey if all
-    training images are, otherwise RGB.
+    training images are, otherwise RGB. They are kept in memory if they fit into half of what is free, else on disk.
 
     Args:
         path: the folder.
@@ -60,6 +57,8 @@ class ImageFolder(ImageDataModule):
         resize: side of the square that every image becomes; None: all must have one size.
         fit: how an image becomes square: "stretch", "crop" or "pad".
         background: the colour behind transparent parts, see `read_picture`.
+        skip_unreadable: leave out images that cannot be read, and say how many; otherwise the first is an error.
+        cache: where images are kept that do not fit into memory; None: in the user's cache directory.
         title: the set's name in tables; None: the folder's name.
         stands_in_for: the title of the set that these images replace.
         **options: see `ImageDataModule`.
@@ -79,6 +78,8 @@ class ImageFolder(ImageDataModule):
         resize: int | None = None,
         fit: Fit = "stretch",
         background: str = "black",
+        skip_unreadable: bool = False,
+        cache: str | os.PathLike[str] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
         **options: Any,
@@ -96,13 +97,35 @@ class ImageFolder(ImageDataModule):
         self.val_split = val_split
         self.fit = fit
         self.background = background
+        self.skip_unreadable = skip_unreadable
+        self.cache = None if cache is None else Path(cache)
         self.stands_in_for = stands_in_for
         self.title = title or self.path.resolve().name
+        self.test_fraction = test_fraction
         self.files = self._find(test_fraction)
-        train = [path for path, _ in self.files["train"]]
-        self.size = read_picture(train[0], background).size if resize is None else (resize, resize)
-        self.is_resized = resize is not None
-        self.image_shape = (1 if all(map(is_grey, train)) else 3, self.size[1], self.size[0])
+        self.form = self._form(None if resize is None else (resize, resize))
+        self.image_shape = self.form.shape
+
+    def _form(self, size: tuple[int, int] | None) -> Form:
+        """What images become: of one size, and grey if all to train on are."""
+        paths = [path for path, _ in self.files["train"]]
+        is_resized = size is not None
+        if size is None:
+            size = next(self._of_readable(lambda path: read_picture(path, self.background).size, paths), None)
+        if size is None:
+            raise DataError(f"{self.path}: no picture to train on can be read; the first: {paths[0]}")
+        is_all_grey = self.contents.remembered(
+            f"grey-{self.test_fraction}", lambda: all(self._of_readable(is_grey, paths))
+        )
+        return Form((1 if is_all_grey else 3, size[1], size[0]), is_resized, self.fit, self.background)
+
+    def _of_readable(self, what: Callable[[Path], Kind], paths: Sequence[Path]) -> Iterator[Kind]:
+        for path in paths:
+            try:
+                yield what(path)
+            except DataError as error:
+                if not self.skip_unreadable:
+                    raise DataError(f"{error}; {REMEDY}") from error
 
     @property
     def holds_out(self) -> bool:
@@ -114,6 +137,11 @@ class ImageFolder(ImageDataModule):
         """What is done to images in evaluation."""
         return replace(super().preparation, fit=self.fit, background=self.background)
 
+    @cached_property
+    def contents(self) -> Contents:
+        """What the files hold."""
+        return contents_of(self.path, [path for files in self.files.values() for path, _ in files])
+
     def load(self, split: SplitName) -> LabelledImages:
         """Decode every image of a split.
 
@@ -121,26 +149,54 @@ class ImageFolder(ImageDataModule):
             DataError: a file cannot be read, or has another size.
         """
         files = self.files[split]
-        pixels = np.empty((len(files), *self.image_shape), np.uint8)
+        paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files])
+        quiet = self.trainer is not None and self.trainer.progress_bar_callback is None
+        decoded = partial(
+            decode, paths, self.form, skip_unreadable=self.skip_unreadable, name=f"{split}: reading", quiet=quiet
+        )
+        whole: LabelledImages
+        if self._fits_into_memory:
+            read, pixels, end = Read(), np.empty((len(files), *self.form.shape), np.uint8), 0
+            for block in decoded(read):
+                pixels[end : (end := end + len(block))] = block
+            whole = LabelledImages(torch.from_numpy(pixels), labels)
+        else:
+            how = json.dumps([asdict(self.form), sorted(self.files), self.test_fraction, self.skip_unreadable])
+            cache = PictureCache(self.cache, self.path, self.contents.digest, how)
+            images, read = cache.images(split, paths, self.form, decoded)
+            whole = OnDisk(images, labels)  # type: ignore[arg-type]
+        self._check_sizes(split, read)
+        if not read.unreadable:
+            return whole
+        return whole.take(self._readable(split, read))
 
-        def decode(number: int) -> tuple[int, int]:
-            image = read_picture(files[number][0], self.background)
-            size = image.size
-            if self.is_resized:
-                image = resized(image, self.size, self.fit)
-            if image.size == self.size:
-                pixels[number] = as_bytes(image, self.image_shape[0])
-            return size
+    @cached_property
+    def _fits_into_memory(self) -> bool:
+        number = sum(map(len, self.files.values()))
+        return number * int(np.prod(self.form.shape)) <= free_memory_bytes() / 2
 
-        with ThreadPoolExecutor() as pool:
-            sizes = Counter(pool.map(decode, range(len(files)), chunksize=256))
-        if not self.is_resized and set(sizes) != {self.size}:
-            found = ", ".join(f"{width}×{height} ({number})" for (width, height), number in sizes.most_common(3))
+    def _check_sizes(self, split: SplitName, read: Read) -> None:
+        _, height, width = self.form.shape
+        if not self.form.is_resized and set(read.sizes) - {(width, height)}:
+            found = ", ".join(f"{one}×{other} ({number})" for (one, other), number in read.sizes.most_common(3))
             raise DataError(
-                f"{self.path}: all must have the size of the first picture to train on, {self.size[0]}×{self.size[1]}; "
-                f"the {split} split has {len(sizes)} sizes, such as {found}. data.resize=64 makes all 64×64"
+                f"{self.path}: all must have the size of the first picture to train on, {width}×{height}; "
+                f"the {split} split has {len(read.sizes)} sizes, such as {found}. data.resize=64 makes all 64×64"
             )
-        return LabelledImages(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
+
+    def _readable(self, split: SplitName, read: Read) -> list[int]:
+        """Say what is left out of a split, and list the rest."""
+        files, first = self.files[split], next(iter(read.unreadable.values()))
+        log.warning(
+            "%s: %d of %d pictures of the %s split cannot be read and are left out; the first: %s",
+            *(self.path, len(read.unreadable), len(files), split, first),
+        )
+        self.unreadable[split] = [str(files[number][0].relative_to(self.path)) for number in read.unreadable]
+        rest = [number for number in range(len(files)) if number not in read.unreadable]
+        lost = set(range(self.num_classes)) - {files[number][1] for number in rest}
+        if split == "train" and lost:
+            raise DataError(f"{self.path}: no picture of {self.classes[min(lost)]} to train on can be read")
+        return rest
 
     def load_held_out(self) -> LabelledImages:
         """Decode every image of the validation split."""
@@ -148,9 +204,8 @@ class ImageFolder(ImageDataModule):
 
     def _find(self, test_fraction: float) -> dict[SplitName, Labelled]:
         """List the files of each split, and name the classes."""
-        folders = _folders_in(self.path)
-        named = {folder.name.lower(): folder for folder in folders}
-        found = {split: named[name] for split, names in SPLITS.items() for name in names if name in named}
+        folders = folders_in(self.path)
+        found = split_folders(self.path)
         if "train" not in found and folders and not found:
             return self._divided(folders, test_fraction)
         if "train" not in found or not found.keys() & {"test", "val"}:
@@ -169,14 +224,14 @@ class ImageFolder(ImageDataModule):
             raise ValueError(f"data.val_split=true has no effect {cause}; leave one of them out")
         if "val" in found and not self.val_split:
             log.warning("%s is not read; data.val_split=true holds it out to tune on", found.pop("val"))
-        classes = _folders_in(found["train"])
+        classes = folders_in(found["train"])
         self._name(classes, found["train"])
         for split, folder in found.items():
-            if extra := [each.name for each in _folders_in(folder) if each.name not in self.classes]:
+            if extra := [each.name for each in folders_in(folder) if each.name not in self.classes]:
                 raise DataError(f"{folder} has classes that {found['train']} has not: {', '.join(extra)}")
-            if split != "train" and not _folders_in(folder):
+            if split != "train" and not folders_in(folder):
                 raise DataError(f"{folder} has no class folders")
-        return {split: self._files_in(_folders_in(folder)) for split, folder in found.items()}
+        return {split: self._files_in(folders_in(folder)) for split, folder in found.items()}
 
     def _divided(self, folders: Sequence[Path], test_fraction: float) -> dict[SplitName, Labelled]:
         if self.val_split:
@@ -206,10 +261,3 @@ class ImageFolder(ImageDataModule):
                 raise DataError(f"{other[0]} is not a file that ends with {', '.join(SUFFIXES)}; move it away")
             files += [(path, self.classes.index(folder.name)) for path in found]
         return files
-
-
-def _folders_in(place: Path) -> list[Path]:
-    if not place.is_dir():
-        raise DataError(f"data.path: there is no folder {place}")
-    found = [entry for entry in place.iterdir() if entry.is_dir() and not PASSED_OVER.match(entry.name)]
-    return sorted(found, key=lambda entry: natural(entry.name))

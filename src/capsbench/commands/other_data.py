@@ -1,0 +1,198 @@
+"""`capsbench evaluate data=…`: measures a trained network on any data whose classes it knows."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from capsbench.commands.arguments import quoted
+from capsbench.commands.predict import place_of
+from capsbench.data import Batch, ImageDataModule
+from capsbench.data.batch import SplitName
+from capsbench.data.files import written_atomically
+from capsbench.data.preparation import Preparation
+from capsbench.inference import Classifier
+from capsbench.launch.build import build_data
+from capsbench.launch.config import Composer, open_configuration
+from capsbench.reports.evaluation import class_accuracies, write_evaluation
+from capsbench.reports.formats import say, to_rich
+from capsbench.reports.statistics import Share
+from capsbench.runs.environment import git_commit, versions
+
+ALL = "all"
+"""As a split: training, validation and test images."""
+SHAPING = ("standardized", "resize", "crop", "standardize_before_crop")
+"""Settings of data that prepare images; they are those of the network unless they are given."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a network says of images whose classes are known.
+
+    Attributes:
+        accuracy: the share of images of which it names all classes and no other.
+        confusion: how many images of each class (row) it took for each (column), by the numbers of the network's
+            classes; None where an image has several.
+    """
+
+    accuracy: Share
+    confusion: list[list[int]] | None
+
+
+def build_other_data(
+    preparation: Preparation, words: list[str], data_dir: str | None, config_dir: str | None
+) -> ImageDataModule:
+    """Make the data of settings, its images prepared for a network.
+
+    Args:
+        preparation: of the network's images.
+        words: settings of data, as of `capsbench train`; they take precedence.
+        data_dir: where data sets are; None: in data/.
+        config_dir: a user's own directory of choices.
+
+    Raises:
+        ValueError: a setting cannot be used, or the images have another shape than the network's.
+        DataError: the data cannot be had.
+    """
+    given = {word.partition("=")[0] for word in words}
+    places = [] if data_dir is None else [f"data_dir={data_dir}"]
+    with open_configuration(config_dir) as loader:
+        config = Composer(loader).compose(quoted([*words, *places])).config
+    _prepare_as(config.data, preparation, given)
+    data = build_data(config)
+    if data.standardized != preparation.standardized and "data.standardized" not in given:
+        ours, theirs = ("" if each else "not " for each in (preparation.standardized, data.standardized))
+        raise ValueError(f"images of {data.title} are {theirs}standardised, and those of the network are {ours}so")
+    if data.input_shape != preparation.seen:
+        ours, theirs = (
+            f"{width}×{height} pixels in {'grey' if channels == 1 else f'{channels} channels'}"
+            for channels, height, width in (preparation.seen, data.input_shape)
+        )
+        mend = f"; data.resize={preparation.seen[1]} changes their size" if "resize" in config.data else ""
+        raise ValueError(f"images of {data.title} have {theirs}, the network sees {ours}{mend}")
+    return data
+
+
+def _prepare_as(data: DictConfig, preparation: Preparation, given: set[str]) -> None:
+    wanted: dict[str, Any] = {name: getattr(preparation, name) for name in SHAPING}
+    if "fit" in data:  # pictures of any size
+        _, height, width = preparation.shape
+        wanted["resize"] = preparation.resize or (height if height == width else None)
+        wanted["background"] = preparation.background
+        if wanted["resize"] is not None:
+            wanted["fit"] = preparation.fit
+    for name, value in wanted.items():
+        if name in data and f"data.{name}" not in given:
+            OmegaConf.update(data, name, value)
+
+
+def numbers_of(data: ImageDataModule, names: tuple[str, ...]) -> Tensor:
+    """Find for each class of data the number of the network's class: by name, or by number where data has no names.
+
+    Raises:
+        ValueError: the network does not know a class.
+    """
+    theirs = list(data.names)
+    if all(name in names for name in theirs):
+        return torch.tensor([names.index(name) for name in theirs])
+    if data.class_names is None and len(theirs) == len(names):
+        say(f"{data.title} numbers its classes: 0 is taken for {names[0]}, {len(names) - 1} for {names[-1]}")
+        return torch.arange(len(names))
+    unknown = [name for name in theirs if name not in names]
+    raise ValueError(
+        f"{data.title} has {len(unknown)} classes that the network does not know: {_first(unknown)}; it knows "
+        f"{_first(names)}"
+    )
+
+
+def _first(names: Iterable[str], most: int = 12) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def measure(classifier: Classifier, batches: Iterable[Batch], numbers: Tensor) -> Measured:
+    """Measure a network.
+
+    Args:
+        classifier: the network.
+        batches: of prepared images.
+        numbers: for each class of the data, that of the network.
+    """
+    matrix = MulticlassConfusionMatrix(len(classifier.class_names))
+    correct = examples = 0
+    weights = next(classifier.network.parameters())
+    for batch in batches:
+        labels = numbers[batch.labels.reshape(len(batch.labels), -1).cpu()]
+        predicted = classifier.answer(batch.images.to(weights)).labels
+        correct += int((predicted.sort(dim=1).values == labels.sort(dim=1).values).all(dim=1).sum())
+        examples += len(labels)
+        if labels.shape[1] == 1:
+            matrix.update(predicted[:, 0], labels[:, 0])
+    is_single = classifier.description.labels_per_image == 1
+    return Measured(Share(correct, examples), matrix.compute().tolist() if is_single else None)
+
+
+def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: str) -> None:
+    """Measure a network on a split of data; print, and write evaluation-DATA-SPLIT.json and .html into its folder.
+
+    Raises:
+        ValueError: data has no such split, or its images another number of classes each.
+        DataError: the data cannot be had.
+    """
+    data.prepare_data()
+    data.setup()
+    numbers = numbers_of(data, classifier.class_names)
+    wanted = classifier.description.labels_per_image
+    if data.labels_per_image != wanted or wanted is None:
+        raise ValueError(
+            f"an image of {data.title} shows {data.labels_per_image or 'any number of'} classes, one of the network's "
+            f"{wanted or 'any number'}; with data=… both must be the same number"
+        )
+    found = measure(classifier, _batches(data, split), numbers)
+    title = re.sub(r"\W+", "-", data.title.lower()).strip("-") or "data"
+    path = place_of(str(run)) / f"evaluation-{title}-{split}.json"
+    record = {
+        "data": data.title,
+        "split": split,
+        "examples": found.accuracy.of,
+        "accuracy": found.accuracy.value,
+        "interval": [found.accuracy.low, found.accuracy.high],
+        "confusion": found.confusion,
+        "class_names": list(classifier.class_names),
+        "network": dict(classifier.description.run),
+        "preparation": asdict(data.preparation),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    with written_atomically(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    said = f"{data.title}, {split}: accuracy {found.accuracy}"
+    if found.confusion is not None:
+        counts = pd.DataFrame(found.confusion, classifier.class_names, classifier.class_names)
+        Console(markup=False).print(to_rich(class_accuracies(counts)))
+        page = path.with_suffix(".html")
+        write_evaluation(page, f"{run} on {data.title}", said, counts)
+    for other, loader in (data.companions() if split == "test" else {}).items():
+        say(f"{data.title}, {other}: accuracy {measure(classifier, loader, numbers).accuracy}")
+    say(f"{run} on {said}")
+    say(f"{path}" + (f", {page}" if found.confusion is not None else ""))
+
+
+def _batches(data: ImageDataModule, split: str) -> Iterator[Batch]:
+    names: tuple[SplitName, ...] = ("train", "val", "test")
+    wanted = [name for name in names if data.num_examples(name) and split in (name, ALL)]
+    if not wanted:
+        raise ValueError(
+            f"{data.title} has no split {split}; name {', '.join(n for n in names if data.num_examples(n))}"
+        )
+    for name in wanted:
+        yield from data.evaluation_loader(name)

@@ -1,0 +1,120 @@
+"""`capsbench evaluate data=…` measures a trained network on data that need not be that of its run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from capsbench.data.preparation import Preparation
+from capsbench.inference import Description, load, save
+from capsbench.models import CapsNet
+from capsbench.routing import FMAgreement
+from capsbench.runs import Result
+
+Command = Callable[..., Path]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """12 of each class, of several sizes; where they are bright says what they show."""
+    generator = np.random.default_rng(0)
+    for name in ("cat", "[b]dog", "eel"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(12):
+            side = 17 + number % 3
+            pixels = generator.integers(0, 256, (side, side), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A network that saw squares of 17 pixels, in another order of classes and with one more."""
+    description = Description(
+        arch={"_target_": "capsbench.models.CapsNet", "filters": 4, "groups": 2},
+        router={"_target_": "capsbench.routing.FMAgreement"},
+        preparation=Preparation((1, 17, 17), standardized=True, fit="pad"),
+        class_names=("eel", "fox", "cat", "[b]dog"),
+    )
+    torch.manual_seed(0)
+    (tmp_path / "run").mkdir()
+    save(description, CapsNet((1, 17, 17), 4, FMAgreement, filters=4, groups=2), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_another_folder(capsbench: Command, run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsbench("evaluate", f"run={run}", "data=image_folder", f"data.path={pictures}", "split=all")
+    told = capsys.readouterr().out
+    classifier = load(run)
+    files = sorted(pictures.rglob("*.png"))
+    predicted = [classifier.predict(path).names[0][0] for path in files]
+    right = sum(name == path.parent.name for name, path in zip(predicted, files, strict=True))
+    written = json.loads((run / "evaluation-pictures-all.json").read_text())
+    assert written["examples"] == 36
+    assert written["accuracy"] == right / 36
+    assert written["interval"][0] < written["accuracy"] < written["interval"][1]
+    dogs = written["confusion"][3]
+    assert dogs[3] == sum(name == path.parent.name == "[b]dog" for name, path in zip(predicted, files, strict=True))
+    assert sum(dogs) == 12
+    assert sum(written["confusion"][1]) == 0
+    assert f"accuracy {100 * right / 36:.2f} %" in told
+    assert "of 36" in told
+    assert "[b]dog" in told
+    page = (run / "evaluation-pictures-all.html").read_text()
+    assert "[b]dog" in page
+    assert "<script" not in page
+
+
+def test_a_runs_own_data_gives_its_accuracy(
+    capsbench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("data.standardized=true", "data.subset=64", "trainer.max_epochs=1", "arch.batch_norm_momentum=0.5")
+    outputs = capsbench("train", "data=digits", *asked, "trainer.enable_progress_bar=false")
+    (folder,) = (path.parent for path in outputs.rglob("result.json"))
+    capsys.readouterr()
+    capsbench("evaluate", f"run={outputs}", "data=digits", "data.test_subset=100")
+    assert "of 100" in capsys.readouterr().out
+    capsbench("evaluate", f"run={folder}", "data=digits")
+    result = Result.load(folder)
+    again = json.loads((folder / "evaluation-digits-test.json").read_text())
+    assert again["accuracy"] == pytest.approx(result.metrics["test/accuracy"], abs=1.5 / 360)
+    assert again["preparation"]["standardized"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["data=digits"],
+            "images of digits have 32×32 pixels in grey, the network sees 17×17 pixels in grey; data.resize=17",
+        ),
+        (["data=digits", "data.resize=17"], "digits has 10 classes that the network does not know: 0, 1, 2"),
+        (["data.path=x"], "data.path=x is a setting of which data? Give data=NAME"),
+        (["data=digit"], "there is no data=digit; did you mean digits?"),
+        (["data=digits", "data.colour=red"], "there is no setting data.colour"),
+        (["data=digits", "split=some"], "split must be one of train, val, test, all, got some"),
+        (["data=multi_mnist", "data.absent=stand_in"], "images of Multi-MNIST"),
+    ],
+)
+def test_what_is_refused(
+    capsbench: Command, run: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        capsbench("evaluate", f"run={run}", *words)
+    assert said in str(ended.value)
+    assert "\n" not in str(ended.value)
+    assert ended.value.code == 2
+
+
+def test_classes_by_number(capsbench: Command, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (40, 17, 17), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 4)
+    capsbench("evaluate", f"run={run}", "data=arrays", "data.path=mine.npz", "split=all")
+    told = capsys.readouterr().out
+    assert "mine numbers its classes: 0 is taken for eel, 3 for [b]dog" in told
+    assert json.loads((run / "evaluation-mine-all.json").read_text())["examples"] == 40
