@@ -524,7 +524,7 @@ def test_a_table_says_exact_match_where_images_have_any_number_of_labels(add_run
         assert "one is predicted where its activation is above 0.5" in found.caption
     add_run(tmp_path / "test", "fm", 1, 0.9, loss="spread")
     both = tables(Comparison.of(tmp_path / "test", protocol))
-    assert [next(name for name in table.frame if name.startswith("Test")) for table in both] == [
+    assert [next(name for name in map(str, table.frame) if name.startswith("Test")) for table in both] == [
         "Test accuracy %",
         "Test exact match %",
     ]

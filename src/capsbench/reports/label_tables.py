@@ -17,7 +17,7 @@ def label_table(runs: list[Run]) -> pd.DataFrame | None:
     """
     split = runs[0].metric.partition("/")[0]
     frames = [
-        pd.DataFrame([dict(row) for row in found], run.result.class_names).reindex(
+        pd.DataFrame([dict(row) for row in found], list(run.result.class_names)).reindex(
             columns=[*COUNTS, "average_precision"]
         )
         for run in runs
