@@ -149,7 +149,8 @@ def begin_with(source: Source, module: ClassificationModule, config: DictConfig,
 
 def _of_classes(own: Mapping[str, Tensor], config: DictConfig, data: ImageDataModule) -> set[str]:
     """The names of weights whose shape follows from the number of classes: a network with one more has others."""
-    classes, shapes = data.num_classes + 1, {}
+    classes = data.num_classes + 1
+    shapes: dict[str, torch.Size] = {}
     with torch.device("meta"):
         model = instantiate(config.arch)(
             image_shape=data.input_shape, num_classes=classes, router=instantiate(config.router)

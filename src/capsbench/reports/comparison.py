@@ -94,8 +94,15 @@ class Comparison:
         repeats = [run for run in loaded.finished if run not in chosen]
         if smoke or not repeats:
             papers, chosen, repeats = (), [], loaded.finished
-        left_out = {"elsewhere": loaded.elsewhere, "chosen": tuple(run.folder for run in chosen)}
-        found = cls(name, None, panels(repeats, papers, loaded.crashed), smoke=smoke, faults=loaded.faults, **left_out)
+        found = cls(
+            name,
+            None,
+            panels(repeats, papers, loaded.crashed),
+            smoke=smoke,
+            faults=loaded.faults,
+            elsewhere=loaded.elsewhere,
+            chosen=tuple(run.folder for run in chosen),
+        )
         routers = sorted({name for condition in found.conditions for name in (condition.router, condition.row)})
         if baseline is not None and baseline not in routers:
             raise ValueError(f"baseline must be a router that was run ({', '.join(routers)}), got {baseline}")
