@@ -34,7 +34,8 @@ def test_check_what_is_here(capsbench: Run, capsys: pytest.CaptureFixture[str], 
     assert said[0] == "affnist: complete, 512 to train, 256 to test"
     assert "  shift_x: -5 to 5" in said
     capsbench("data", "check", "data=arrays", f"data.path={arrays}")
-    assert capsys.readouterr().out == "arrays: complete, 32 to train, 8 to test\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["arrays: complete, 32 to train, 8 to test", "  training images of each class: 0 8, 1 8, 2 8, 3 8"]
 
 
 def test_what_must_be_downloaded_is_not_here(capsbench: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,21 @@
 """Folders of many pictures: on disk where memory is short, and with some that cannot be read."""
 
+import io
 import logging
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from capsbench.data import BatchKey, DataError, ImageFolder
+from capsbench.data import BatchKey, DataError, ImageFolder, decoding
 from capsbench.data.augmentation import Augmentation
-from capsbench.data.decoding import decode
+from capsbench.data.decoding import Form, Read, decode
 from capsbench.data.sets import image_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
@@ -108,6 +112,22 @@ def test_what_an_interruption_leaves_does_not_count(
 
 
 @pytest.mark.usefixtures("little_memory")
+def test_of_two_runs_at_once_one_decodes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def noted(paths: list[Path], form: Form, read: Read, **options: Any) -> Iterator[np.ndarray]:
+        decoded.append(len(paths))
+        yield from decode(paths, form, read, **options)
+
+    monkeypatch.setattr(image_folder, "decode", noted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: prepared(folder, cache=tmp_path / "mine"), range(2))
+    assert sorted(decoded) == [8, 32]
+    key = BatchKey(0, torch.arange(32))
+    assert torch.equal(one.batch("train", key).images, other.batch("train", key).images)
+
+
+@pytest.mark.usefixtures("little_memory")
 def test_a_disk_without_space_is_said_before_anything_is_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(
@@ -147,3 +167,18 @@ def test_a_class_that_cannot_be_read_at_all_is_named(folder: Path) -> None:
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"no picture to train on can be read; the first: .*\.png"):
         prepared(folder, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_progress_bar_on_a_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(decoding, "SHOWN_AFTER_S", 0)
+    paths = sorted(folder.rglob("*.png"))
+    for _ in decode(paths, Form((3, 9, 11), is_resized=False), Read(), name="train: reading", quiet=quiet):
+        pass
+    assert ("train: reading" in terminal.getvalue()) != quiet

@@ -1,5 +1,6 @@
 """A trained network is loaded without its data and its configuration, and says what it said in training."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -214,6 +215,27 @@ def test_two_labels_and_shares() -> None:
     predictions = Classifier(description, Fixed()).predict(np.zeros((40, 32), np.uint8))
     assert predictions.names == [("c", "a")]
     assert torch.allclose(predictions.scores, torch.tensor([[0.25, 0.0, 0.75]]))
+
+
+def test_any_number_of_labels(tmp_path: Path) -> None:
+    """Those above the threshold, the surest first: none, some or all."""
+
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.activations = torch.nn.Parameter(torch.tensor([[0.6, 0.9, 0.1], [0.5, -1.0, 0.2], [2.0, 0.7, 0.8]]))
+
+        def forward(self, images: Tensor) -> Capsules:
+            return Capsules(torch.zeros(len(images), 3, 4), self.activations[: len(images)])
+
+    description = describe(class_names=("a", "b", "c"), labels_per_image=None)
+    predictions = Classifier(description, Fixed()).predict([np.zeros((32, 32), np.uint8)] * 3)
+    assert predictions.names == [("b", "a"), (), ("a", "c", "b")]
+    assert predictions.labels.tolist() == [[True, True, False], [False] * 3, [True] * 3]
+    stricter = dataclasses.replace(description, threshold=0.75)
+    assert Classifier(stricter, Fixed()).predict([np.zeros((32, 32), np.uint8)] * 2).names == [("b",), ()]
+    stricter.save(tmp_path / "model.json")
+    assert Description.load(tmp_path / "model.json") == stricter
 
 
 def test_neither_hydra_nor_lightning_is_loaded(folder: Path) -> None:

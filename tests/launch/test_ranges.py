@@ -54,6 +54,7 @@ LISTS = {
     "hidden": "[{}]",
     "betas": "[0.9,{}]",
     "value_range": "[0,{}]",
+    "class_weights": "[1,{}]",
 }
 SETTINGS = [
     pytest.param(name, key, allowed.words, id=f"{name}.{key}")

@@ -507,3 +507,24 @@ def test_parts_of_a_test_set_and_further_sets_have_columns(add_paper_run: AddRun
     assert (found["Dynamic (3)"]["Trained places %"], found["EM (3)"]["Translated %"]) == ("–", "–")
     exact = numbers(Comparison.of(tmp_path / "table3", protocol)).set_index("router")
     assert exact.loc["FM", "translated"] == pytest.approx(50 * sum(FM) / 3)
+
+
+def test_a_table_says_exact_match_where_images_have_any_number_of_labels(add_run: AddRun, tmp_path: Path) -> None:
+    """It is no accuracy, and stands in no table with one."""
+    for split, settings in (("test", None), ("val", {"seed": 1, "data": {"val_fraction": 0.1}})):
+        root = tmp_path / split
+        metrics = {f"{split}/exact_match": 0.5, f"{split}/f1": 0.25, f"{split}/map": 0.75}
+        history = [{"epoch": 1, **metrics}]
+        add_run(root, "fm", 1, 0, metrics=metrics, history=history, most_frequent_labels=0.48, settings=settings)
+        (found,) = tables(Comparison.of(root, protocol))
+        column = {"test": "Test exact match %", "val": "Validation exact match %"}[split]
+        (row,) = found.frame.to_dict("records")
+        assert (row[column], row["F1 %"], row["mAP %"]) == ("50.00", "25.00", "75.00")
+        assert row["Did not learn"] == "1 of 1"  # within 3 points of naming the most frequent set
+        assert "one is predicted where its activation is above 0.5" in found.caption
+    add_run(tmp_path / "test", "fm", 1, 0.9, loss="spread")
+    both = tables(Comparison.of(tmp_path / "test", protocol))
+    assert [next(name for name in table.frame if name.startswith("Test")) for table in both] == [
+        "Test accuracy %",
+        "Test exact match %",
+    ]

@@ -1,14 +1,18 @@
 """Accuracy per class and confusions, from the counts in results."""
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from capsbench.launch.protocols import protocol
 from capsbench.reports.classes import ClassTables, class_tables, confusion
 from capsbench.reports.comparison import Comparison
+from capsbench.reports.label_tables import label_table
+from capsbench.runs import Result
 
 AddRun = Callable[..., Path]
 
@@ -99,3 +103,42 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed(add_run: AddRun
 def test_results_without_counts_have_no_tables(add_run: AddRun, tmp_path: Path) -> None:
     add_run(tmp_path, "fm", 1, 0.9)
     assert tables(tmp_path) is None
+
+
+ROW = {"true_positives": 3, "false_negatives": 1, "false_positives": 2, "true_negatives": 4, "average_precision": 0.75}
+EMPTY = {"true_positives": 0, "false_negatives": 0, "false_positives": 0, "true_negatives": 10}
+
+
+def add_labelled_run(add_run: AddRun, root: Path, seed: int, *rows: Mapping[str, float], **changes: object) -> None:
+    metrics = {"test/exact_match": 0.5, "test/f1": 0.6, "test/map": 0.7, "train/exact_match": 0.6}
+    history = [{"epoch": 1, "train/exact_match": 0.6, "test/exact_match": 0.5}]
+    labels = {"by_label": {"test": list(rows)}, "class_names": ["<cat>", "dog"], "most_frequent_labels": 0.2}
+    add_run(root, "fm", seed, 0.9, metrics=metrics, history=history, **labels | changes)
+
+
+def test_labels_of_any_number_have_figures_of_their_own(add_run: AddRun, tmp_path: Path) -> None:
+    add_labelled_run(add_run, tmp_path, 1, ROW, EMPTY)
+    add_labelled_run(add_run, tmp_path, 2, ROW | {"true_positives": 4, "false_negatives": 0}, EMPTY)
+    (panel,) = Comparison.of(tmp_path, protocol).panels
+    found = class_tables(panel)
+    assert found is not None
+    assert found.by_label
+    of_label = label_table(panel.conditions[0].runs)
+    assert of_label is not None
+    assert of_label.loc["<cat>"].to_dict() == pytest.approx(
+        {"Images": 4, "F1 %": 100 * 14 / 19, "Precision %": 100 * 7 / 11, "Recall %": 87.5, "Average precision %": 75}
+    )
+    assert of_label.loc["dog"].isna().sum() == 4
+    assert "<td>73.7</td>" in found.accuracy
+    ((label, figures),) = found.confusions.items()
+    assert label == "FM (n = 2)"
+    assert "<td>87.5</td>" in figures
+    assert "<cat>" not in found.accuracy + figures
+
+
+def test_a_damaged_row_of_a_label_is_left_out(add_run: AddRun, tmp_path: Path) -> None:
+    for rows in ([ROW], [ROW, {"true_positives": 1}], [ROW, ROW | {"false_negatives": 0.5}]):
+        add_labelled_run(add_run, tmp_path / "x", 1, *rows)
+        with pytest.raises(ValueError, match=r"by_label\.test must"):
+            Result.load(next((tmp_path / "x").rglob("result.json")).parent)
+        shutil.rmtree(tmp_path / "x")

@@ -37,6 +37,7 @@ def result() -> Result:
         full=True,
         confusion={"test": [[1, 2], [0, 3]]},
         class_names=["zero", "one"],
+        class_weights=[1.0, 2.0],
         machine_load={"before": 0.5, "after": 1.0, "cores": 2},
         identity_version=2,
     )

@@ -101,7 +101,7 @@ def test_batches_and_their_order_change_no_number(tmp_path: Path, split: str) ->
 
 def test_what_is_measured_is_what_every_example_gives(tmp_path: Path) -> None:
     module, data = network(), digits(eval_batch_size=100)
-    metrics, confusion = evaluate(trainer(tmp_path), module, data, "test")
+    metrics, confusion, _ = evaluate(trainer(tmp_path), module, data, "test")
     examples = [data.batch("test", key._replace(indices=key.indices[[i]]))  # one by one
                 for key in data.test_dataloader().sampler for i in range(len(key.indices))]  # fmt: skip
     with torch.no_grad():

@@ -66,8 +66,9 @@ def write_contact_sheet(data: ImageDataModule, path: Path) -> None:
         return torch.linspace(0, number - 1, min(COLUMNS, number), device=data.device).long()
 
     def row(name: str, images: Tensor, labels: Tensor) -> Row:
-        named = [[data.names[number] for number in label.reshape(-1).tolist()] for label in labels]
-        return Row(name, stretch(images), [Caption(", ".join(names)) for names in named])
+        shown = (label.nonzero() if label.dtype == torch.bool else label for label in labels)
+        named = [[data.names[number] for number in numbers.reshape(-1).tolist()] for numbers in shown]
+        return Row(name, stretch(images), [Caption(", ".join(names) or "–") for names in named])
 
     train = data.splits["train"]
     some = spread(len(train.labels))

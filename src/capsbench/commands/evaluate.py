@@ -21,6 +21,7 @@ from capsbench.launch.noise import hide_harmless_messages
 from capsbench.reports.formats import say
 from capsbench.runs import RunFolder
 from capsbench.runs.environment import describe_device, git_commit, versions
+from capsbench.runs.measures import in_words
 from capsbench.training import evaluate
 
 STAGES = {"train": "validate", "val": "validate", "test": "test"}
@@ -97,12 +98,13 @@ def evaluate_run(
             "split=val needs a run with a validation split, such as data.val_fraction makes; name test or train"
         )
     trainer = trainer_of_one_device(run.result.settings["trainer"]["precision"])
-    metrics, confusion = evaluate(trainer, run.module, run.data, split)
+    metrics, confusion, by_label = evaluate(trainer, run.module, run.data, split)
     record = {
         "split": split,
         "examples": run.data.num_examples(split),
         "metrics": metrics,
         "confusion": confusion,
+        "by_label": by_label,
         "class_names": list(run.result.class_names),
         "identity": run.result.identity,
         "versions": versions(),
@@ -111,4 +113,4 @@ def evaluate_run(
     }
     with written_atomically(folder.evaluation(split)) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False))
-    say(f"{folder}: {split} accuracy {100 * metrics[f'{split}/accuracy']:.2f} %")
+    say(f"{folder}: {in_words(metrics, split)}")

@@ -21,7 +21,7 @@ from capsbench.inference import Classifier, load
 from capsbench.launch.config import own_choices
 from capsbench.launch.errors import fail
 from capsbench.launch.saved import targets_in
-from capsbench.reports.formats import say, to_rich
+from capsbench.reports.formats import NOTHING, say, to_rich
 
 AT_ONCE = 256
 """Pictures in memory, unless a sheet is wanted."""
@@ -51,8 +51,11 @@ def main(arguments: Arguments) -> None:
     if table.empty:
         raise DataError(f"none of {len(unread)} pictures could be read; the first: {unread[0]}")
     said = "probability" if classifier.description.scores != "activations" else "activation"
+    if classifier.description.labels_per_image is None:
+        threshold = classifier.description.threshold
+        say(f"a picture may show any number of classes: those with an activation above {threshold:g}")
     shown = table.iloc[:MOST_ROWS, :4].rename(columns={"score": said, "next": "next best"})
-    Console(markup=False).print(to_rich(shown.map(str)))
+    Console(markup=False).print(to_rich(shown.map(str).replace("", NOTHING)))
     if len(table) > len(shown):
         say(f"and {len(table) - len(shown)} more" + ("" if settings.csv else "; csv=FILE writes all"))
     if settings.csv is not None:
@@ -122,6 +125,7 @@ def predict(
     unread: list[str] = []
     preparation = classifier.description.preparation
     channels, height, width = preparation.shape
+    any_number = classifier.description.labels_per_image is None
     fit = cast(Fit, settings.fit or preparation.fit)
     resized = grey = 0
     for start in range(0, len(paths), AT_ONCE):
@@ -142,15 +146,17 @@ def predict(
         if settings.sheet is not None and len(seen) < MOST_ON_SHEET:
             seen += stretch(images.float().cpu()).unbind()
         for (path, _), names, scores in zip(read, answer.names, answer.scores.tolist(), strict=True):
+            by_name = dict(zip(classifier.class_names, scores, strict=True))
             by_score = sorted(zip(scores, classifier.class_names, strict=True), reverse=True)
             following = [f"{name} {score:.3f}" for score, name in by_score if name not in names]
+            told = names if any_number else names[:1]
             rows.append(
                 {
                     "picture": str(path),
                     "predicted": ", ".join(names),
-                    "score": f"{by_score[0][0]:.3f}",
+                    "score": ", ".join(f"{by_name[name]:.3f}" for name in told),
                     "next": following[0] if following else "",
-                    **{f"score of {name}": score for name, score in zip(classifier.class_names, scores, strict=True)},
+                    **{f"score of {name}": score for name, score in by_name.items()},
                 }
             )
     if resized:
@@ -162,7 +168,7 @@ def predict(
 
 def write_sheet(images: Sequence[Tensor], table: pd.DataFrame, path: Path) -> None:
     """Write what the network saw of pictures, in rows of ten, with what it says above each."""
-    captions = [Caption(f"{row.predicted}\n{row.score}") for row in table.itertuples()]
+    captions = [Caption(f"{str(row.predicted) or NOTHING}\n{row.score}") for row in table.itertuples()]
     starts = range(0, len(images), COLUMNS)
     rows = [Row("", images[start : start + COLUMNS], captions[start : start + COLUMNS]) for start in starts]
     write_rows(rows, path)

@@ -21,7 +21,7 @@ from capsbench.launch.sweep import PlannedRun, plan
 from capsbench.reports.paper import router_title
 from capsbench.runs import RunFolder, State
 from capsbench.runs.data_changes import DataChanges
-from capsbench.runs.result import watched_split
+from capsbench.runs.measures import EXACT_MATCH, MAIN, main_metric
 from capsbench.runs.submission import Job
 
 COLORS = {
@@ -89,8 +89,10 @@ def _matrix(runs: list[tuple[PlannedRun, State]], changed: Mapping[RunFolder, st
 def _cell(state: State, changed: str | None) -> Text:
     detail = _job(state.job, state.requeued)
     if state.metrics is not None:
-        split = watched_split(state.metrics)
-        detail += f" {'validation' if split == 'val' else split} {100 * state.metrics[f'{split}/accuracy']:.2f} %"
+        metric = main_metric(state.metrics)
+        split, _, measure = metric.partition("/")
+        said = f" {MAIN[measure]}" if measure == EXACT_MATCH else ""
+        detail += f" {'validation' if split == 'val' else split}{said} {100 * state.metrics[metric]:.2f} %"
         detail += "" if state.learned else ", did not learn"
         detail += f", with other data ({changed})" if changed else ""
     elif state.cause is not None:

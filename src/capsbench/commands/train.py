@@ -24,6 +24,7 @@ from capsbench.launch.sweep import PlannedRun, keep_names
 from capsbench.launch.wandb import AGENT, settle
 from capsbench.runs import LockedError, Result, RunFolder
 from capsbench.runs.data_changes import DataChanges, finished_before_change
+from capsbench.runs.measures import in_words
 from capsbench.runs.state import Shown
 from capsbench.signals import Interrupted, heeded, raise_if_received
 
@@ -177,8 +178,6 @@ def _shown(config: DictConfig) -> Shown:
 
 
 def _report(result: Result, folder: RunFolder) -> float:
-    split = result.watched_split
-    accuracy = result.metrics[f"{split}/accuracy"]
-    said = f"{folder}: {split} accuracy {100 * accuracy:.2f} %"
+    said = f"{folder}: {in_words(result.metrics, result.watched_split)}"
     log.info(said) if _is_sweep() else print(said)
-    return accuracy
+    return result.metrics[result.main_metric]

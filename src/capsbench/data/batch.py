@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Real
 from sklearn.model_selection import train_test_split
 from torch import Tensor
+
+from capsbench.data.labels import strata
 
 SplitName = Literal["train", "val", "test"]
 StoredSplit = Literal["train", "test"]
@@ -15,10 +17,13 @@ SPLIT_SEED = 0
 
 
 class LabelledImages(NamedTuple):
-    """A split in memory: bytes, or floats on their scale, (example, channel, height, width) and their labels."""
+    """A split in memory: bytes, or floats on their scale, (example, channel, height, width) and their labels.
+
+    Labels are class numbers; where an image may show any number of classes, whether it shows each.
+    """
 
     images: Real[Tensor, "example channel height width"]
-    labels: Int64[Tensor, "example"]
+    labels: Int64[Tensor, "example"] | Bool[Tensor, "example class"]
 
     def to(self, device: torch.device) -> "LabelledImages":
         """Copy the split to another device."""
@@ -34,15 +39,23 @@ class LabelledImages(NamedTuple):
     ) -> tuple["LabelledImages", "LabelledImages"]:
         """Divide the split into two that have every class in the same proportion; always the same division.
 
+        Where images show any number of classes, this holds for every set of classes that is not rare.
+
         Args:
             first, second: the size of one of the two parts: a share, or a number of examples.
 
         Raises:
             ValueError: a part would be too small to hold every class.
         """
-        labels = self.labels.tolist()
+        number = len(self.labels)
+        if self.labels.dtype == torch.bool:
+            size = first if first is not None else second or 0
+            size = size * number if isinstance(size, float) else size
+            labels = strata(self.labels, min(size, number - size))
+        else:
+            labels = self.labels.tolist()
         indices = train_test_split(
-            range(len(labels)), train_size=first, test_size=second, stratify=labels, random_state=SPLIT_SEED
+            range(number), train_size=first, test_size=second, stratify=labels, random_state=SPLIT_SEED
         )
         return self.take(indices[0]), self.take(indices[1])
 
@@ -73,7 +86,7 @@ class Batch(NamedTuple):
     """What a model trains on; `targets` are the images in [0, 1] that a decoder should reconstruct, one per label."""
 
     images: Float[Tensor, "batch channel height width"]
-    labels: Int64[Tensor, "batch *several"]
+    labels: Int64[Tensor, "batch *several"] | Bool[Tensor, "batch class"]
     targets: Float[Tensor, "batch label channel height width"]
 
 

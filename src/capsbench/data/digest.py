@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from os import stat_result
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from capsbench.data.foreign import read_bytes
 
 LARGEST = 2**30
 """Bytes of a list of files that is read."""
+AT_ONCE = 64
+"""Files that a thread reads one after the other."""
 SETTLED_NS = 2 * 10**9
 """A file that was changed so shortly before it was read may change once more at the same time of its clock."""
 
@@ -122,17 +123,22 @@ def contents_of(root: Path, paths: Iterable[Path]) -> Contents:
 
 def _found(named: Mapping[str, Path], known: Known) -> Known:
     found: Known = {}
-    new: list[tuple[str, stat_result]] = []
+    new: list[tuple[str, int, int]] = []
     try:
         for name, path in named.items():
             stat, before = path.stat(), known.get(name)
             if before is not None and before[:2] == (stat.st_size, stat.st_mtime_ns):
                 found[name] = before
             else:
-                new.append((name, stat))
+                new.append((name, stat.st_size, stat.st_mtime_ns))
         with ThreadPoolExecutor() as pool:
-            for (name, stat), content in zip(new, pool.map(_digest, [named[name] for name, _ in new]), strict=True):
-                found[name] = (stat.st_size, stat.st_mtime_ns, content)
+
+            def read(start: int) -> Known:
+                part = new[start : start + AT_ONCE]
+                return {name: (size, changed, _digest(named[name])) for name, size, changed in part}
+
+            for part in pool.map(read, range(0, len(new), AT_ONCE)):
+                found |= part
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
     return found

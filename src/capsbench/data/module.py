@@ -22,6 +22,7 @@ from capsbench.data.preparation import Preparation
 from capsbench.data.randomness import Draw
 from capsbench.data.sampler import BatchDataset, EpochSampler
 from capsbench.data.transforms import stretch
+from capsbench.data.weights import Weights, check_weights, class_weights
 
 
 class ImageDataModule(lightning.LightningDataModule, ABC):
@@ -41,6 +42,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             With 0, as in every table, the curves show the test split, and nothing is chosen by them.
         subset, test_subset: the number of training and of test examples to use: stratified, the same for every seed.
             Such a run is marked.
+        class_weights: what the loss of a training example counts, by its class: "balanced" or a number for each class,
+            see `capsbench.data.weights`; None: all count alike.
 
     Raises:
         ValueError: a value is out of its range.
@@ -50,7 +53,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     image_shape: tuple[int, int, int]
     """(channels, height, width) of an image before `resize` and `crop`."""
     num_classes: int
-    labels_per_image: int = 1
+    labels_per_image: int | None = 1
+    """None: any number; labels then say of each class whether an image shows it."""
     class_names: Sequence[str] | None = None
     """What the classes are called; None: their numbers."""
     title: str
@@ -78,6 +82,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         val_fraction: float = 0.0,
         subset: int | None = None,
         test_subset: int | None = None,
+        class_weights: Weights = None,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -118,6 +123,9 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         self.val_fraction = val_fraction
         self.subset = subset
         self.test_subset = test_subset
+        check_weights(class_weights)
+        self.class_weights = class_weights
+        self.loss_weights: Float[Tensor, "class"] | None = None
         self.splits: dict[SplitName, LabelledImages] = {}
         self.unreadable: dict[SplitName, list[str]] = {}
 
@@ -155,7 +163,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             stage: "fit", "validate" or "test"; None: all.
 
         Raises:
-            ValueError: `subset`, `test_subset` or `val_fraction` does not fit the set.
+            ValueError: `subset`, `test_subset`, `val_fraction` or `class_weights` does not fit the set.
             DataError: see `load`.
         """
         loaded: dict[SplitName, LabelledImages] = {}
@@ -173,6 +181,13 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
                 loaded["test"] = self._part(loaded["test"], "test", "test_subset", self.test_subset)
         for name, split in loaded.items():
             self._check_labels(name, split.labels)
+        if "train" in loaded and self.class_weights is not None:
+            if self.labels_per_image != 1:
+                raise ValueError(
+                    f"data.class_weights weighs an image by its one class, and those of {self.title} show several; "
+                    "leave it out"
+                )
+            self.loss_weights = class_weights(self.class_weights, loaded["train"].labels, self.names)
         self.splits |= {name: split.to(self.device) for name, split in loaded.items()}
 
     @property

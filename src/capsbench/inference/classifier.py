@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Real
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,12 +33,13 @@ class Predictions:
 
     Attributes:
         labels: the numbers of the classes, the surest first; several where an image of the training set shows several.
-        names: of the classes, for each picture.
+            Where those show any number of classes: whether the activation of each is above the description's threshold.
+        names: of the classes, for each picture, the surest first.
         scores: of all classes, see `Description.scores`; probabilities where the network was trained on them.
         poses: of the class capsules.
     """
 
-    labels: Int64[Tensor, "picture several"]
+    labels: Int64[Tensor, "picture several"] | Bool[Tensor, "picture class"]
     names: list[tuple[str, ...]]
     scores: Float[Tensor, "picture class"]
     poses: Float[Tensor, "picture class dim"]
@@ -141,8 +142,13 @@ class Classifier:
     def answer(self, images: Float[Tensor, "picture channel height width"]) -> Predictions:
         """Say what prepared images show."""
         capsules = self.capsules(images)
-        labels = capsules.activations.topk(self.description.labels_per_image).indices
-        names = [tuple(self.class_names[label] for label in row) for row in labels.tolist()]
+        shown = self.description.labels_per_image
+        labels = capsules.activations.topk(shown or len(self.class_names)).indices
+        chosen = labels.tolist()
+        if shown is None:
+            labels = capsules.activations > self.description.threshold
+            chosen = [row[:number] for row, number in zip(chosen, labels.sum(dim=1).tolist(), strict=True)]
+        names = [tuple(self.class_names[label] for label in row) for row in chosen]
         scores = self.description.score(capsules.activations)
         return Predictions(labels.cpu(), names, scores.cpu(), capsules.poses.cpu())
 
@@ -172,7 +178,7 @@ def networks() -> list[str]:
 
 
 def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mapping[str, Any] = ()) -> Classifier:
-    """Load a trained network from the folder of its run, from a copy of its model.json and model.safetensors, or by name.
+    """Load a trained network: from the folder of its run or a copy of its two files, or by name.
 
     It needs neither the data that it was trained on nor Hydra. Nothing that the files name is run but networks and
     routers of this package, and your own if you hand them over.
@@ -188,7 +194,7 @@ def load(path: str | os.PathLike[str], *, own: Iterable[type[nn.Module]] | Mappi
 
     >>> load("outputs/mine")
     Traceback (most recent call last):
-    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train, or one of ...
+    FileNotFoundError: outputs/mine has no model.json; name the folder of a finished run of capsbench train...
     >>> load("digits/fm").predict(torch.zeros(1, 1, 32, 32)).scores.shape
     torch.Size([1, 10])
     """

@@ -35,7 +35,8 @@ class Description:
         arch, router: classes, as `_target_`, and what they are made with.
         preparation: of images.
         class_names: in the order of the class capsules.
-        labels_per_image: how many classes an image shows.
+        labels_per_image: how many classes an image shows; None: any number.
+        threshold: of an activation, above which an image that may show any number of classes is said to show it.
         scores: of classes.
         scale: α in a softmax of α·a.
         run: where the network comes from, for readers.
@@ -49,7 +50,8 @@ class Description:
     router: dict[Name, Any]
     preparation: Preparation
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
-    labels_per_image: Annotated[int, Field(ge=1)] = 1
+    labels_per_image: Annotated[int, Field(ge=1)] | None = 1
+    threshold: float = 0.5
     scores: Scores = "activations"
     scale: Annotated[float, Field(gt=0)] = 1.0
     run: dict[Name, Any] = field(default_factory=dict)
@@ -104,7 +106,7 @@ class Description:
             known |= {f"{place.__name__}.{name}": getattr(place, name) for name in place.__all__}
         known = {name: made for name, made in known.items() if made is routing.no_router or _is_module(made)}
         known |= own if isinstance(own, Mapping) else {f"{made.__module__}.{made.__qualname__}": made for made in own}
-        if self.labels_per_image > len(self.class_names):
+        if (self.labels_per_image or 1) > len(self.class_names):
             raise ValueError(f"an image cannot show {self.labels_per_image} of {len(self.class_names)} classes")
         make, router = _maker(self.arch, known), _maker(self.router, known)
         try:

@@ -57,6 +57,7 @@ def build_module(
         scheduler_interval=config.optim.scheduler_interval,
         decay=config.optim.get("decay", "all"),  # older runs have none
         num_classes=data.num_classes,
+        labels_per_image=data.labels_per_image,
         decoder=decoder,
         reconstruction_weight=config.decoder.loss_weight,
     )

@@ -84,6 +84,7 @@ OF_PARTS: Mapping[str, Mapping[str, Range]] = {
     "data": {
         **dict.fromkeys(("batch_size", "eval_batch_size", "subset", "test_subset", "resize", "crop"), AT_LEAST_1),
         "val_fraction": SHARE,
+        "class_weights": POSITIVE,
     },
     "decoder": {"loss_weight": AT_LEAST_0},
 }

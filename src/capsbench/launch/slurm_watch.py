@@ -10,7 +10,7 @@ from capsbench.data.reading import LONGEST
 from capsbench.launch.slurm_queue import ask, read_queue
 from capsbench.runs import RunFolder, State
 from capsbench.runs.folder import Session
-from capsbench.runs.result import watched_split
+from capsbench.runs.measures import in_words, main_metric
 from capsbench.runs.submission import Job, Submission
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ class WatchedRun:
             return
         self.has_ended = True
         if state.metrics is not None:
-            split = watched_split(state.metrics)
-            log.info("%s: %s accuracy %.2f %%", self.folder, split, 100 * state.metrics[f"{split}/accuracy"])
+            split = main_metric(state.metrics).partition("/")[0]
+            log.info("%s: %s", self.folder, in_words(state.metrics, split))
         else:
             log.info("%s: %s: %s", self.folder, state.name, state.cause or "it was stopped")
 

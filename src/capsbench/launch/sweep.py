@@ -26,7 +26,7 @@ from capsbench.launch.slurm_queue import states_of
 from capsbench.launch.wandb import Loggers, as_words, settle
 from capsbench.launch.workers import join_sweep, stopped_together
 from capsbench.runs import Identity, NamedRuns, RunFolder, State
-from capsbench.runs.data_changes import DataChanges, finished_before_change
+from capsbench.runs.data_changes import DataChanges
 from capsbench.signals import Interrupted
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ class PlannedRun:
         outputs, name = at_home(run.resolved["output_dir"]), run.resolved["name"]
         named = None if name is None else NamedRuns(outputs, str(name))
         folder, loggers = RunFolder(identity.folder(outputs)), run.resolved.get("logger") or {}
-        nodes = nodes_of(run.resolved["trainer"])
-        return cls(tuple(overrides), identity, folder, named, loggers, nodes, run.resolved["data"])
+        nodes, data = nodes_of(run.resolved["trainer"]), run.resolved["data"]
+        return cls(tuple(overrides), identity, folder, named, loggers, nodes, data)
 
     @property
     def others(self) -> str:
@@ -176,15 +176,8 @@ class Sweep:
         """
         keep_names(self.runs)
         failed_before = {run.folder: run.folder.failed_at for run in self.runs}
-        changes = DataChanges()
-        for run in self.runs:
-            if not run.folder.is_finished:
-                continue
-            if changed := changes.since(run.folder, run.data):
-                self.outdated += 1
-                log.warning(finished_before_change(run.folder, changed))
-            else:
-                log.info("%s: finished before, skipped (delete the folder to run it again)", run.folder)
+        changes, finished = DataChanges(), [run for run in self.runs if run.folder.is_finished]
+        self.outdated = sum(changes.tell(run.folder, run.data) for run in finished)
         if hasattr(launcher, "joblib"):
             launcher.joblib["initializer"] = join_sweep
         elsewhere = type(launcher).__name__ not in HERE  # on machines with other devices, perhaps

@@ -7,9 +7,10 @@ from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.paper import router_title
 from capsbench.reports.protocol import flat
 from capsbench.reports.rows import Part, Row
-from capsbench.reports.runs import TEST, Run
+from capsbench.reports.runs import Run
 from capsbench.reports.statistics import MIN_PAIRS
 from capsbench.runs.identity import VERSION
+from capsbench.runs.measures import EXACT_MATCH
 
 SMOKE = "Smoke runs: they were cut short to try the code, and their numbers mean nothing."
 
@@ -21,6 +22,11 @@ SESSIONS = {
     "torch": "version of PyTorch",
 }
 """What may change between the sessions of a run."""
+
+OF_LABELS = (
+    "Images have any number of labels; one is predicted where its activation is above 0.5. Exact match: all of an "
+    "image are right. F1 and mAP: means over labels."
+)
 
 SINGLE = "One seed a row: there are no intervals."
 
@@ -40,6 +46,8 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     if part.panels[0].version < VERSION:
         told.append(f"Older runs: settings meant other numbers (version {part.panels[0].version}, now {VERSION}).")
     told += [_data(rows), *([f"All runs: {'; '.join(_common(runs, comparison.target is not None))}."] if runs else [])]
+    if any(run.metric.endswith(EXACT_MATCH) for run in runs):
+        told.append(OF_LABELS)
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
     told += _brackets(conditions, shared) if comparison.target else []
@@ -70,7 +78,7 @@ def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
         "network": [result.arch for result in results] if with_data else [],
         "training images": [f"{result.train_examples:,}" for result in results] if with_data else [],
         "test images": [
-            f"{run.result.test_examples:,}" if each.get("data.test_subset") and run.metric == TEST else None
+            f"{run.result.test_examples:,}" if each.get("data.test_subset") and run.metric.startswith("test/") else None
             for run, each in zip(runs, settings, strict=True)
         ],
         "epochs": [f"{result.epochs:,}" for result in results],

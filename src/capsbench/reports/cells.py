@@ -11,8 +11,9 @@ from capsbench.reports.comparison import Comparison, Condition
 from capsbench.reports.formats import NOTHING, estimate_text, narrow, p_text
 from capsbench.reports.paper import AUTHORS, Number, router_title
 from capsbench.reports.rows import Part, Row, parts
-from capsbench.reports.runs import MEASURED, PERCENT, VALIDATION, Run, accuracies
+from capsbench.reports.runs import MEASURED, PERCENT, Run, accuracies
 from capsbench.reports.statistics import estimate_accuracy
+from capsbench.runs.measures import BESIDE
 
 TIMES = {"Training": "wall_time_s", "Images/s": "train/images_per_second", "ms/batch": "inference/ms_per_batch"}
 """Columns of what was measured in training; they are shown where the machine's load was low."""
@@ -38,7 +39,7 @@ def tables(comparison: Comparison, *, all_rows: bool = True, show_test: bool = F
     for part in parts(comparison):
         rows = list(part.rows) if all_rows else begun_rows(part.rows)
         shared = comparison.shared
-        with_test = show_test and part.panels[0].metric == VALIDATION
+        with_test = show_test and part.panels[0].metric.startswith("val/")
         if any(row.expected and not row.conditions for row in rows) or not comparison.target:
             shared = ()
         found += _tables(part, rows, comparison, shared, with_test)
@@ -98,7 +99,8 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
     difference = f"Difference from {router_title(baseline)}"
     of_parts = accuracies_of_parts(condition.runs) if condition else {}
     columns = ["n", "Crashed", "Did not learn", "Learned", "Learned %", *of_parts, difference, "p (Holm)"]
-    columns += ["P(better)", "Verdict", *(["Test accuracy %"] if show_test else []), *TIMES]
+    of_test = f"{MEASURED[part.panels[0].metric.replace('val/', 'test/')]} %"
+    columns += ["P(better)", "Verdict", *([of_test] if show_test else []), *TIMES]
     cells = dict.fromkeys(columns, NOTHING)
     if condition is None:
         return cells
@@ -119,7 +121,7 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
         tested = [run.tested for run in condition.runs if run.tested is not None]
         if tested:
             measured = estimate_text(estimate_accuracy(pd.Series(tested)))
-            cells["Test accuracy %"] = measured + _some(len(tested), condition)
+            cells[of_test] = measured + _some(len(tested), condition)
     if condition.runs and all(run.is_timed for run in condition.runs):
         seconds, speed, latency = (mean_of(condition.runs, name) for name in TIMES.values())
         cells |= {"Training": _duration(seconds), "Images/s": _rounded(speed, 0), "ms/batch": _rounded(latency, 1)}
@@ -127,11 +129,16 @@ def _details(condition: Condition | None, part: Part, baseline: str, show_test: 
 
 
 def accuracies_of_parts(runs: Sequence[Run]) -> dict[str, pd.Series]:
-    """Accuracies in percent, by column, on parts of the test set and on further sets, where every run has them."""
+    """Accuracies in percent, by column, on parts of the test set and on further sets, where every run has them.
+
+    Beside an exact match, F1 and mAP.
+    """
     metrics = [{**run.result.metrics} for run in runs]
     shared = [name for name in metrics[0] if all(name in other for other in metrics)] if metrics else []
     found = {name: name.removeprefix(f"{runs[0].metric}_") for name in shared}
-    return {
+    split = runs[0].metric.partition("/")[0] if runs else ""
+    beside = {f"{words} %": f"{split}/{name}" for name, words in BESIDE.items() if f"{split}/{name}" in shared}
+    return {column: pd.Series([PERCENT * one[name] for one in metrics]) for column, name in beside.items()} | {
         f"{part.replace('_', ' ').capitalize()} %": pd.Series([PERCENT * one[name] for one in metrics])
         for name, part in found.items()
         if part != name

@@ -9,7 +9,9 @@ import pandas as pd
 
 from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import in_order, label_of
+from capsbench.reports.label_tables import F1, label_table
 from capsbench.reports.runs import PERCENT, Run
+from capsbench.runs.measures import EXACT_MATCH
 
 LARGEST_MATRIX = 20
 """Of more classes only the most frequent confusions are shown."""
@@ -22,16 +24,27 @@ class ClassTables(NamedTuple):
     """Elements of HTML.
 
     Attributes:
-        accuracy: per class in percent, a row for each condition.
-        confusions: by label, either a matrix or a list.
+        accuracy: per class in percent, a row for each condition; of images with any number of labels F1.
+        confusions: by label, either a matrix or a list, or what was measured of each class.
+        by_label: whether images have any number of labels.
     """
 
     accuracy: str
     confusions: dict[str, str]
+    by_label: bool = False
 
 
 def class_tables(panel: Panel) -> ClassTables | None:
     """Make the tables of a panel, counts summed over seeds; None if its runs have no counts."""
+    if panel.metric.endswith(EXACT_MATCH):
+        of_labels = {
+            label_of(label, runs): found for label, runs in in_order(panel) if (found := label_table(runs)) is not None
+        }
+        if not of_labels:
+            return None
+        f1 = pd.concat({label: found[F1] for label, found in of_labels.items()}, axis=1)
+        each = {label: to_percent(found.rename_axis("Label").reset_index()) for label, found in of_labels.items()}
+        return ClassTables(to_percent(f1.T.rename_axis("Router").reset_index()), each, by_label=True)
     counts = {label_of(label, runs): found for label, runs in in_order(panel) if (found := confusion(runs)) is not None}
     if not counts:
         return None
@@ -42,9 +55,14 @@ def class_tables(panel: Panel) -> ClassTables | None:
     accuracy = pd.concat(columns, axis=1)
     shown = accuracy.T.rename_axis("Router").reset_index()
     return ClassTables(
-        shown.to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="–"),
+        to_percent(shown),
         {label: confusions(found) for label, found in counts.items()},
     )
+
+
+def to_percent(frame: pd.DataFrame) -> str:
+    """Write a table of percentages."""
+    return frame.to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="–")
 
 
 def confusion(runs: list[Run]) -> pd.DataFrame | None:

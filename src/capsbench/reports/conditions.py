@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from capsbench.reports.labels import Differences, described, differences, short_names
 from capsbench.reports.paper import AUTHORS, router_title
 from capsbench.reports.protocol import Paper, official
-from capsbench.reports.runs import TEST, VALIDATION, Run, accuracies
+from capsbench.reports.runs import TEST, Run, accuracies
 from capsbench.runs import Result
 from capsbench.runs.identity import VERSION
 
@@ -131,7 +131,7 @@ def panels(runs: Sequence[Run], papers: Sequence[Paper] = (), crashed: Sequence[
 
     def place(panel: Panel) -> tuple[object, ...]:
         at = order.index(panel.data) if panel.data in order else len(order)
-        return -panel.version, panel.metric != TEST, at, panel.protocol, panel.title
+        return -panel.version, not panel.metric.startswith("test/"), at, panel.protocol, panel.title
 
     return sorted(found, key=place)
 
@@ -149,7 +149,7 @@ def _title(result: Result) -> str:
 def _panel(key: tuple[str, str, int, str], runs: list[Run], paper: Paper | None, names: Mapping[str, str]) -> Panel:
     title, protocol, version, metric = key
     title += ", authors' protocol" if protocol.endswith(f"_{AUTHORS}") else ""
-    title += ", validation" if metric == VALIDATION else ""
+    title += ", validation" if metric.startswith("val/") else ""
     title += f", older runs (version {version})" if version < VERSION else ""
     result = runs[0].result
     stand_in = result.data_title if result.stands_in_for else None

@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from capsbench.reports.comparison import Panel
 from capsbench.reports.dots import draw_condition, fit_axes
 from capsbench.reports.figures import in_order, label_of, legend_below
-from capsbench.reports.runs import MEASURED, PERCENT, TRAIN, Run
+from capsbench.reports.runs import MEASURED, PERCENT, Run, of_training
 from capsbench.reports.sweeps import outcomes
+from capsbench.runs.measures import MAIN
 
 FINAL = "after the last epoch"
 
@@ -34,7 +35,7 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
     for panel, (left, middle, right) in zip(panels, grid, strict=True):
         metric = panel.metric
         middle.sharex(left)
-        for ax, measured in ((left, TRAIN), (middle, metric)):
+        for ax, measured in ((left, of_training(metric)), (middle, metric)):
             handles |= _curves(ax, panel, measured, palette)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(title=MEASURED[measured], xlabel="Epoch")
@@ -43,7 +44,8 @@ def training_curves(panels: list[Panel], palette: Mapping[str, str]) -> Figure:
         right.set(title=f"{MEASURED[metric]} {FINAL}", xticks=[], xlabel="Mean and 95 % interval beside single seeds")
         fit_axes([left, middle])
         fit_axes([right])
-        left.set_ylabel(f"{panel.title}\nAccuracy %" if len(panels) > 1 else "Accuracy %")
+        measure = f"{MAIN[metric.partition('/')[2]].capitalize()} %"
+        left.set_ylabel(f"{panel.title}\n{measure}" if len(panels) > 1 else measure)
     legend_below(figure, handles)
     return figure
 

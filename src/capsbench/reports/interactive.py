@@ -12,8 +12,9 @@ from plotly.offline import get_plotlyjs
 from capsbench.reports.comparison import Panel
 from capsbench.reports.curves import FINAL, seeds_per_epoch
 from capsbench.reports.figures import in_order
-from capsbench.reports.runs import MEASURED, TRAIN, Run
+from capsbench.reports.runs import MEASURED, Run, of_training
 from capsbench.reports.statistics import Estimate, estimate_accuracy
+from capsbench.runs.measures import MAIN
 
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False}
 EPOCHS_TOLD = 5
@@ -37,7 +38,7 @@ def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
         name: a prefix of the elements' ids, unique in the page.
     """
     metric = panel.metric
-    by_epoch = [_curves(panel, one, palette) for one in (TRAIN, metric)]
+    by_epoch = [_curves(panel, one, palette) for one in (of_training(metric), metric)]
     _fit(by_epoch, [y for figure in by_epoch for trace in figure.data for y in trace.y])
     return [
         figure.to_html(
@@ -48,7 +49,7 @@ def curves(panel: Panel, palette: Mapping[str, str], name: str) -> list[str]:
 
 
 def _curves(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
-    figure = _figure(MEASURED[metric])
+    figure = _figure(metric)
     for label, runs in in_order(panel):
         seeds = seeds_per_epoch(runs, metric)
         style = {"mode": "lines" if len(seeds) > 1 else "markers", "legendgroup": label, "x": seeds.index.tolist()}
@@ -67,7 +68,7 @@ def _curves(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
 
 
 def _final(panel: Panel, metric: str, palette: Mapping[str, str]) -> go.Figure:
-    figure = _figure(f"{MEASURED[metric]} {FINAL}")
+    figure = _figure(metric, FINAL)
     ends: list[float] = []
     for number, (label, runs) in enumerate(in_order(panel)):
         color, accuracies = palette[label], [run.accuracy for run in runs]
@@ -104,7 +105,8 @@ def _fit(figures: list[go.Figure], heights: list[float]) -> None:
         figure.update_yaxes(range=[low - margin, high + margin])
 
 
-def _figure(title: str) -> go.Figure:
+def _figure(metric: str, when: str = "") -> go.Figure:
+    title = f"{MEASURED[metric]} {when}".strip()
     return go.Figure().update_layout(
         template="none",
         title={"text": title, "font": {"size": 15}, "x": 0.5, "y": 0.97},
@@ -113,7 +115,7 @@ def _figure(title: str) -> go.Figure:
         dragmode=False,  # a finger on a figure scrolls the page
         hoverlabel={"namelength": -1, "font": {"size": 12}},
         xaxis={"zeroline": False},
-        yaxis={"title": "Accuracy %", "zeroline": False, "showspikes": False},
+        yaxis={"title": f"{MAIN[metric.partition('/')[2]].capitalize()} %", "zeroline": False, "showspikes": False},
     )
 
 

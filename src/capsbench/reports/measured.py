@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from capsbench.data.reading import Name, checked, read_json
 from capsbench.runs import Result
+from capsbench.runs.measures import main_metric
 
 UNITS = {
     "rotation": "Rotation °",
@@ -85,16 +86,17 @@ class Equivariance:
 
 
 def read_tested(path: Path, result: Result) -> float:
-    """Read the test accuracy that `capsbench evaluate` measured of a run, a share of 1.
+    """Read the test accuracy, or exact match, that `capsbench evaluate` measured of a run, a share of 1.
 
     Raises:
         FileNotFoundError: it was not measured.
         ValueError: the file holds something else, or is of another run.
     """
     found = checked(Evaluated, read_json(path))
-    accuracy = found.metrics.get("test/accuracy")
+    metric = main_metric(found.metrics, ("test",))
+    accuracy = found.metrics.get(metric)
     if accuracy is None or not 0 <= accuracy <= 1:
-        raise ValueError(f"metrics.test/accuracy must be from 0 to 1, got {accuracy}")
+        raise ValueError(f"metrics.{metric} must be from 0 to 1, got {accuracy}")
     if found.identity not in (None, result.identity):
         raise ValueError(f"it is of the run {found.identity}, not of {result.identity}")
     return float(accuracy)

@@ -13,11 +13,13 @@ from capsbench.data.reading import in_words
 from capsbench.reports.measured import read_equivariance, read_tested
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
 from capsbench.runs.checks import holds_out
+from capsbench.runs.measures import MAIN, main_metric
 from capsbench.runs.outcome import has_learned
 
 PERCENT = 100
-TRAIN, TEST, VALIDATION = "train/accuracy", "test/accuracy", "val/accuracy"
-MEASURED = {TRAIN: "Training accuracy", TEST: "Test accuracy", VALIDATION: "Validation accuracy"}
+TEST, VALIDATION = "test/accuracy", "val/accuracy"
+SPLITS = {"train": "Training", "test": "Test", "val": "Validation"}
+MEASURED = {f"{split}/{name}": f"{of} {words}" for split, of in SPLITS.items() for name, words in MAIN.items()}
 """What these metrics are called."""
 LOW_LOAD = 0.75
 """Of the machine, per core, up to which times measured in training count."""
@@ -60,10 +62,14 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The accuracy that the run is compared by: of the validation split where it has one, else of the test set."""
-        metrics = self.result.metrics
-        measured = VALIDATION in metrics or not metrics
-        return VALIDATION if measured and holds_out(self.result.settings.get("data", {})) else TEST
+        """The accuracy that the run is compared by: of the validation split where it has one, else of the test set.
+
+        It is the exact match where images have any number of labels.
+        """
+        if metrics := self.result.metrics:
+            is_validated = holds_out(self.result.settings.get("data", {}))
+            return main_metric(metrics, ("val", "test") if is_validated else ("test",))
+        return VALIDATION if holds_out(self.result.settings.get("data", {})) else TEST
 
     @property
     def accuracy(self) -> float:
@@ -87,7 +93,7 @@ class Run:
         Where the last epoch was not measured, because a limit on steps cut it short, the final accuracy of the same
         weights takes its place.
         """
-        names = [TRAIN, self.metric]
+        names = [of_training(self.metric), self.metric]
         frame = pd.DataFrame(list(self.result.history)).set_index("epoch").reindex(columns=names)
         last = frame.index[-1]
         for name in names:
@@ -229,6 +235,11 @@ def folders_in(*roots: Path) -> list[RunFolder]:
     """Return the runs below these folders, finished or begun, in the order of their paths."""
     found = [folder for root in roots for folder in (*finished_runs(root), *begun_runs(root))]
     return sorted(dict.fromkeys(found), key=lambda folder: folder.path)
+
+
+def of_training(metric: str) -> str:
+    """Name the same metric of the training split."""
+    return f"train/{metric.partition('/')[2]}"
 
 
 def accuracies(runs: Iterable[Run]) -> pd.Series:

@@ -4,11 +4,14 @@ import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from capsbench.runs.measures import BESIDE, MAIN
+
 if TYPE_CHECKING:
     from capsbench.runs.result import Result
 
 PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer")
 """Settings that are groups of settings."""
+COUNTS = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 OURS = "capsbench."
 """How the names of our own classes begin; the losses of these are never negative."""
 
@@ -58,7 +61,7 @@ def check_result(result: "Result") -> None:
     is_ours = str(settings.get("loss", {}).get("_target_", OURS)).startswith(OURS)
     _check_measures("metrics", result.metrics, is_ours)
     split = result.watched_split if holds_out(settings.get("data", {})) else "test"
-    if f"{split}/accuracy" not in result.metrics:
+    if not any(f"{split}/{measure}" in result.metrics for measure in MAIN):
         raise ValueError(f"metrics.{split}/accuracy is missing")
     epochs = [_whole(row, "epoch") for row in result.history]
     if epochs != sorted(set(epochs)) or (result.epochs > 0 and not epochs):
@@ -70,13 +73,19 @@ def check_result(result: "Result") -> None:
         classes = len(result.class_names) or len(counts)
         if len(counts) != classes or any(len(row) != classes for row in counts) or not any(map(any, counts)):
             raise ValueError(f"confusion.{split} must have {classes} rows and columns, a class each, and examples")
+    for split, rows in result.by_label.items():
+        if len(rows) != len(result.class_names):
+            raise ValueError(f"by_label.{split} must have {len(result.class_names)} rows, a class each")
+        for row in rows:
+            if missing := [name for name in COUNTS if not isinstance(row.get(name), int)]:
+                raise ValueError(f"by_label.{split} must count {missing[0]} of each class")
 
 
 def _check_measures(place: str, measures: Mapping[str, float | int], is_ours: bool) -> None:
     """Check shares and losses; what else is measured need only be finite."""
     for name, value in measures.items():
         kind = name.rpartition("/")[2]
-        if (kind == "accuracy" or kind.startswith("accuracy_")) and not 0 <= value <= 1:
+        if (kind in (*MAIN, *BESIDE) or kind.startswith("accuracy_")) and not 0 <= value <= 1:
             raise ValueError(f"{place}.{name} must be from 0 to 1, got {value}")
         if (kind == "reconstruction" or (kind == "loss" and is_ours)) and value < 0:
             raise ValueError(f"{place}.{name} must be at least 0, got {value}")

@@ -1,5 +1,6 @@
 """Whether one's own data is still what a finished run was trained on."""
 
+import logging
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from capsbench.data.files import DataError
 from capsbench.data.own_files import own_files
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.result import Result, ResultError
+
+log = logging.getLogger(__name__)
 
 
 class DataChanges:
@@ -33,6 +36,14 @@ class DataChanges:
             return None
         today = self._contents(data) if record else None
         return None if today is None else today.changed_since(record)
+
+    def tell(self, folder: RunFolder, data: Mapping[str, Any]) -> bool:
+        """Say in a line that a run is finished; return whether its data has changed since."""
+        if changed := self.since(folder, data):
+            log.warning(finished_before_change(folder, changed))
+        else:
+            log.info("%s: finished before, skipped (delete the folder to run it again)", folder)
+        return changed is not None
 
     def _contents(self, data: Mapping[str, Any]) -> Contents | None:
         key = repr([data.get(name) for name in ("_target_", "path", "data_dir", "val_split")])

@@ -12,6 +12,7 @@ from capsbench.inference.description import Scores, is_plain, without_hydra
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.result import Result
 from capsbench.training import ClassificationModule, CrossEntropyLoss
+from capsbench.training.module import THRESHOLD
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +53,14 @@ def keep_network(
         preparation=data.preparation,
         class_names=tuple(result.class_names),
         labels_per_image=data.labels_per_image,
+        threshold=THRESHOLD,
         scores=scores,
         scale=scale,
         run={
             **{name: getattr(result, name) for name in TOLD},
             "split": split,
             "examples": data.num_examples(split),
-            "accuracy": result.metrics[f"{split}/accuracy"],
+            result.main_metric.partition("/")[2]: result.metrics[result.main_metric],
         },
     )
     save(description, module.model, folder.path)

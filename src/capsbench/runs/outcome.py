@@ -15,17 +15,19 @@ TWO_OF_THEM = ("MultiMNIST",)
 
 
 def has_learned(result: Result) -> bool:
-    """Tell whether the final accuracy is more than 3 points above chance; a crashed run has none."""
-    accuracy = result.metrics.get(f"{result.watched_split}/accuracy", math.nan)
-    return accuracy > chance(result) + ABOVE_CHANCE
+    """Tell whether the final accuracy, or exact match, is more than 3 points above chance; a crashed run has none."""
+    return result.metrics.get(result.main_metric, math.nan) > chance(result) + ABOVE_CHANCE
 
 
 def chance(result: Result) -> float:
     """Return the accuracy of naming the most frequent class, from the counts of the confusion matrix.
 
-    Without counts it is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes
-    45 pairs. It is 0 where the number is not known.
+    Of images with any number of labels it is the exact match of naming the most frequent set of them. Without counts it
+    is 1 / number of classes, or of pairs of classes: Multi-MNIST shows two of ten digits, which makes 45 pairs. It is 0
+    where the number is not known.
     """
+    if result.most_frequent_labels is not None:
+        return result.most_frequent_labels
     if counts := result.confusion.get(result.watched_split):
         images = [sum(row) for row in counts]
         return max(images) / sum(images)

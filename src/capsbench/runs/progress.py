@@ -11,6 +11,7 @@ import lightning
 
 from capsbench.data.files import written_atomically
 from capsbench.runs.folder import RunFolder
+from capsbench.runs.measures import in_words
 from capsbench.runs.state import Progress
 from capsbench.training import History
 
@@ -76,8 +77,7 @@ class PrintEpochs(lightning.Callback):
         of_epochs = f" of {trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
         of_steps = f" of {steps:,.0f}" if math.isfinite(steps) else ""
         told = [f"train loss {row['train/loss']:.4f}"]
-        if f"{split}/accuracy" in row:
-            told.append(f"{split} accuracy {100 * row[f'{split}/accuracy']:.2f} %")
+        told += filter(None, [in_words(row, split)])
         told.append(f"{now - self._epoch_began:.1f} s")
         if of_steps and step > self._first_step:
             left = (now - self._began) / (step - self._first_step) * (steps - step)

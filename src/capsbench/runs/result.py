@@ -15,6 +15,7 @@ from capsbench.data.reading import STRICT, Name, Seed, Text, Version, checked, i
 from capsbench.runs.checks import check_record, check_result
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity, changes, completed
+from capsbench.runs.measures import main_metric
 
 SCHEMA = 3
 Count = Annotated[int, Field(ge=0)]
@@ -37,11 +38,17 @@ class Result:
         experiment, data, arch, router, seed, settings, choices: see `Identity`.
         identity: the digest of the run's identity.
         identity_version: of what settings mean, see `capsbench.runs.identity.VERSION`.
-        metrics: `test/accuracy`, `test/loss` and, for the parts and companions that the data names,
+        metrics: `test/accuracy` (of images with any number of labels `test/exact_match`, `test/f1` and `test/map`),
+            `test/loss` and, for the parts and companions that the data names,
             `test/accuracy_NAME`, of the final weights; with `data.val_fraction` they are of the validation split,
             `val/…`, and there are none of the test split. `train/accuracy` and `train/loss`, of the last epoch;
             `train/images_per_second`, `inference/ms_per_batch` and `inference/batch_size`. With a decoder also
             `…/reconstruction`. Accuracies are shares of 1; losses and errors are means over examples.
+        by_label: for that split where images have any number of labels, a row for each class, see
+            `capsbench.training.Evaluated`; else empty.
+        most_frequent_labels: the share of the split's images that show the most frequent set of classes; None where
+            images have one label, or as many each.
+        class_weights: of the loss in training, by class; empty where all classes count alike.
         confusion: for the split that was measured at the end, how many examples of each class (row) were predicted to
             be of each (column); empty where images have several labels.
         class_names: in the order of the confusion's rows.
@@ -98,6 +105,9 @@ class Result:
     full: bool = True
     confusion: Mapping[Name, Sequence[Sequence[Count]]] = field(default_factory=dict)
     class_names: Sequence[Text] = ()
+    by_label: Mapping[Name, Sequence[Mapping[Name, Count | AtLeast0]]] = field(default_factory=dict)
+    most_frequent_labels: Annotated[float, Field(ge=0, le=1)] | None = None
+    class_weights: Sequence[AtLeast0] = ()
     machine_load: Mapping[Name, AtLeast0 | None] = field(default_factory=dict)
     data_files: Mapping[Name, Count | Text] = field(default_factory=dict)
     identity_version: Version = 1
@@ -120,7 +130,12 @@ class Result:
     @property
     def watched_split(self) -> str:
         """The split that a run is judged by: "val" where part of the training set was held out, else "test"."""
-        return watched_split(self.metrics)
+        return self.main_metric.partition("/")[0]
+
+    @property
+    def main_metric(self) -> str:
+        """What the run is judged by: "test/accuracy", "val/exact_match", …"""
+        return main_metric(self.metrics)
 
     @property
     def commits(self) -> set[str | None]:
@@ -162,11 +177,6 @@ class Result:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ResultError(f"{path} is no valid result: {in_words(error)}; delete it to run again") from error
         return result if "devices" in result.settings else replace(result, settings=_with_devices(result))
-
-
-def watched_split(metrics: Mapping[str, float]) -> str:
-    """The split that these metrics of a run judge it by."""
-    return "val" if "val/accuracy" in metrics else "test"
 
 
 def _renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

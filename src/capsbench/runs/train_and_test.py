@@ -15,10 +15,12 @@ from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from capsbench.analysis import write_pictures
 from capsbench.data import BatchKey, ImageDataModule
 from capsbench.data.digest import Contents
+from capsbench.data.labels import most_frequent
 from capsbench.routing import NonFiniteError
 from capsbench.runs.environment import describe_device, versions
 from capsbench.runs.folder import RunFolder
 from capsbench.runs.identity import Identity
+from capsbench.runs.measures import main_metric
 from capsbench.runs.network import keep_network
 from capsbench.runs.progress import PrintEpochs, ReportProgress
 from capsbench.runs.provenance import Provenance
@@ -115,7 +117,7 @@ def train_and_test(
     trainer.loggers = []  # the last evaluation is no epoch of its own
     final = evaluate(trainer, module, data, watched)
     last = history.epochs[-1] if history.epochs else {}
-    if last and f"{watched}/accuracy" not in last:  # that epoch was not evaluated
+    if last and main_metric(last, (watched,)) not in last:  # that epoch was not evaluated
         for logger in loggers:
             logger.log_metrics({**final.metrics, "epoch": last["epoch"] - 1}, int(last["step"]) - 1)
     module.to(device)  # the trainer has moved it to the CPU
@@ -169,7 +171,10 @@ def train_and_test(
         test_examples=data.num_examples("test"),
         full=not (smoke or data.is_cut),
         confusion={watched: final.confusion} if final.confusion else {},
-        class_names=list(data.class_names or map(str, range(data.num_classes))),
+        class_names=list(data.names),
+        by_label={watched: final.by_label} if final.by_label else {},
+        most_frequent_labels=most_frequent(data.splits[watched].labels),
+        class_weights=[] if data.loss_weights is None else data.loss_weights.tolist(),
         machine_load={"before": throughput.load_before, "after": load_after, "cores": os.cpu_count()},
         identity_version=identity.version,
         data_files=_files(contents, data),

@@ -3,10 +3,10 @@
 import math
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsbench.training.losses import multi_hot
+from capsbench.training.losses import Labels, Weights, check_single, multi_hot
 
 
 class CentripetalLoss(nn.Module):
@@ -59,14 +59,23 @@ class CentripetalLoss(nn.Module):
         self.ghosts = ghosts
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
+        self,
+        activations: Float[Tensor, "batch class"],
+        labels: Labels,
+        progress: float = 1.0,
+        weights: Weights = None,
     ) -> Float[Tensor, ""]:
-        """Return the loss of a batch. `progress` is unused; every loss has this signature."""
-        return self.costs(activations, labels).sum(dim=1).mean()
+        """Return the loss of a batch. `progress` is unused; every loss has this signature.
 
-    def costs(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"]
-    ) -> Float[Tensor, "batch class"]:
+        Raises:
+            ValueError: examples have any number of labels: a threshold of activations would not tell them.
+        """
+        if labels.dtype == torch.bool:
+            check_single(labels)
+        costs = self.costs(activations, labels).sum(dim=1)
+        return (costs if weights is None else weights * costs).mean()
+
+    def costs(self, activations: Float[Tensor, "batch class"], labels: Labels) -> Float[Tensor, "batch class"]:
         """Return what each class of each example costs."""
         distance = self.corner * (1 - activations)
         is_present = multi_hot(labels, activations.shape[1]).bool()

@@ -1,8 +1,9 @@
 """Losses on class activations, and the squared error of reconstructions.
 
 Every loss on activations is called as `loss(activations, labels, progress)`: activations (batch, class), labels
-(batch,), and the fraction of the training done so far, in [0, 1]. One whose `forward` has an argument `step` is told
-the number of steps done so far, too.
+(batch,), and the fraction of the training done so far, in [0, 1]. Labels are (batch, several) where each image shows
+as many classes, and bool (batch, class) where it shows any number. A loss whose `forward` has an argument `step` is
+told the number of steps done so far, too; one with `weights` can be given a weight for each example.
 """
 
 import itertools
@@ -10,37 +11,43 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from capsbench.routing import check_choice
 
+Labels = Int64[Tensor, "batch *several"] | Bool[Tensor, "batch class"]
+Weights = Float[Tensor, "batch"] | None
 
-def multi_hot(labels: Int64[Tensor, "batch *several"], num_classes: int) -> Int64[Tensor, "batch class"]:
+
+def multi_hot(labels: Labels, num_classes: int) -> Int64[Tensor, "batch class"]:
     """Encode labels as 1 for each class of an example and 0 for every other class.
 
     >>> multi_hot(torch.tensor([[0, 2], [1, 2]]), 3)
     tensor([[1, 0, 1],
             [0, 1, 1]])
     """
+    if labels.dtype == torch.bool:
+        return labels.long()
     zeros = torch.zeros(len(labels), num_classes, dtype=torch.int64, device=labels.device)
     return zeros.scatter(1, labels.reshape(len(labels), -1), 1)
 
 
-def check_single(labels: Int64[Tensor, "batch *several"]) -> None:
+def check_single(labels: Labels) -> None:
     """Check that each example has exactly one label.
 
     Raises:
         ValueError: examples have several labels.
     """
     if labels.ndim > 1:
-        raise ValueError(f"this loss takes one label for each image, got {labels.shape[1]}; use loss=margin")
+        found = "any number" if labels.dtype == torch.bool else labels.shape[1]
+        raise ValueError(f"this loss takes one label for each image, got {found}; use loss=margin")
 
 
 class MarginLoss(nn.Module):
     """Penalise activations of present classes below a margin, and of absent classes above another.
 
-    Costs are averaged over the batch. Examples may have several labels: (batch, several).
+    Costs are averaged over the batch. Examples may have several labels, or any number.
 
     Source: eq. 9 of the paper; Sabour et al. 2017 (arXiv:1710.09829), eq. 4.
 
@@ -66,13 +73,19 @@ class MarginLoss(nn.Module):
         self.reduction = reduction
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
+        self,
+        activations: Float[Tensor, "batch class"],
+        labels: Labels,
+        progress: float = 1.0,
+        weights: Weights = None,
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch. `progress` is unused; every loss has this signature."""
         is_present = multi_hot(labels, activations.shape[1]).to(activations.dtype)
         too_weak = (self.present - activations).clamp_min(0).square()
         too_strong = (activations - self.absent).clamp_min(0).square()
         costs = is_present * too_weak + self.down_weight * (1 - is_present) * too_strong
+        if weights is not None:
+            costs = weights.unsqueeze(1) * costs
         return costs.mean() if self.reduction == "mean" else costs.sum(dim=1).mean()
 
 
@@ -107,7 +120,11 @@ class CrossEntropyLoss(nn.Module):
         self.scale = nn.Parameter(torch.ones(())) if isinstance(scale, str) else scale
 
     def forward(
-        self, activations: Float[Tensor, "batch class"], labels: Int64[Tensor, "batch *several"], progress: float = 1.0
+        self,
+        activations: Float[Tensor, "batch class"],
+        labels: Labels,
+        progress: float = 1.0,
+        weights: Weights = None,
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch. `progress` is unused; every loss has this signature.
 
@@ -115,11 +132,14 @@ class CrossEntropyLoss(nn.Module):
             ValueError: examples have several labels.
         """
         check_single(labels)
-        if not self.normalize:
-            return F.cross_entropy(self.scale * activations, labels)
-        positive = activations.clamp_min(self.TINY)
-        shares = positive / positive.sum(dim=1, keepdim=True)
-        return F.nll_loss(shares.clamp(self.TINY, 1 - self.TINY).log(), labels)
+        reduction = "mean" if weights is None else "none"
+        if self.normalize:
+            positive = activations.clamp_min(self.TINY)
+            shares = positive / positive.sum(dim=1, keepdim=True)
+            costs = F.nll_loss(shares.clamp(self.TINY, 1 - self.TINY).log(), labels, reduction=reduction)
+        else:
+            costs = F.cross_entropy(self.scale * activations, labels, reduction=reduction)
+        return costs if weights is None else (weights * costs).mean()
 
 
 class SpreadLoss(nn.Module):
@@ -161,9 +181,10 @@ class SpreadLoss(nn.Module):
     def forward(
         self,
         activations: Float[Tensor, "batch class"],
-        labels: Int64[Tensor, "batch *several"],
+        labels: Labels,
         progress: float = 1.0,
         step: int | float = math.inf,
+        weights: Weights = None,
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch. `progress` or `step` sets the margin.
 
@@ -173,8 +194,8 @@ class SpreadLoss(nn.Module):
         check_single(labels)
         margin = self.margin(progress, step)
         right = activations.gather(1, labels.unsqueeze(1))
-        costs = (margin - (right - activations)).clamp_min(0).square()
-        return (costs.sum(dim=1) - margin**2).mean()
+        costs = (margin - (right - activations)).clamp_min(0).square().sum(dim=1) - margin**2
+        return (costs if weights is None else weights * costs).mean()
 
     def margin(self, progress: float = 1.0, step: int | float = math.inf) -> float:
         """Return the margin after a fraction of the training, or after so many steps."""

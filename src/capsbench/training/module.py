@@ -6,19 +6,21 @@ from typing import Any, Literal, NamedTuple
 
 import lightning
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MultilabelExactMatch
 
 from capsbench.data import Batch
 from capsbench.data.batch import SplitName
 from capsbench.routing import Capsules, NonFiniteError, check_choice
-from capsbench.training.losses import multi_hot, reconstruction_error, unordered_reconstruction_error
-from capsbench.training.metrics import Metrics, mean_over_examples
+from capsbench.training.losses import Labels, Weights, multi_hot, reconstruction_error, unordered_reconstruction_error
+from capsbench.training.metrics import BY_ORDER, MEASURES, Metrics, mean_over_examples, measures
 from capsbench.training.nan_guard import blame
 from capsbench.training.optimizers import OptimizerFactory, SchedulerFactory, lasting, parameter_groups
+
+THRESHOLD = 0.5
+"""Of the activation of a class, above which an image that may show any number of classes is predicted to show it."""
 
 
 class Outcome(NamedTuple):
@@ -27,26 +29,31 @@ class Outcome(NamedTuple):
     Attributes:
         loss: with the weighted reconstruction error, if there is a decoder.
         reconstruction: the squared error, summed over the pixels of an example; None without a decoder.
-        predicted: the classes of the most active capsules, as many as an image has labels.
+        predicted: the classes of the most active capsules, as many as an image has labels; or which are above
+            `THRESHOLD`, where it has any number.
         labels: of the batch.
+        activations: of the class capsules.
     """
 
     loss: Float[Tensor, ""]
     reconstruction: Float[Tensor, ""] | None
-    predicted: Int64[Tensor, "batch several"]
-    labels: Int64[Tensor, "batch several"]
+    predicted: Int64[Tensor, "batch several"] | Bool[Tensor, "batch class"]
+    labels: Int64[Tensor, "batch several"] | Bool[Tensor, "batch class"]
+    activations: Float[Tensor, "batch class"]
 
 
 class ClassificationModule(lightning.LightningModule):
     """Train a capsule network to predict the labels of images.
 
     An image with k labels is predicted to show the classes of its k most active capsules. It counts as correct if all k
-    are correct. A decoder reconstructs an image for each class (§4.3 of the paper): in training from the poses of the
+    are correct. Where images have any number of labels, those are predicted whose activation is above `THRESHOLD`. A
+    decoder reconstructs an image for each class (§4.3 of the paper): in training from the poses of the
     labelled classes, in evaluation from the poses of the predicted classes.
 
     Logs `loss`, `accuracy` and, with a decoder, `reconstruction` (squared error, summed over the pixels of an example)
-    once per epoch, as `train/loss` and so on, for the splits train, val and test. All are means over examples. A
-    learned scale of the loss's activations is `train/loss_scale`.
+    once per epoch, as `train/loss` and so on, for the splits train, val and test. All are means over examples. Where
+    images have any number of labels it logs, instead of `accuracy`, `exact_match`, `f1` (mean over classes) and, but
+    in training, `map` (mean average precision). A learned scale of the loss's activations is `train/loss_scale`.
 
     Args:
         model: maps images (batch, channel, height, width) to class capsules.
@@ -60,9 +67,11 @@ class ClassificationModule(lightning.LightningModule):
         decoder: maps poses (batch, class, dim) and class numbers (batch, k) to images (batch, k, channel, height,
             width); None reconstructs nothing.
         reconstruction_weight: weight of the reconstruction error in the loss.
+        labels_per_image: how many classes an image shows; None: any number.
 
     Raises:
-        ValueError: reconstruction_weight is negative, or decay is unknown.
+        ValueError: reconstruction_weight is negative, decay is unknown, or there is a decoder though images show any
+            number of classes.
     """
 
     def __init__(
@@ -77,24 +86,30 @@ class ClassificationModule(lightning.LightningModule):
         decay: str = "all",
         decoder: nn.Module | None = None,
         reconstruction_weight: float = 0.0005,
+        labels_per_image: int | None = 1,
     ) -> None:
         super().__init__()
         if reconstruction_weight < 0:
             raise ValueError(f"decoder.loss_weight must be at least 0, got {reconstruction_weight}")
         check_choice("optim.decay", decay, "all", "kernels")
+        if decoder is not None and labels_per_image is None:
+            raise ValueError(
+                "a decoder draws an image for each of its labels, and these images have any number; use decoder=none"
+            )
         self.model = model
         self.decoder = decoder
         self.num_classes = num_classes
         self.reconstruction_weight = reconstruction_weight
         self.loss = loss
-        self.loss_takes_step = "step" in inspect.signature(loss.forward).parameters
+        self.loss_takes = frozenset(inspect.signature(loss.forward).parameters)
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
         self.decay = decay
         metrics: dict[str, Metric] = {}
         for split in ("train", "val", "test"):
-            metrics[f"{split}_accuracy"] = MultilabelExactMatch(num_classes, validate_args=False)
+            measured = measures(num_classes, labels_per_image, in_training=split == "train")
+            metrics |= {f"{split}_{name}": metric for name, metric in measured.items()}
             for name in ("loss",) if decoder is None else ("loss", "reconstruction"):
                 metrics[f"{split}_{name}"] = mean_over_examples()
         self.metrics = Metrics(metrics)
@@ -136,7 +151,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
-        loss = self._step("train", batch)
+        loss = self._step("train", batch, self._weights(batch.labels))
         weight = self._weight(len(batch.labels), batch_idx)
         return loss if weight == 1 else weight * loss
 
@@ -151,6 +166,22 @@ class ClassificationModule(lightning.LightningModule):
         start = batch_idx - batch_idx % batches
         in_step = sum(sizes[start : min(start + batches, int(trainer.num_training_batches))])
         return batches * trainer.world_size * examples / in_step
+
+    def _weights(self, labels: Labels) -> Weights:
+        """Those of examples, where the data weighs classes.
+
+        Raises:
+            ValueError: the loss takes none.
+        """
+        of_classes = getattr(getattr(self.trainer, "datamodule", None), "loss_weights", None)
+        if of_classes is None:
+            return None
+        if "weights" not in self.loss_takes:
+            raise ValueError(
+                f"data.class_weights has no effect: {type(self.loss).__name__} takes no weights; leave it out"
+            )
+        found: Tensor = of_classes.to(labels.device)[labels]
+        return found
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Log what a learned scale of activations is at the end of the epoch, or of training."""
@@ -169,7 +200,13 @@ class ClassificationModule(lightning.LightningModule):
         self._step(self.trainer.datamodule.watched_split, batch)  # type: ignore[attr-defined]
 
     def outcome(
-        self, batch: Batch, *, progress: float = 1.0, step: int | float = math.inf, training: bool = False
+        self,
+        batch: Batch,
+        *,
+        progress: float = 1.0,
+        step: int | float = math.inf,
+        training: bool = False,
+        weights: Weights = None,
     ) -> Outcome:
         """Run the network and its decoder on a batch.
 
@@ -178,24 +215,33 @@ class ClassificationModule(lightning.LightningModule):
             progress: fraction of the training done, which a loss may follow.
             step: steps of the training done, likewise.
             training: whether to reconstruct from the poses of the labelled classes; else those of the predicted.
+            weights: of the examples in the loss on activations; None: all count alike.
         """
         capsules = self(batch.images)
         activations = _at_least_32_bits(capsules.activations)
         labels = batch.labels.reshape(len(activations), -1)
-        predicted = most_active(activations, labels.shape[1])
-        followed = {"step": step} if self.loss_takes_step else {}
-        loss: Tensor = self.loss(activations, batch.labels, progress, **followed)
+        is_any_number = labels.dtype == torch.bool
+        predicted = activations.detach() > THRESHOLD if is_any_number else most_active(activations, labels.shape[1])
+        told: dict[str, Any] = {"step": step} if "step" in self.loss_takes else {}
+        if weights is not None:
+            told["weights"] = weights.to(activations.dtype)
+        loss: Tensor = self.loss(activations, batch.labels, progress, **told)
         if self.decoder is None:
-            return Outcome(loss, None, predicted, labels)
+            return Outcome(loss, None, predicted, labels, activations)
         drawn = _at_least_32_bits(self.decoder(capsules.poses, labels if training else predicted))
         targets = batch.targets.to(drawn.dtype)
         error = (reconstruction_error if training else unordered_reconstruction_error)(drawn, targets)
-        return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels)
+        return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels, activations)
 
-    def _step(self, split: SplitName, batch: Batch) -> Tensor:
-        outcome = self.outcome(batch, progress=self.progress, step=self.global_step, training=split == "train")
+    def _step(self, split: SplitName, batch: Batch, weights: Weights = None) -> Tensor:
+        outcome = self.outcome(
+            batch, progress=self.progress, step=self.global_step, training=split == "train", weights=weights
+        )
         examples, classes = len(outcome.labels), self.num_classes
-        self._measure(split, "accuracy", multi_hot(outcome.predicted, classes), multi_hot(outcome.labels, classes))
+        predicted, labels = multi_hot(outcome.predicted, classes), multi_hot(outcome.labels, classes)
+        for name in MEASURES:
+            if f"{split}_{name}" in self.metrics:
+                self._measure(split, name, outcome.activations.detach() if name == BY_ORDER else predicted, labels)
         self._measure(split, "loss", outcome.loss.detach().expand(examples))
         if outcome.reconstruction is not None:
             self._measure(split, "reconstruction", outcome.reconstruction.detach().expand(examples))

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from capsbench.data import Arrays, DataError
+from capsbench.data.digest import contents_of
+from capsbench.data.own_files import own_files
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 9, 11, 3), dtype=np.uint8)
 LABELS = np.arange(20) % 4
@@ -139,7 +141,7 @@ def test_names_of_other_tools(tmp_path: Path, named: str, form: str) -> None:
             "which axis of images of shape .* Say data.layout=NHWC",
         ),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels must be whole numbers, names"),
-        ({"images": IMAGES, "labels": np.ones((20, 2))}, "each row of labels must have a single 1"),
+        ({"images": IMAGES, "labels": 2 * np.eye(20)}, "rows of labels must be of 0 and 1"),
         ({"images": IMAGES, "labels": LABELS * 0 + 3}, "all labels are 3; there must be at least two classes"),
         ({"images": IMAGES, "labels": np.arange(20)}, "cannot be divided into training and test images"),
         (
@@ -184,3 +186,15 @@ def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.array([print], dtype=object), labels=LABELS[:1])
     with pytest.raises(DataError, match="not a readable"):
         Arrays(path=tmp_path / "x.npz")
+
+
+def test_the_files_that_are_read_are_known_without_the_set(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    (tmp_path / "own").mkdir()
+    for name, array in (("images", IMAGES), ("labels", LABELS), ("notes", LABELS)):
+        np.save(tmp_path / "own" / f"{name}.npy", array)
+    for path, number in ((tmp_path / "x.npz", 1), (tmp_path / "own", 2)):
+        found = own_files({"_target_": "capsbench.data.Arrays", "path": str(path)})
+        assert found is not None
+        assert contents_of(*found) == Arrays(path=path).contents
+        assert len(found[1]) == number

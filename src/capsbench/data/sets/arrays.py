@@ -1,6 +1,5 @@
 """Your own images, from arrays of NumPy's: one .npz file, or a folder of .npy files."""
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,11 +12,10 @@ from capsbench.data.batch import LabelledImages, SplitName
 from capsbench.data.digest import Contents, contents_of
 from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
+from capsbench.data.labels import describe, read_labels
 from capsbench.data.module import ImageDataModule
 from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, array_files
-from capsbench.data.pictures import as_bytes_of_16_bits, natural
-
-log = logging.getLogger(__name__)
+from capsbench.data.pictures import as_bytes_of_16_bits
 
 TEST_FRACTION = 0.2
 MOST_CHANNELS = 4
@@ -33,8 +31,9 @@ class Arrays(ImageDataModule):
     It holds `train_images`, `train_labels`, `test_images` and `test_labels`, or `x_train`, `y_train`, `x_test` and
     `y_test`; or `images` and `labels`, or `x` and `y`, which are divided, stratified and the same for every seed.
 
-    Labels are whole numbers, names, or rows with a single 1. Those that do not count from 0 without a gap are numbered
-    in their order, and keep their names.
+    Labels are whole numbers, names, or rows of 0 and 1. Those that do not count from 0 without a gap are numbered in
+    their order, and keep their names. If a row has another number of ones than one, images may show any number of
+    classes.
 
     Args:
         path: of the file or folder.
@@ -95,6 +94,10 @@ class Arrays(ImageDataModule):
     def load_held_out(self) -> LabelledImages:
         """Give the validation split."""
         return self.load("val")
+
+    def remarks(self) -> Sequence[str]:
+        """Say how many training images show each class."""
+        return describe(self.splits["train"].labels, self.names)
 
     def _read(self, test_fraction: float) -> Mapping[SplitName, LabelledImages]:
         arrays = self._arrays()
@@ -192,50 +195,8 @@ class Arrays(ImageDataModule):
             )
         return ((images - np.float32(black)) * np.float32(255 / (white - black))).astype(np.float32)
 
-    def _labels(self, labels: Mapping[SplitName, np.ndarray]) -> dict[SplitName, np.ndarray]:
-        """Number the classes of the training set, and name them where their labels are not their numbers."""
-        single = {split: self._single(values) for split, values in labels.items()}
-        values = np.unique(single["train"])
-        is_number = values.dtype.kind in "iu"
-        classes = list(values) if is_number else sorted(map(str, values), key=natural)
-        if len(classes) < 2:
-            raise DataError(f"{self.path}: all labels are {classes[0]}; there must be at least two classes")
-        numbers = {each: number for number, each in enumerate(classes)}
-        for split, found in single.items():
-            if extra := [each for each in np.unique(found).tolist() if each not in numbers]:
-                raise DataError(f"{self.path}: the {split} split has a label that the train split has not, {extra[0]}")
-        self.num_classes = len(classes)
-        if not is_number or classes != list(range(len(classes))):
-            self.class_names = [str(each) for each in classes]
-            if is_number:
-                told = ", ".join([*self.class_names[:10], *(["…"] if len(classes) > 10 else [])])
-                log.warning(
-                    "%s: its labels do not count from 0 without a gap; its %d classes are %s",
-                    self.path,
-                    len(classes),
-                    told,
-                )
-        return {
-            split: np.array([numbers[each] for each in found.tolist()], np.int64) for split, found in single.items()
-        }
-
-    def _single(self, labels: np.ndarray) -> np.ndarray:
-        """Give one label for each image: numbers or texts (N,)."""
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim == 2 and labels.dtype.kind in "biuf":
-            if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
-                raise DataError(
-                    f"{self.path}: each row of labels must have a single 1; several labels are not supported"
-                )
-            labels = labels.argmax(axis=1)
-        if labels.dtype.kind == "S":
-            labels = np.char.decode(labels, "utf-8")
-        if labels.dtype.kind == "f" and (labels == labels.round()).all():
-            labels = labels.astype(np.int64)
-        if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iuU":
-            raise DataError(
-                f"{self.path}: labels must be whole numbers, names, or rows with a single 1, are {labels.dtype} of "
-                f"shape {labels.shape}"
-            )
-        return labels
+    def _labels(self, arrays: Mapping[SplitName, np.ndarray]) -> Mapping[str, np.ndarray]:
+        found = read_labels({str(split): values for split, values in arrays.items()}, self.path)
+        self.num_classes, self.class_names = found.num_classes, found.names
+        self.labels_per_image = None if found.several else 1
+        return found.of
