@@ -87,8 +87,8 @@ def write_errors(
     table = pd.DataFrame(
         {
             "image": numbers.numpy(),
-            "class": names[found.labels[numbers]],
-            "taken for": names[found.predicted[numbers]],
+            "class": names[found.labels[numbers].numpy()],
+            "taken for": names[found.predicted[numbers].numpy()],
             "score": found.scores[numbers, found.predicted[numbers]].numpy(),
         }
     )
@@ -117,8 +117,8 @@ def features(found: Answers, names: Sequence[str]) -> pd.DataFrame:
     columns += [f"pose {name} {dim}" for name in names for dim in range(found.poses.shape[2])]
     numbers = torch.cat([found.activations, found.poses.flatten(1)], dim=1).float().numpy()
     table = pd.DataFrame(numbers, columns=columns)
-    table.insert(0, "label", np.array(names)[found.labels])
-    table.insert(1, "predicted", np.array(names)[found.predicted])
+    table.insert(0, "label", np.array(names)[found.labels.numpy()])
+    table.insert(1, "predicted", np.array(names)[found.predicted.numpy()])
     return table
 
 
@@ -134,10 +134,13 @@ def write_features(table: pd.DataFrame, path: Path) -> None:
             table.to_parquet(temporary, engine="pyarrow", index=False)
             return
         numbers = table.drop(columns=["label", "predicted"])
-        arrays = {name: table[name].to_numpy(str) for name in ("label", "predicted")}
         with temporary.open("wb") as stream:
             np.savez_compressed(
-                stream, features=numbers.to_numpy(np.float32), columns=np.array(numbers.columns, str), **arrays
+                stream,
+                features=numbers.to_numpy(np.float32),
+                columns=np.array(numbers.columns, str),
+                label=table["label"].to_numpy(str),
+                predicted=table["predicted"].to_numpy(str),
             )
 
 

@@ -73,11 +73,8 @@ def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) 
 
 def _networks_in(place: Path) -> list[Path]:
     """The folder itself if a trained network is in it, which may be a copy; a name; else the runs below the folder."""
-    return (
-        [place]
-        if (place / DESCRIPTION).is_file() or str(place) in networks()
-        else [folder.path for folder in find_runs(place)]
-    )
+    is_one = (place / DESCRIPTION).is_file() or str(place) in networks()
+    return [place] if is_one else [folder.path for folder in find_runs(place)]
 
 
 def evaluate_run(

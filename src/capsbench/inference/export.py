@@ -167,6 +167,7 @@ def _save_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> N
     assert made is not None
     made.model.metadata_props.update(about)
     for value in (*made.model.graph.inputs, *made.model.graph.outputs):
+        assert value.shape is not None
         value.shape[0] = "batch"
     made.save(path)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from capsbench.data.files import written_atomically
@@ -18,13 +19,14 @@ def class_accuracies(counts: pd.DataFrame) -> pd.DataFrame:
         counts: images of a class (row) that were taken for each (column).
     """
     rows = []
-    for name, row in counts.iterrows():
-        if not (number := int(row.sum())):
+    names = list(map(str, counts.index))
+    for number, row in enumerate(counts.to_numpy()):
+        if not row.any():
             continue
-        wrong = row.drop(name)
-        most = f"{wrong.idxmax()} {wrong.max()}" if len(wrong) and wrong.max() else NOTHING
-        share = Share(int(row[name]), number)
-        rows.append((str(name), str(number), f"{100 * share.value:.1f}", share.interval, most))
+        wrong = np.where(np.arange(len(row)) == number, 0, row)
+        most = f"{names[wrong.argmax()]} {wrong.max()}" if wrong.any() else NOTHING
+        share = Share(int(row[number]), int(row.sum()))
+        rows.append((names[number], str(share.of), f"{100 * share.value:.1f}", share.interval, most))
     return pd.DataFrame(rows, columns=["Class", "Images", "Accuracy %", "95 % interval", "Most taken for"])
 
 
