@@ -3,7 +3,10 @@
 import io
 import logging
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +109,22 @@ def test_what_an_interruption_leaves_does_not_count(
         path.with_name(f"{path.name}.tmp").write_bytes(b"half")
     assert torch.equal(prepared(folder, cache=cache).batch("train", BatchKey(0, torch.arange(32))).images, expected)
     assert not list(cache.rglob("*/train-*.tmp"))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_of_two_runs_at_once_one_decodes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def noted(paths: list[Path], form: Form, read: Read, **options: Any) -> Iterator[np.ndarray]:
+        decoded.append(len(paths))
+        yield from decode(paths, form, read, **options)
+
+    monkeypatch.setattr(image_folder, "decode", noted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: prepared(folder, cache=tmp_path / "mine"), range(2))
+    assert sorted(decoded) == [8, 32]
+    key = BatchKey(0, torch.arange(32))
+    assert torch.equal(one.batch("train", key).images, other.batch("train", key).images)
 
 
 @pytest.mark.usefixtures("little_memory")

@@ -126,13 +126,11 @@ def write_features(table: pd.DataFrame, path: Path) -> None:
     """Write features as .parquet, or as .npz: "features" (image, column) with their "columns", "label", "predicted".
 
     Raises:
-        ModuleNotFoundError: it is .parquet, and pyarrow is not installed.
+        ImportError: it is .parquet, and pyarrow is not installed.
         WriteError: the disk is full.
     """
     with written_atomically(path) as temporary:
         if path.suffix == ".parquet":
-            import pyarrow  # noqa: F401  # pandas would say in several lines that it is missing
-
             table.to_parquet(temporary, engine="pyarrow", index=False)
             return
         numbers = table.drop(columns=["label", "predicted"])

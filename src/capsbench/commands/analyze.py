@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +95,7 @@ def check_settings(settings: Analyze) -> None:
 
     Raises:
         ValueError: one is not.
+        ModuleNotFoundError: format is parquet, and pyarrow is not installed.
     """
     for key, least in (("examples", FEWEST_EXAMPLES), ("curve_examples", 1), ("curve_steps", 3)):
         value = getattr(settings, key)
@@ -102,6 +104,8 @@ def check_settings(settings: Analyze) -> None:
     check_steps(settings.curve_steps)
     if settings.format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {settings.format}")
+    if settings.format == "parquet" and find_spec("pyarrow") is None:
+        raise ModuleNotFoundError("parquet needs pyarrow", name="pyarrow")
     classes = settings.classes
     if classes is not None and not (isinstance(classes, list) and all(map(_is_class, classes))):
         raise ValueError(f"classes must be a list of names or numbers such as [7] or [cat], got {classes}")

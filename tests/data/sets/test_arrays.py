@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from capsbench.data import Arrays, DataError
+from capsbench.data.digest import contents_of
+from capsbench.data.own_files import own_files
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 9, 11, 3), dtype=np.uint8)
 LABELS = np.arange(20) % 4
@@ -184,3 +186,15 @@ def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.array([print], dtype=object), labels=LABELS[:1])
     with pytest.raises(DataError, match="not a readable"):
         Arrays(path=tmp_path / "x.npz")
+
+
+def test_the_files_that_are_read_are_known_without_the_set(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    (tmp_path / "own").mkdir()
+    for name, array in (("images", IMAGES), ("labels", LABELS), ("notes", LABELS)):
+        np.save(tmp_path / "own" / f"{name}.npy", array)
+    for path, number in ((tmp_path / "x.npz", 1), (tmp_path / "own", 2)):
+        found = own_files({"_target_": "capsbench.data.Arrays", "path": str(path)})
+        assert found is not None
+        assert contents_of(*found) == Arrays(path=path).contents
+        assert len(found[1]) == number

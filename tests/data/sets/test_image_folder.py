@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from capsbench.data import DataError, ImageFolder
+from capsbench.data.digest import contents_of
+from capsbench.data.own_files import own_files
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 9, 11, 3), dtype=np.uint8)
 
@@ -128,6 +130,21 @@ def test_a_folder_to_validate_on(folder: Path, name: str, caplog: pytest.LogCapt
     tested = ImageFolder(path=folder)
     tested.setup()
     assert tested.splits["test"].labels.tolist() == [1] * 4
+
+
+def test_the_files_that_are_read_are_known_without_the_set(folder: Path) -> None:
+    fill(folder / "Val" / "pear", 4)
+    for val_split, number in ((False, 10), (True, 14)):
+        settings = {"_target_": "capsbench.data.ImageFolder", "path": str(folder), "val_split": val_split}
+        found = own_files(settings)
+        assert found is not None
+        assert contents_of(*found) == ImageFolder(path=folder, val_split=val_split).contents
+        assert len(found[1]) == number
+    (folder / "test").rename(folder / ".test")
+    found = own_files(settings | {"val_split": False})
+    assert found is not None
+    assert contents_of(*found) == ImageFolder(path=folder).contents
+    assert own_files({"_target_": "capsbench.data.MNIST", "path": str(folder)}) is None
 
 
 def test_pictures_of_several_sizes(folder: Path) -> None:
