@@ -169,7 +169,7 @@ def check_classes(classes: Sequence[int] | None, data: ImageDataModule) -> None:
     """
     if classes is None:
         return
-    wanted = data.labels_per_image
+    wanted = data.labels_per_image or 1
     if len(classes) != wanted or len(set(classes)) != wanted or not all(0 <= c < data.num_classes for c in classes):
         what = f"{wanted} different classes" if wanted > 1 else "one class"
         raise ValueError(f"classes must be {what} from 0 to {data.num_classes - 1}, got {list(classes)}")

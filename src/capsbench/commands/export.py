@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import cast
 
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.predict import load_network, place_of
 from capsbench.commands.settings import Export
-from capsbench.inference.export import BATCHES, ENDINGS, Format, export
+from capsbench.inference.export import BATCHES, ENDINGS, export
 from capsbench.reports.formats import say
 
 
@@ -23,17 +22,16 @@ def main(arguments: Arguments) -> None:
         raise ValueError("run must be given: capsbench export run=RUN")
     if settings.format not in ENDINGS:
         raise ValueError(f"format must be one of {', '.join(ENDINGS)}, got {settings.format}")
-    kind = cast(Format, settings.format)
     classifier = load_network(settings.run, arguments.config_dir)
-    path = Path(settings.file) if settings.file else place_of(settings.run) / f"model{ENDINGS[kind]}"
-    found = export(classifier, path, kind)
+    path = Path(settings.file) if settings.file else place_of(settings.run) / f"model{ENDINGS[settings.format]}"
+    found = export(classifier, path, settings.format)
     for topic in ("input", "range", "preparation", "output"):
         say(f"{topic}: {found.about[topic]}")
     say(f"classes: {', '.join(json.loads(found.about['class_names']))}")
     if found.difference is None:
         say("not checked: onnxruntime is not installed; pip install 'capsbench[export]'")
     else:
-        ran, sizes = "onnxruntime" if kind == "onnx" else "torch.export.load", ", ".join(map(str, BATCHES))
+        ran, sizes = "onnxruntime" if settings.format == "onnx" else "torch.export.load", ", ".join(map(str, BATCHES))
         say(
             f"checked in {ran}: for batches of {sizes}, answers differ from PyTorch's by {found.difference:.1g} at most"
         )
