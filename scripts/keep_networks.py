@@ -1,6 +1,6 @@
 """make networks: train the networks that come with the package and put them into it.
 
-Each becomes src/capsbench/networks/DATA/ROUTER; its model.json gets the command that trained it, and an interval.
+Each becomes a folder DATA/ROUTER of src/capsbench/networks; its model.json gets the command and an interval.
 """
 
 import json

@@ -46,9 +46,10 @@ def planned(name: str, *words: str) -> list[PlannedRun]:
         arguments = read(name, COMMANDS[name], words)
         overrides, config_dir, sweep = arguments.settings, arguments.config_dir, True
         kind = COMMANDS[name].settings
+        of_data = [word for word in overrides if name == "evaluate" and re.match(r"data[.=]", word)]
         if kind is not None:
-            parse_settings(kind, overrides)
-            return []
+            parse_settings(kind, [word for word in overrides if word not in of_data])
+            return planned("train", *of_data) if of_data else []
     with open_configuration(config_dir) as loader:
         return plan(loader, overrides) if sweep else [PlannedRun.of(Composer(loader).compose(overrides), overrides)]
 

@@ -100,9 +100,9 @@ def test_weights_and_failed_runs_go_where_that_is_said(clean: Callable[..., str]
 def test_what_somebody_put_into_a_failed_run_stays(clean: Callable[..., str]) -> None:
     lost = failed(3)
     (lost.path / "notes.txt").write_text("mine")
-    (lost.path / "checkpoints" / "best.ckpt").write_text("mine")
+    (lost.path / "checkpoints" / "mine.ckpt").write_text("mine")
     clean("--yes", "failed=true")
-    assert files() == {str(lost.path / "notes.txt"), str(lost.path / "checkpoints" / "best.ckpt")}
+    assert files() == {str(lost.path / "notes.txt"), str(lost.path / "checkpoints" / "mine.ckpt")}
 
 
 def test_a_run_that_is_being_trained_is_left_alone(clean: Callable[..., str]) -> None:

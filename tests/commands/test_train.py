@@ -352,8 +352,8 @@ def test_completion_knows_commands_groups_and_options(
         return capsys.readouterr().out.split()
 
     assert complete("capsbench ") == [
-        *("train", "status", "cancel", "report", "analyze", "evaluate", "predict", "data", "clean", "dashboard"),
-        *("wandb-sweep", "benchmark"),
+        *("train", "status", "cancel", "report", "analyze", "evaluate", "predict", "export", "data"),
+        *("clean", "dashboard", "wandb-sweep", "benchmark"),
     ]
     assert complete("capsbench train router=d") == ["router=dynamic", "router=dynamic1", "router=dynamic2"]
 

@@ -50,7 +50,9 @@ def test_a_system_is_named_by_its_network_and_router() -> None:
 
 def test_a_system_makes_no_other_run_than_its_settings() -> None:
     (named,) = planned("system=capsnet_fm", "data=digits")
-    (spelled,) = planned("arch=capsnet_light", "router=fm", "loss=margin", "optim=adam", "data=digits")
+    (spelled,) = planned(
+        "arch=capsnet_light", "router=fm", "loss=margin", "optim=adam", "optim.optimizer.lr=0.003", "data=digits"
+    )
     assert named.folder == spelled.folder
 
 

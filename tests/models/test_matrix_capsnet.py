@@ -32,6 +32,16 @@ def test_parameter_counts(
     assert sum(p.numel() for p in architecture(image_shape, classes, EMRouting).parameters()) == parameters
 
 
+def test_squashed_capsules_tell_images_apart_where_votes_are_normalised() -> None:
+    def spread(**settings: Any) -> float:
+        torch.manual_seed(0)
+        lengths = Small((1, 28, 28), 10, partial(DynamicRouting, iterations=1), **settings)(images).activations
+        return float((lengths.std(dim=0) / lengths.mean(dim=0)).mean())
+
+    images = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert 20 * spread() < spread(vote_norm="shared")
+
+
 @pytest.mark.parametrize(("size", "grids"), [(28, [12, 5, 3]), (32, [14, 6, 4]), (64, [30, 14, 12])])
 def test_maps(size: int, grids: list[int]) -> None:
     layers = Small((1, size, size), 10, EMRouting).capsule_layers

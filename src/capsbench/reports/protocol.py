@@ -34,6 +34,7 @@ OPEN = frozenset(
         "data.absent",
         "data.path",
         "data.seed",
+        "data.skip_unreadable",
         "data.stands_in_for",
         "data.subset",
         "data.test_fraction",
