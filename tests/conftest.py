@@ -44,7 +44,7 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In place of the user's cache directory."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:

@@ -64,9 +64,9 @@ def test_files_are_read_once(files: list[Path], tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"a/0.png": [10, 1000000000]}', b"\xff"])
-def test_a_damaged_list_of_files_is_made_anew(files: list[Path], tmp_path: Path, cache: Path, content: bytes) -> None:
+def test_a_damaged_list_of_files_is_made_anew(files: list[Path], tmp_path: Path, caches: Path, content: bytes) -> None:
     before = contents_of(tmp_path / "own", files)
-    for path in (cache / "capsbench" / "digests").glob("*.json"):
+    for path in (caches / "capsbench" / "digests").glob("*.json"):
         path.write_bytes(content)
     assert contents_of(tmp_path / "own", files) == before
 
