@@ -80,7 +80,7 @@ evidence: .venv/installed  ## the runs of docs/results.md, 17 hours; after a sto
 	$(call QUEUE,experiment=fig4 $(FIFTH_OF_FIG4)); \
 	$(call QUEUE,experiment=fig4_authors $(FIFTH_OF_FIG4)); $(END)
 
-networks: .venv/installed  ## trains again the small networks that come with the package; 40 minutes
+networks: .venv/installed  ## trains again the small networks that come with the package; processor time: 25 minutes
 	$(BIN)/python scripts/keep_networks.py
 
 benchmarks: .venv/installed  ## the speed of layers, table 1, training and scaling on this machine

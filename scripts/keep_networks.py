@@ -10,10 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from statsmodels.stats.proportion import proportion_confint
-
 from capsbench.inference.classifier import NETWORKS
 from capsbench.inference.files import DESCRIPTION, WEIGHTS
+from capsbench.reports.statistics import Share
 from capsbench.runs import finished_runs
 
 SETTINGS = {
@@ -32,8 +31,8 @@ def main(outputs: Path) -> None:
         (run,) = finished_runs(outputs / name)
         description = json.loads((run.path / DESCRIPTION).read_text())
         examples, accuracy = description["run"]["examples"], description["run"]["accuracy"]
-        interval = proportion_confint(round(examples * accuracy), examples, method="wilson")
-        description["run"] |= {"command": command, "interval": [round(float(bound), 4) for bound in interval]}
+        right = Share(round(examples * accuracy), examples)
+        description["run"] |= {"command": command, "interval": [round(right.low, 4), round(right.high, 4)]}
         folder = NETWORKS / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")

@@ -23,6 +23,7 @@ from capsbench.data.preparation import Preparation
 from capsbench.inference import Classifier
 from capsbench.launch.build import build_data
 from capsbench.launch.config import Composer, open_configuration
+from capsbench.launch.errors import listed
 from capsbench.reports.evaluation import class_accuracies, write_evaluation
 from capsbench.reports.formats import say, to_rich
 from capsbench.reports.statistics import Share
@@ -30,6 +31,8 @@ from capsbench.runs.environment import git_commit, versions
 
 ALL = "all"
 """As a split: training, validation and test images."""
+NAMES_TOLD = 12
+"""Classes in a line."""
 SHAPING = ("standardized", "resize", "crop", "standardize_before_crop")
 """Settings of data that prepare images; they are those of the network unless they are given."""
 
@@ -109,14 +112,9 @@ def numbers_of(data: ImageDataModule, names: tuple[str, ...]) -> Tensor:
         return torch.arange(len(names))
     unknown = [name for name in theirs if name not in names]
     raise ValueError(
-        f"{data.title} has {len(unknown)} classes that the network does not know: {_first(unknown)}; it knows "
-        f"{_first(names)}"
+        f"{data.title} has {len(unknown)} classes that the network does not know: {listed(unknown, NAMES_TOLD)}; "
+        f"it knows {listed(names, NAMES_TOLD)}"
     )
-
-
-def _first(names: Iterable[str], most: int = 12) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def measure(classifier: Classifier, batches: Iterable[Batch], numbers: Tensor) -> Measured:

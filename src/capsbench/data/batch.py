@@ -9,8 +9,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from capsbench.data.labels import strata
+from capsbench.data.own_files import SplitName as SplitName  # where no PyTorch is needed
 
-SplitName = Literal["train", "val", "test"]
 StoredSplit = Literal["train", "test"]
 """A split as a data set comes; "val" is cut out of "train"."""
 SPLIT_SEED = 0

@@ -7,16 +7,16 @@ from typing import Any, Literal, get_args
 from capsbench.data.files import DataError, at_home
 from capsbench.data.pictures import PASSED_OVER, files_below, natural
 
-Split = Literal["train", "val", "test"]
-SPLIT_FOLDERS: Mapping[Split, tuple[str, ...]] = {
+SplitName = Literal["train", "val", "test"]
+SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
 """What the folder of a split may be called, in small or capital letters."""
-DIVIDED_ARRAYS: Mapping[Split, tuple[tuple[str, str], ...]] = {
+DIVIDED_ARRAYS: Mapping[SplitName, tuple[tuple[str, str], ...]] = {
     split: ((f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}"), (f"X_{split}", f"y_{split}"))
-    for split in get_args(Split)
+    for split in get_args(SplitName)
 }
 """What images and labels of a split are called: as ours and MedMNIST's, or as in Keras."""
 UNDIVIDED_ARRAYS = (("images", "labels"), ("x", "y"), ("X", "y"))
@@ -62,7 +62,7 @@ def picture_files(path: Path, *, val_split: bool) -> list[Path]:
     return [file for folder in classes for file in files_below(folder)]
 
 
-def split_folders(path: Path) -> dict[Split, Path]:
+def split_folders(path: Path) -> dict[SplitName, Path]:
     """Find the folders of splits; empty where those of classes lie directly in the folder.
 
     Raises:

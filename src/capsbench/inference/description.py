@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -101,10 +102,7 @@ class Description:
         Raises:
             ValueError: the description names another class, or settings that it does not take.
         """
-        known: dict[str, Any] = {"capsbench.routing.no_router": routing.no_router}
-        for place in (models, routing):
-            known |= {f"{place.__name__}.{name}": getattr(place, name) for name in place.__all__}
-        known = {name: made for name, made in known.items() if made is routing.no_router or _is_module(made)}
+        known = classes_in(models, routing)
         known |= own if isinstance(own, Mapping) else {f"{made.__module__}.{made.__qualname__}": made for made in own}
         if (self.labels_per_image or 1) > len(self.class_names):
             raise ValueError(f"an image cannot show {self.labels_per_image} of {len(self.class_names)} classes")
@@ -119,6 +117,22 @@ class Description:
         return network
 
 
+def classes_in(*places: ModuleType, kinds: tuple[type, ...] = (nn.Module,)) -> dict[str, Any]:
+    """Find what may be made of a name in a file: the public classes of modules, and `no_router`.
+
+    Args:
+        places: modules.
+        kinds: base classes of what is looked for.
+    """
+    found: dict[str, Any] = {"capsbench.routing.no_router": routing.no_router}
+    for place in places:
+        for name in getattr(place, "__all__", dir(place)):
+            made = getattr(place, name)
+            if isinstance(made, type) and issubclass(made, kinds):
+                found[f"{place.__name__}.{name}"] = made
+    return found
+
+
 def is_plain(settings: Mapping[str, Any]) -> bool:
     """Tell whether a class is made of plain values only, so that a description can hold them."""
     return TARGET in settings and not any(isinstance(value, Mapping) for value in settings.values())
@@ -127,10 +141,6 @@ def is_plain(settings: Mapping[str, Any]) -> bool:
 def without_hydra(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of the settings of a class what only Hydra needs."""
     return {name: value for name, value in settings.items() if name != "_partial_"}
-
-
-def _is_module(made: Any) -> bool:
-    return isinstance(made, type) and issubclass(made, nn.Module)
 
 
 def _maker(settings: Mapping[str, Any], known: Mapping[str, Any]) -> Any:

@@ -140,9 +140,7 @@ def _program(answering: Answering, pictures: Tensor) -> ExportedProgram:
         with warnings.catch_warnings(action="ignore"):
             return torch.export.export(answering, (pictures,), dynamic_shapes=({0: Dim.DYNAMIC},))
     except Exception as error:  # of many kinds: whatever a router does while it is traced
-        raise ExportError(
-            _in_one_line(answering, "for a batch of any size", error, "capsbench.load in Python")
-        ) from error
+        raise ExportError(_in_one_line("for a batch of any size", error, "capsbench.load in Python")) from error
 
 
 def _save_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> None:
@@ -161,7 +159,7 @@ def _save_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> N
             external_data=False,
         )
     except Exception as error:
-        raise ExportError(_in_one_line(program.graph_module, "to ONNX", error, "format=torch_export")) from error
+        raise ExportError(_in_one_line("to ONNX", error, "format=torch_export")) from error
     finally:
         logging.disable(before)
     assert made is not None
@@ -190,6 +188,6 @@ def _difference(answering: Answering, run: Callable[[Tensor], tuple[Tensor, ...]
     return worst
 
 
-def _in_one_line(answering: nn.Module, how: str, error: Exception, other: str) -> str:
+def _in_one_line(how: str, error: Exception, other: str) -> str:
     cause = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return f"this network cannot be exported {how}: {cause:.200}; take {other}"

@@ -194,11 +194,10 @@ def _check_data_effects(data: DictConfig, defaults: DictConfig) -> None:
     if "augmentation" in data and "_target_" not in data.augmentation:  # of an experiment: the set itself has none
         kind = str(data.get("_target_")).rpartition(".")[2]
         raise ValueError(f"{kind} does not accept data.augmentation; choose another data set or experiment")
-    weights = data.get("class_weights")
-    if weights not in (None, "balanced") and not isinstance(weights, ListConfig):
-        raise ValueError(
-            f"data.class_weights must be balanced, a list of a weight for each class, or null, got {weights}"
-        )
+    if data.get("class_weights") is not None:
+        from capsbench.data.weights import check_weights  # late: it needs PyTorch
+
+        check_weights(data.class_weights)
     augmentation = data.get("augmentation") or {}
     is_cropped = bool(augmentation.get("crop_padding")) or data.get("crop") is not None
     if data.get("standardize_before_crop") and not (data.get("standardized") and is_cropped):

@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -240,6 +240,15 @@ def choice_of(name: str, allowed: Iterable[object]) -> str:
     near = difflib.get_close_matches(name, names, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}There are: {', '.join(names)}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Name the first of several.
+
+    >>> listed(["cat", "dog", "cow"], 2)
+    'cat, dog and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _describe_key(error: OmegaConfBaseException) -> str | None:

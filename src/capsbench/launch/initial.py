@@ -17,6 +17,7 @@ from capsbench.data import ImageDataModule
 from capsbench.data.files import at_home
 from capsbench.data.foreign import check_regular
 from capsbench.inference import Description
+from capsbench.launch.errors import listed
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import CheckpointError, ClassificationModule, read_checkpoint
 
@@ -141,9 +142,9 @@ def begin_with(source: Source, module: ClassificationModule, config: DictConfig,
         raise ValueError(f"init_from={source.place} has no weights of this network; choose the arch of that run")
     told = f"{len(own) - len(new)} of {len(own)} tensors are those of {source.place}"
     if new:
-        told += f"; new: {_listed(new)}" + (" (the classes are others)" if others else "")
+        told += f"; new: {listed(new, SHOWN)}" + (" (the classes are others)" if others else "")
     if left := sorted(source.weights.keys() - own.keys()):
-        told += f"; left there: {_listed(left)}"
+        told += f"; left there: {listed(left, SHOWN)}"
     return told
 
 
@@ -164,11 +165,6 @@ def _of_classes(own: Mapping[str, Tensor], config: DictConfig, data: ImageDataMo
 
 def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "a number"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def settings_of_source(settings: Mapping[str, Any]) -> dict[str, str]:

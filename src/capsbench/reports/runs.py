@@ -11,12 +11,12 @@ import pandas as pd
 
 from capsbench.data.reading import in_words
 from capsbench.reports.measured import read_equivariance, read_tested
+from capsbench.reports.statistics import PERCENT as PERCENT
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
 from capsbench.runs.checks import holds_out
 from capsbench.runs.measures import MAIN, main_metric
 from capsbench.runs.outcome import has_learned
 
-PERCENT = 100
 TEST, VALIDATION = "test/accuracy", "val/accuracy"
 SPLITS = {"train": "Training", "test": "Test", "val": "Validation"}
 MEASURED = {f"{split}/{name}": f"{of} {words}" for split, of in SPLITS.items() for name, words in MAIN.items()}

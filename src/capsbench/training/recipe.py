@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from capsbench import capsules, models, routing
+from capsbench.inference.description import classes_in
 from capsbench.training.checkpoint import read_checkpoint
 
 Recipe = dict[str, Any]
@@ -73,10 +74,6 @@ def _part(settings: Mapping[str, Any] | None, known: Mapping[str, Any]) -> Any:
 def _known() -> dict[str, Any]:
     from capsbench import training  # late: it imports this
 
-    found: dict[str, Any] = {"capsbench.routing.no_router": routing.no_router}
-    for place in (models, routing, capsules, training, torch.optim, torch.optim.lr_scheduler):
-        names = getattr(place, "__all__", dir(place))
-        made = {name: getattr(place, name) for name in names if isinstance(getattr(place, name, None), type)}
-        kinds = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-        found |= {f"{place.__name__}.{name}": each for name, each in made.items() if issubclass(each, kinds)}
-    return found
+    kinds = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    places = (models, routing, capsules, training, torch.optim, torch.optim.lr_scheduler)
+    return classes_in(*places, kinds=kinds)
