@@ -1,5 +1,7 @@
 """Dynamic routing: parents from a weighted sum of votes, the weights sharpened by agreement."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.functional import squash, squashed_norm, weighted_sum
-from capsbench.routing.kernels import sum_over_children
+from capsbench.routing.kernels import coupled_sum, sum_over_children
 from capsbench.routing.votes import Votes
 
 
@@ -79,14 +81,21 @@ class DynamicRouting(Router):
         if self.shares_within_places:  # b = 0, so every coupling coefficient is 1/J
             s = votes.sum(dim=1) / (votes.shape[2] + self.leaky)
         else:
-            (s,) = sum_over_children(self._coupled_votes, votes, shared=(torch.zeros_like(votes.sum(dim=1)),))
+            s = self._coupled_sum(votes, torch.zeros_like(votes.sum(dim=1)))
         s = self._biased(s)
         sum_of_v = torch.zeros_like(s)
         for _ in range(self.iterations - 1):
             sum_of_v = sum_of_v + squash(s.detach() if self.detach else s)
-            (s,) = sum_over_children(self._coupled_votes, votes, shared=(sum_of_v,))
+            s = self._coupled_sum(votes, sum_of_v)
             s = self._biased(s)
         return Capsules(squash(s), activations=squashed_norm(s))
+
+    def _coupled_sum(
+        self, votes: Votes, sum_of_v: Float[Tensor, "batch parent dim"]
+    ) -> Float[Tensor, "batch parent dim"]:
+        kernel = partial(coupled_sum, leaky=self.leaky, detach=self.detach, plain=self._coupled_votes)
+        (s,) = sum_over_children(self._coupled_votes, votes, shared=(sum_of_v,), kernel=kernel)
+        return s
 
     def _coupled_votes(
         self, votes: Float[Tensor, "batch child parent dim"], sum_of_v: Float[Tensor, "batch parent dim"]

@@ -1,7 +1,6 @@
 """EM routing: parents as the Gaussians that best explain the votes."""
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import checked, mass_and_total, spread, uniform
+from capsbench.routing.mixtures import EPS, Densities, assign, checked, moments
 from capsbench.routing.votes import Votes
 
 # Hinton et al. give none of these numbers. They are those of FMRouting (em_routing.py), the code of FM agreement's
@@ -21,8 +19,6 @@ INVERSE_TEMPERATURE_DECAY = 0.95
 """Each iteration multiplies the distance of λ from its final value by this."""
 COST_SCALE = 100.0
 """Costs are scaled to this many children for each parent on average, instead of n/J."""
-EPS = 1e-9
-"""Added to variances, to divisors and to the activations under a logarithm."""
 
 
 class Gaussians(NamedTuple):
@@ -121,14 +117,8 @@ class EMRouting(Router):
             iteration: counted from 0; sets the inverse temperature.
         """
         num_children, num_parents = votes.shape[1:3]
-        assigned_by = () if parents is None else parents
-        mass, total = sum_over_children(
-            partial(mass_and_total, e_step=self._e_step), votes, per_child=(activations,), shared=assigned_by
-        )
-        mean = total / (mass + EPS).unsqueeze(-1)
-        (scatter,) = sum_over_children(
-            partial(spread, e_step=self._e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
-        )
+        densities = None if parents is None else self.densities(parents)
+        mass, mean, scatter = moments(votes, activations, densities, self.share)
         variance = scatter / (mass + EPS).unsqueeze(-1) + EPS
 
         cost_per_child = (self.beta_v.unsqueeze(-1) + 0.5 * variance.log()).sum(dim=-1)
@@ -139,17 +129,14 @@ class EMRouting(Router):
     def e_step(
         self, votes: Float[Tensor, "batch child parent dim"], parents: Gaussians
     ) -> Float[Tensor, "batch child parent"]:
-        """Assign children to parents in proportion to a·N(û; μ, σ²), in logarithms so that nothing overflows."""
-        mean, variance, activation = parents
-        distance = ((votes - mean.unsqueeze(1)).square() * (0.5 / variance).unsqueeze(1)).sum(dim=-1)
-        log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
-        log_peak = (activation + EPS).log() - log_volume
-        return self.share(log_peak.unsqueeze(1) - distance)
+        """Assign children to parents in proportion to a·N(û; μ, σ²)."""
+        return assign(votes, self.densities(parents), self.share)
 
-    def _e_step(self, votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
-        if parents:
-            return self.e_step(votes, Gaussians(*parents))
-        return uniform(votes) if self.shares_within_places else self.share(torch.zeros_like(votes[..., 0]))
+    def densities(self, parents: Gaussians) -> Densities:
+        """Return the logarithm of a·N(û; μ, σ²) as a function of the vote û."""
+        mean, variance, activation = parents
+        log_volume = 0.5 * (2 * math.pi * variance).log().sum(dim=-1)
+        return Densities((activation + EPS).log() - log_volume, mean, precision=0.5 / variance)
 
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"

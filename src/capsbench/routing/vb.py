@@ -1,7 +1,6 @@
 """Variational Bayes routing: parents as the posterior of a mixture of Gaussians with priors."""
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,12 +9,9 @@ from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.batch_norm import BatchNorm
-from capsbench.routing.kernels import sum_over_children
-from capsbench.routing.mixtures import checked, mass_and_total, spread, uniform
+from capsbench.routing.functional import softmax_over_parents
+from capsbench.routing.mixtures import Densities, assign, checked, moments
 from capsbench.routing.votes import Votes
-
-EPS = 1e-9
-"""Added to a divisor."""
 
 
 class Posterior(NamedTuple):
@@ -101,14 +97,9 @@ class VBRouting(Router):
             parents: those to which `e_step` assigns children; None for a uniform assignment.
         """
         dim = votes.shape[3]
-        assigned_by = () if parents is None else parents
-        mass, total = sum_over_children(
-            partial(mass_and_total, e_step=self._e_step), votes, per_child=(activations,), shared=assigned_by
-        )
-        mean = total / (mass + EPS).unsqueeze(-1)
-        (scatter,) = sum_over_children(
-            partial(spread, e_step=self._e_step), votes, per_child=(activations,), shared=(mean, *assigned_by)
-        )
+        densities = None if parents is None else self.densities(parents)
+        share = softmax_over_parents if densities is None else self.share  # at first among the parents of each place
+        mass, mean, scatter = moments(votes, activations, densities, share)
         concentration, strength, freedom = 1 + mass, 1 + mass, dim + 1 + mass
         pulled = (mass / strength).unsqueeze(-1)  # by how much the votes move the prior's mean
         psi = 1 + scatter + pulled * mean.square()
@@ -120,16 +111,15 @@ class VBRouting(Router):
     def e_step(
         self, votes: Float[Tensor, "batch child parent dim"], parents: Posterior
     ) -> Float[Tensor, "batch child parent"]:
-        """Assign children to parents in proportion to the expected likelihood, computed in logarithms."""
-        mean, psi, strength, freedom, log_precision, log_share = parents
-        dim = votes.shape[3]
-        scaled = ((votes - mean.unsqueeze(1)).square() / psi.unsqueeze(1)).sum(dim=-1)
-        distance = 0.5 * (dim / strength.unsqueeze(1) + freedom.unsqueeze(1) * scaled)
-        log_peak = log_share + 0.5 * log_precision - 0.5 * dim * math.log(2 * math.pi)
-        return self.share(log_peak.unsqueeze(1) - distance)
+        """Assign children to parents in proportion to the expected likelihood."""
+        return assign(votes, self.densities(parents), self.share)
 
-    def _e_step(self, votes: Float[Tensor, "batch child parent dim"], *parents: Tensor) -> Tensor:
-        return self.e_step(votes, Posterior(*parents)) if parents else uniform(votes)
+    def densities(self, parents: Posterior) -> Densities:
+        """Return the logarithm of the expected likelihood as a function of the vote û."""
+        mean, psi, strength, freedom, log_precision, log_share = parents
+        dim = mean.shape[-1]
+        log_peak = log_share + 0.5 * (log_precision - dim * math.log(2 * math.pi) - dim / strength)
+        return Densities(log_peak, mean, precision=0.5 * freedom.unsqueeze(-1) / psi)
 
     def extra_repr(self) -> str:
         return f"num_parents={len(self.beta_a)}, iterations={self.iterations}"

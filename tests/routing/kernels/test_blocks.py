@@ -8,21 +8,25 @@ from torch import Tensor
 
 from capsbench.routing import (
     AttentionRouting,
+    Capsules,
     DynamicRouting,
     EMRouting,
     FMAgreement,
     InvertedAttention,
     LazyVotes,
+    Router,
     RouterFactory,
     VBRouting,
     sum_over_children,
 )
 from capsbench.routing.kernels import blocks
 
-ROUTERS = {
+ROUTERS: dict[str, RouterFactory] = {
     "fm": FMAgreement,
     "dynamic": DynamicRouting,
     "leaky": partial(DynamicRouting, leaky=True),
+    "detached": partial(DynamicRouting, detach=True),
+    "fm of whole votes": partial(FMAgreement, normalize_votes=False),
     "em": partial(EMRouting, num_parents=5),
     "attention": partial(AttentionRouting, num_children=7, num_parents=5),
     "inverted attention": partial(InvertedAttention, pose_dim=16),
@@ -69,9 +73,34 @@ def test_inputs_without_gradients_get_none() -> None:
     assert votes.weight.grad is weights.grad is centre.grad is None
 
 
-@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS.keys())
-def test_second_derivative_is_refused_clearly(router: RouterFactory) -> None:
-    votes = lazy_votes(2, 7)
-    activations = router().double()(votes, torch.rand(2, 7, dtype=torch.float64)).activations
-    with pytest.raises(RuntimeError, match="no second derivative; take router"):
-        torch.autograd.grad(activations.sum(), votes.children, create_graph=True)
+def outcome(
+    router: Router, votes: LazyVotes, activations: Tensor, *, all_at_once: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Parents, and the first and second derivatives by children, weights, activations and the router's parameters."""
+    inputs = [votes.children, votes.weight, activations]
+    inputs += [parameter for parameter in router.parameters() if parameter.requires_grad]
+
+    def route() -> Capsules:
+        lazy = LazyVotes(votes.children, votes.weight, keep_lazy=True)
+        return router(lazy.materialize() if all_at_once else lazy, activations)
+
+    parents = route()
+    loss = parents.poses.sin().sum() + parents.activations.cos().sum()
+    first = torch.autograd.grad(loss, inputs, create_graph=True, allow_unused=True)
+    used = [gradient for gradient in first if gradient is not None]
+    second = torch.autograd.grad(sum(gradient.sin().sum() for gradient in used), inputs, allow_unused=True)
+    once = torch.autograd.grad(route().poses.sin().sum(), inputs, allow_unused=True)
+    return tuple(parents), (*first, *once), second
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("name", ROUTERS)
+def test_parents_and_both_derivatives_are_those_of_all_votes_at_once(name: str, rows: int) -> None:
+    torch.manual_seed(0)
+    children = torch.randn(3, 7, rows, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(7, 5, 4, rows, 16 // rows, dtype=torch.float64, requires_grad=True)
+    activations = torch.rand(3, 7, dtype=torch.float64, requires_grad=True)
+    router = ROUTERS[name]().double()
+    votes = LazyVotes(children, weight, keep_lazy=True)
+    ours, theirs = (outcome(router, votes, activations, all_at_once=each) for each in (False, True))
+    torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)

@@ -84,11 +84,16 @@ def test_votes_of_length_zero_add_nothing() -> None:
     assert not gradient.any()
 
 
-def test_second_derivative_is_refused_clearly() -> None:
-    children, weight = factors(SHAPES["full 8 to 16"], torch.float32)
-    total, _ = vote_sums(LazyVotes(children, weight), True)
-    with pytest.raises(RuntimeError, match="no second derivative; take router"):
-        torch.autograd.grad(total.sum(), children, create_graph=True)
+def test_second_derivative_is_that_of_all_votes() -> None:
+    found = []
+    for sums in (vote_sums, reference):
+        children, weight = factors(SHAPES["full 8 to 16"], torch.float32)
+        votes = LazyVotes(children, weight)
+        total, squares = sums(votes if sums is vote_sums else votes.materialize(), True)
+        loss = total.sin().sum() + squares.sin().sum()
+        (slope,) = torch.autograd.grad(loss, children, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), (children, weight)))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
 COMPILE = """

@@ -1,6 +1,6 @@
 """Sums over children that compute lazy votes a block of children at a time, and again in the backward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from capsbench.routing.kernels.recompute import gradients_again
-from capsbench.routing.kernels.sums import Contribution
 from capsbench.routing.votes import LazyVotes
+
+Contribution = Callable[..., tuple[Tensor, ...]]
+"""Computes sums over some children from their votes (batch, child, parent, dim) and further tensors."""
 
 BLOCK_BYTES = {"cpu": 11 * 2**17, "cuda": 2**26}
 """Bytes of votes per block: what fits into a CPU core's cache, and what keeps a GPU busy."""
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def sum_over_blocks(
     contribution: Contribution, votes: LazyVotes, per_child: tuple[Tensor, ...], shared: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
@@ -33,7 +34,7 @@ class _SumOverBlocks(torch.autograd.Function):
         ctx.contribution, ctx.child_axes = contribution, child_axes
         ctx.save_for_backward(*tensors)
         sums: tuple[Tensor, ...] = ()
-        for block in _blocks(*tensors[:2]):
+        for block in blocks_of(*tensors[:2]):
             inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, child_axes, strict=True)]
             added = _contribute(contribution, *inputs)
             sums = tuple(a.add_(b) for a, b in zip(sums, added, strict=True)) if sums else added
@@ -46,7 +47,7 @@ class _SumOverBlocks(torch.autograd.Function):
         wanted = ctx.needs_input_grad[2:]
         totals = {number: torch.zeros_like(tensor) for number, tensor in enumerate(tensors) if wanted[number]}
         compute = partial(_contribute, ctx.contribution)
-        for block in _blocks(*tensors[:2]):
+        for block in blocks_of(*tensors[:2]):
             inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, axes, strict=True)]
             for number, gradient in enumerate(gradients_again(compute, inputs, wanted, gradients)):
                 if gradient is not None:
@@ -58,7 +59,8 @@ def _contribute(contribution: Contribution, children: Tensor, weight: Tensor, *o
     return contribution(LazyVotes(children, weight).materialize(), *others)
 
 
-def _blocks(children: Tensor, weight: Tensor) -> Iterator[slice]:
+def blocks_of(children: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Divide the children of lazy votes into blocks."""
     votes = LazyVotes(children, weight)
     num_children = votes.shape[1]
     bytes_per_child = max(1, votes.num_bytes // num_children)

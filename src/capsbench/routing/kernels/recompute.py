@@ -5,10 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-NO_SECOND_DERIVATIVE = (
-    "votes that are not all stored have no second derivative; take router.implementation=plain, which stores them"
-)
-
 
 def gradients_again(
     compute: Callable[..., tuple[Tensor, ...]],
@@ -18,6 +14,9 @@ def gradients_again(
 ) -> list[Tensor | None]:
     """Compute a function once more, and return the gradients of its inputs.
 
+    Where gradients are to be differentiated themselves (`create_graph=True`), so are these; what `compute` makes is
+    stored then.
+
     Args:
         compute: called with the inputs.
         inputs: of which gradients may be wanted.
@@ -26,16 +25,17 @@ def gradients_again(
 
     Returns:
         A gradient for each input; None where none is wanted or flows.
-
-    Raises:
-        RuntimeError: the gradients are to be differentiated themselves.
     """
-    if torch.is_grad_enabled():
-        raise RuntimeError(NO_SECOND_DERIVATIVE)
-    leaves = [tensor.detach().requires_grad_(wanted) for tensor, wanted in zip(inputs, is_wanted, strict=True)]
+    again = torch.is_grad_enabled()
+    # A view is a leaf of this computation also where one input was computed from another.
+    leaves = [
+        (tensor.view_as(tensor) if again else tensor.detach().requires_grad_()) if wanted else tensor.detach()
+        for tensor, wanted in zip(inputs, is_wanted, strict=True)
+    ]
     with torch.enable_grad():
         outputs = compute(*leaves)
     reached = [(output, seed) for output, seed in zip(outputs, seeds, strict=True) if output.requires_grad]
     ends, starts = zip(*reached, strict=True)
-    found = iter(torch.autograd.grad(ends, [leaf for leaf in leaves if leaf.requires_grad], starts, allow_unused=True))
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+    wanted_leaves = [leaf for leaf, wanted in zip(leaves, is_wanted, strict=True) if wanted]
+    found = iter(torch.autograd.grad(ends, wanted_leaves, starts, allow_unused=True, create_graph=again))
+    return [next(found) if wanted else None for wanted in is_wanted]

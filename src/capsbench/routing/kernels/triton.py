@@ -4,6 +4,7 @@ A child has d = R·D dimensions (R rows of D), a parent k = R·Z. A vote is the 
 (D, Z) on its diagonal. The kernels read the blocks and fill in the zeros around them.
 """
 
+from functools import partial
 from typing import Any, no_type_check
 
 import torch
@@ -12,7 +13,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from capsbench.routing.kernels.recompute import NO_SECOND_DERIVATIVE
+from capsbench.routing.kernels.pairs import plain_sums
+from capsbench.routing.kernels.recompute import gradients_again
 from capsbench.routing.votes import LazyVotes
 
 FEWEST = 16
@@ -166,9 +168,10 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Any) -
     ctx.save_for_backward(children, weight)
 
 
-def _gradient(ctx: Any, by_total: Tensor, by_squares: Tensor) -> tuple[Tensor, Tensor, None]:
+def _gradient(ctx: Any, by_total: Tensor, by_squares: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():
-        raise RuntimeError(NO_SECOND_DERIVATIVE)
+        compute = partial(plain_sums, normalize=ctx.normalize)
+        return *gradients_again(compute, ctx.saved_tensors, ctx.needs_input_grad[:2], (by_total, by_squares)), None
     return *_vote_sums_backward(by_total, by_squares, *ctx.saved_tensors, ctx.normalize), None
 
 
