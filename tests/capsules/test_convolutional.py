@@ -175,6 +175,7 @@ def test_each_child_is_divided_once_among_all_that_see_it(router: RouterFactory,
 def chunked(monkeypatch: pytest.MonkeyPatch, router: RouterFactory) -> tuple[ConvCapsuleLayer, Capsules]:
     """A layer that routes two examples at a time, and five of them."""
     monkeypatch.setattr(module, "CHUNK_BYTES", 2 * 12 * 27 * 4 * 16 * 8)
+    torch.manual_seed(0)
     poses = torch.randn(5, 90, 16, dtype=torch.float64, requires_grad=True)
     return make(router, competition="all"), Capsules(poses, torch.ones(5, 90, dtype=torch.float64))
 

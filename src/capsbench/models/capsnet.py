@@ -102,5 +102,5 @@ class CapsNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""
-        capsules: Capsules = self.class_capsules(self.primary(self.conv(images).relu()))
+        capsules: Capsules = self.class_capsules(self.primary(self.conv(images).relu_()))
         return capsules

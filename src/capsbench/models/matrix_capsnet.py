@@ -143,7 +143,7 @@ class MatrixCapsNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Map images to class capsules: poses (batch, class, dim), activations (batch, class)."""
-        features = self.conv(images).relu()
+        features = self.conv(images).relu_()
         poses = rearrange(self.primary_poses(features), "b (type dim) h w -> b (h w type) dim", type=self.primary_types)
         if self.primary_activations is None:
             activations = squashed_norm(poses)

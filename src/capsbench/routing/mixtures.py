@@ -76,13 +76,14 @@ def moments(
         densities: of the parents; None for equal shares.
         share: see `Router.share`.
     """
-    add_up = partial(sum_over_children, votes=votes, per_child=(activations,))
     known = densities or ()
-    plain = partial(_mass_and_total, share=share)
-    mass, total = add_up(plain, shared=known, kernel=partial(assigned_sums, is_centred=False, plain=plain))
+    add = partial(_mass_and_total, share=share)
+    kernel = partial(assigned_sums, is_centred=False, plain=add)
+    mass, total = sum_over_children(add, votes, per_child=(activations,), shared=known, kernel=kernel)
     mean = total / (mass + EPS).unsqueeze(-1)
-    plain = partial(_scatter, share=share)
-    (scatter,) = add_up(plain, shared=(mean, *known), kernel=partial(assigned_sums, is_centred=True, plain=plain))
+    add_squares = partial(_scatter, share=share)
+    kernel = partial(assigned_sums, is_centred=True, plain=add_squares)
+    (scatter,) = sum_over_children(add_squares, votes, per_child=(activations,), shared=(mean, *known), kernel=kernel)
     return Moments(mass, mean, scatter)
 
 
@@ -91,9 +92,7 @@ def _mass_and_total(votes: Tensor, activations: Tensor, *densities: Tensor, shar
     return weights.sum(dim=1), weighted_sum(weights, votes)
 
 
-def _scatter(
-    votes: Tensor, activations: Tensor, mean: Tensor, *densities: Tensor, share: Share
-) -> tuple[Tensor]:
+def _scatter(votes: Tensor, activations: Tensor, mean: Tensor, *densities: Tensor, share: Share) -> tuple[Tensor]:
     weights = _weights(votes, activations, densities, share)
     return (weighted_sum(weights, (votes - mean.unsqueeze(1)).square()),)
 

@@ -88,7 +88,7 @@ def outcome(
     loss = parents.poses.sin().sum() + parents.activations.cos().sum()
     first = torch.autograd.grad(loss, inputs, create_graph=True, allow_unused=True)
     used = [gradient for gradient in first if gradient is not None]
-    second = torch.autograd.grad(sum(gradient.sin().sum() for gradient in used), inputs, allow_unused=True)
+    second = torch.autograd.grad([gradient.sin().sum() for gradient in used], inputs, allow_unused=True)
     once = torch.autograd.grad(route().poses.sin().sum(), inputs, allow_unused=True)
     return tuple(parents), (*first, *once), second
 

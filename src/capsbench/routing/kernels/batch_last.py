@@ -22,11 +22,11 @@ class Block(NamedTuple):
     """Which children."""
     children: Float[Tensor, "pairs inner batch"]
     """Their poses; a pair is a child and a row."""
-    weight: Float[Tensor, "pairs parent_column inner"]
+    weight: Float[Tensor, "pairs column_parent inner"]
     """Their weights."""
-    votes: Float[Tensor, "child row parent column batch"]
+    votes: Float[Tensor, "child row column parent batch"]
     """Their votes; may be overwritten."""
-    spare: tuple[Float[Tensor, "child row parent column batch"], ...]
+    spare: tuple[Float[Tensor, "child row column parent batch"], ...]
     """Arrays like the votes, to be filled."""
 
 
@@ -42,17 +42,17 @@ class Gradients:
         self.children = torch.empty_like(children) if wanted[0] else None
         self.weight = weight.new_empty(weight.shape) if wanted[1] else None
 
-    def fill(self, block: Block, by_votes: Float[Tensor, "child row parent column batch"]) -> None:
+    def fill(self, block: Block, by_votes: Float[Tensor, "child row column parent batch"]) -> None:
         """Compute a block's gradients from those of its votes."""
-        num_children, rows, num_parents, columns, batch = by_votes.shape
-        flat = by_votes.view(num_children * rows, num_parents * columns, batch)
+        num_children, rows, columns, num_parents, batch = by_votes.shape
+        flat = by_votes.view(num_children * rows, columns * num_parents, batch)
         if self.children is not None:
             found = torch.bmm(block.weight.transpose(1, 2), flat)
             self.children[:, block.part] = found.view(num_children, rows, -1, batch).permute(3, 0, 1, 2)
         if self.weight is not None:
             found = torch.bmm(block.children, flat.transpose(1, 2))
-            found = found.view(num_children, rows, -1, num_parents, columns)
-            self.weight[block.part] = found.permute(0, 3, 2, 1, 4)
+            found = found.view(num_children, rows, -1, columns, num_parents)
+            self.weight[block.part] = found.permute(0, 4, 2, 1, 3)
 
 
 def batch_last_blocks(children: Tensor, weight: Tensor, num_spare: int) -> Iterator[Block]:
@@ -68,24 +68,24 @@ def batch_last_blocks(children: Tensor, weight: Tensor, num_spare: int) -> Itera
     for part in blocks_of(children, weight):
         size = part.stop - part.start
         some = children[:, part].permute(1, 2, 3, 0).reshape(size * rows, -1, batch)
-        their_weight = weight[part].permute(0, 3, 1, 4, 2).reshape(size * rows, num_parents * columns, -1)
+        their_weight = weight[part].permute(0, 3, 4, 1, 2).reshape(size * rows, columns * num_parents, -1)
         if arrays is None:
-            arrays = children.new_empty(1 + num_spare, size, rows, num_parents, columns, batch)
+            arrays = children.new_empty(1 + num_spare, size, rows, columns, num_parents, batch)
         votes, *spare = arrays[:, :size]
-        torch.bmm(their_weight, some, out=votes.view(size * rows, num_parents * columns, batch))
+        torch.bmm(their_weight, some, out=votes.view(size * rows, columns * num_parents, batch))
         yield Block(part, some, their_weight, votes, tuple(spare))
 
 
-def sum_over_dims(values: Float[Tensor, "child row parent column batch"]) -> Float[Tensor, "child 1 parent 1 batch"]:
+def sum_over_dims(values: Float[Tensor, "child row column parent batch"]) -> Float[Tensor, "child 1 1 parent batch"]:
     """Sum over the dimensions of votes."""
-    return values.sum(dim=3, keepdim=True).sum(dim=1, keepdim=True)
+    return values.flatten(1, 2).sum(dim=1)[:, None, None]
 
 
-def batch_last(values: Float[Tensor, "batch parent dim"], rows: int) -> Float[Tensor, "row parent column batch"]:
+def batch_last(values: Float[Tensor, "batch parent dim"], rows: int) -> Float[Tensor, "row column parent batch"]:
     """Bring a router's tensor into the order of votes here."""
-    return values.unflatten(-1, (rows, -1)).permute(2, 1, 3, 0).contiguous()
+    return values.reshape(*values.shape[:2], rows, -1).permute(2, 3, 1, 0).contiguous()
 
 
-def batch_first(values: Float[Tensor, "row parent column batch"]) -> Float[Tensor, "batch parent dim"]:
+def batch_first(values: Float[Tensor, "row column parent batch"]) -> Float[Tensor, "batch parent dim"]:
     """Bring what was summed over children back into the order of routers."""
-    return values.permute(3, 1, 0, 2).flatten(-2)
+    return values.permute(3, 2, 0, 1).flatten(-2)

@@ -13,9 +13,7 @@ from capsbench.routing.kernels.recompute import gradients_again
 from capsbench.routing.votes import LazyVotes
 
 
-def coupled_sum(
-    votes: LazyVotes, sum_of_v: Tensor, *, leaky: bool, detach: bool, plain: Contribution
-) -> tuple[Tensor]:
+def coupled_sum(votes: LazyVotes, sum_of_v: Tensor, *, leaky: bool, detach: bool, plain: Contribution) -> tuple[Tensor]:
     """Compute Σ c û with memory for one block of votes, see `DynamicRouting`.
 
     Args:
@@ -60,7 +58,7 @@ class _CoupledSum(torch.autograd.Function):
                 found.fill(block, torch.mul(by_s, c, out=spare))
                 continue
             c_by_c = c * sum_over_dims(torch.mul(votes, by_s, out=spare))
-            by_b = c_by_c.addcmul_(c, c_by_c.sum(dim=2, keepdim=True), value=-1)
+            by_b = c_by_c.addcmul_(c, c_by_c.sum(dim=3, keepdim=True), value=-1)
             torch.mul(by_s, c, out=spare).addcmul_(sum_of_v, by_b)
             found.fill(block, spare)
             by_sum_of_v += votes.mul_(by_b).sum(dim=0)
@@ -68,9 +66,9 @@ class _CoupledSum(torch.autograd.Function):
 
 
 def _couple(votes: Tensor, sum_of_v: Tensor, leaky: bool, spare: Tensor) -> Tensor:
-    """Compute the coupling coefficients c (child, 1, parent, 1, batch)."""
+    """Compute the coupling coefficients c (child, 1, 1, parent, batch)."""
     b = sum_over_dims(torch.mul(votes, sum_of_v, out=spare))
-    return F.pad(b, (0, 0, 0, 0, 0, 1)).softmax(dim=2)[:, :, :-1] if leaky else b.softmax(dim=2)
+    return F.pad(b, (0, 0, 0, 1)).softmax(dim=3)[:, :, :, :-1] if leaky else b.softmax(dim=3)
 
 
 def _plain(plain: Contribution, children: Tensor, weight: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

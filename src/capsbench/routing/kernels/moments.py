@@ -90,7 +90,7 @@ class _AssignedSums(torch.autograd.Function):
                 by_votes.mul_(by_total).mul_(2 * shares * a)
                 by_centre -= by_votes.sum(dim=0)
             share_by_w = shares * by_w
-            by_activations[block.part] = share_by_w.sum(dim=2, keepdim=True)
+            by_activations[block.part] = share_by_w.sum(dim=3, keepdim=True)
             if densities:
                 _, mean, precision = densities
                 by_logit = a * (share_by_w - shares * by_activations[block.part])
@@ -109,7 +109,9 @@ class _AssignedSums(torch.autograd.Function):
         return None, None, found.children, found.weight, *by_others
 
 
-def _arranged(is_centred: bool, rows: int, others: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+def _arranged(
+    is_centred: bool, rows: int, others: Sequence[Tensor]
+) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
     """Bring activations, the centre and densities into the order of a block's votes."""
     activations, *rest = others
     centre = batch_last(rest.pop(0), rows) if is_centred else None
@@ -118,22 +120,22 @@ def _arranged(is_centred: bool, rows: int, others: Sequence[Tensor]) -> tuple[Te
 
 
 def _shares(votes: Tensor, densities: tuple[Tensor, ...], spare: Tensor) -> Tensor:
-    """Compute R (child, 1, parent, 1, batch)."""
+    """Compute R (child, 1, 1, parent, batch)."""
     if not densities:
-        num_children, _, num_parents, _, batch = votes.shape
-        return votes.new_full((num_children, 1, num_parents, 1, batch), 1 / num_parents)
+        num_children, _, _, num_parents, batch = votes.shape
+        return votes.new_full((num_children, 1, 1, num_parents, batch), 1 / num_parents)
     log_peak, mean, precision = densities
     distance = sum_over_dims(torch.sub(votes, mean, out=spare).square_().mul_(precision))
-    return (log_peak - distance).softmax(dim=2)
+    return (log_peak - distance).softmax(dim=3)
 
 
 def _as_parents(values: Tensor) -> Tensor:
-    """Bring (batch, parent) into the order of a block's votes: (1, parent, 1, batch)."""
-    return values.T[None, :, None]
+    """Bring (batch, parent) into the order of a block's votes: (1, 1, parent, batch)."""
+    return values.T[None, None]
 
 
 def _of_parents(values: Tensor) -> Tensor:
-    return values[0, :, 0].T
+    return values[0, 0].T
 
 
 def _plain(plain: Contribution, children: Tensor, weight: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

@@ -12,8 +12,8 @@ FEW_BYTES = {"cpu": 2**25, "cuda": 2**26}
 """Up to this size, computing all lazy votes at once is faster than computing blocks of them twice. On a CPU the system
 hands out new pages for each larger tensor, which takes longer than the arithmetic."""
 
-FEWEST_EXAMPLES = 8
-"""From as many examples on, a gradient written out is faster on a CPU than all votes at once, however few they are."""
+FEWEST_EXAMPLES, FEWEST_BYTES = 16, 2**22
+"""From as many examples and votes on, a kernel is faster on a CPU than all votes at once."""
 
 
 def sum_over_children(
@@ -58,5 +58,5 @@ def stays_lazy(votes: LazyVotes, has_kernel: bool) -> bool:
     if torch.compiler.is_compiling():
         return False
     if has_kernel and votes.device.type == "cpu":
-        return votes.keep_lazy or votes.shape[0] >= FEWEST_EXAMPLES
+        return votes.keep_lazy or (votes.shape[0] >= FEWEST_EXAMPLES and votes.num_bytes >= FEWEST_BYTES)
     return votes.keep_lazy or votes.num_bytes > FEW_BYTES.get(votes.device.type, FEW_BYTES["cuda"])
