@@ -167,12 +167,12 @@ class Loudest(FMAgreement):
 
 def test_a_router_that_overrides_route_takes_no_lazy_votes_unless_it_says_so() -> None:
     assert not Loudest.takes_lazy_votes
-    with pytest.raises(ValueError, match="Loudest has no fused implementation; take router"):
+    with pytest.raises(ValueError, match="Loudest has no fused implementation; take implementation="):
         Loudest(implementation="fused")
 
 
 def test_an_unknown_implementation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"router\.implementation must be auto or plain or fused, got 'fast'"):
+    with pytest.raises(ValueError, match=r"^implementation must be auto or plain or fused, got 'fast'"):
         FMAgreement(implementation="fast")
 
 
@@ -196,7 +196,7 @@ def test_a_router_gets_what_its_constructor_names_of_its_place() -> None:
 
 
 def test_a_setting_that_the_place_decides_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"router\.num_parents follows from the router's place"):
+    with pytest.raises(ValueError, match=r"^num_parents follows from the router's place"):
         make_router(partial(EMRouting, num_parents=4), num_children=6, num_parents=3, pose_dim=16, feeds_capsules=False)
 
 

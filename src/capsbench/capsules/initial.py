@@ -102,8 +102,8 @@ class Conv2d(nn.Conv2d):
         init: LayerInit = "torch",
         stride_padding: StridePadding = "symmetric",
     ) -> None:
-        check_choice("arch.conv_init", init, "torch", "keras")
-        check_choice("arch.stride_padding", stride_padding, "symmetric", "tensorflow")
+        check_choice("init", init, "torch", "keras")
+        check_choice("stride_padding", stride_padding, "symmetric", "tensorflow")
         self.he, self.init, self.stride_padding = he, init, stride_padding
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
 

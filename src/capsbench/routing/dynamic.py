@@ -64,7 +64,10 @@ class DynamicRouting(Router):
         self.bias = None
         if bias:
             if num_parents is None or pose_dim is None:
-                raise ValueError("router.bias needs num_parents and pose_dim, which a capsule layer tells its router")
+                raise ValueError(
+                    "bias=True needs num_parents and pose_dim, which a capsule layer tells its router's class"
+                )
+            self.num_parents, self.pose_dim = num_parents, pose_dim
             self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1))
         self.leaky = leaky
         self.iterations = check_iterations(iterations)

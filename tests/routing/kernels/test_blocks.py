@@ -73,5 +73,5 @@ def test_inputs_without_gradients_get_none() -> None:
 def test_second_derivative_is_refused_clearly(router: RouterFactory) -> None:
     votes = lazy_votes(2, 7)
     activations = router().double()(votes, torch.rand(2, 7, dtype=torch.float64)).activations
-    with pytest.raises(RuntimeError, match="no second derivative; take router"):
+    with pytest.raises(RuntimeError, match='no second derivative; take implementation="plain"'):
         torch.autograd.grad(activations.sum(), votes.children, create_graph=True)

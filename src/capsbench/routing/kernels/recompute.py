@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 NO_SECOND_DERIVATIVE = (
-    "votes that are not all stored have no second derivative; take router.implementation=plain, which stores them"
+    'votes that are not all stored have no second derivative; take implementation="plain", which stores them'
 )
 
 
