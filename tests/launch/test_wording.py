@@ -27,6 +27,7 @@ PARTS = {
         ("images must be square; use ResNetCapsNet", "images must be square; use arch=resnet_capsnet"),
         ("CapsNet needs EMRouting, or DenseDecoder", "CapsNet needs router=em, or decoder=dense"),
         ("got no_router; set router=no_router", "got router=none; set router=none"),
+        ("iterations follows from the place", "router.iterations follows from the place"),
         ("router.iterations must be odd", "router.iterations must be odd"),
         ("Loudest has no fused implementation", "Loudest has no fused implementation"),
     ],

@@ -39,7 +39,7 @@ class _Decoder(nn.Module):
 
     def _images(self, given: Float[Tensor, "batch several dim"]) -> Float[Tensor, "batch several channel height width"]:
         images: Tensor = self.layers(given.flatten(0, 1).to(next(self.parameters()).dtype))
-        return images.unflatten(0, given.shape[:2])
+        return torch.unflatten(images, 0, given.shape[:2])
 
 
 class _PoseDecoder(_Decoder):

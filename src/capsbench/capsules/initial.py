@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -62,6 +63,8 @@ class Linear(nn.Linear):
     [0.0, 0.0]
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, in_features: int, out_features: int, init: LayerInit = "torch") -> None:
         self.init = init
         super().__init__(in_features, out_features)
@@ -87,6 +90,8 @@ class Conv2d(nn.Conv2d):
     >>> conv(torch.rand(1, 1, 4, 5)).shape
     torch.Size([1, 1, 2, 3])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -138,6 +143,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     >>> ConvTranspose2d(1, 1, 5, stride=2)(torch.rand(1, 1, 4, 5)).shape
     torch.Size([1, 1, 8, 10])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, init: LayerInit = "torch"

@@ -1,5 +1,6 @@
 """Batch normalisation of poses and votes, with the constants of the paper's code."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float
@@ -42,6 +43,8 @@ class VoteNorm(nn.Module):
     >>> norm(torch.randn(2, 7, 3, 16)).shape  # (batch, child, parent, dim)
     torch.Size([2, 7, 3, 16])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -94,7 +95,7 @@ class PrimaryCapsules(nn.Module):
             raise ValueError(
                 f"this layer takes (batch, {channels} channels, {height}, {width}), got {tuple(features.shape)}"
             )
-        maps = self.conv(features).unflatten(1, (self.groups, -1))  # (batch, group, dim, row, column)
+        maps = torch.unflatten(self.conv(features), 1, (self.groups, -1))  # (batch, group, dim, row, column)
         poses = maps.permute(0, 3, 4, 1, 2).flatten(1, 3)
         if self.norm is not None:
             poses = self.norm(poses.reshape(-1, self.norm.num_features)).view_as(poses)

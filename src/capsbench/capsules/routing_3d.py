@@ -61,7 +61,7 @@ class ConvRouting3d(nn.Module):
                 f"got {tuple(children.shape)}"
             )
         votes: Tensor = self.conv(children.flatten(0, 1))
-        return votes.unflatten(1, (self.num_parents, -1)).unflatten(0, children.shape[:2])
+        return torch.unflatten(torch.unflatten(votes, 1, (self.num_parents, -1)), 0, children.shape[:2])
 
     def forward(
         self, children: Float[Tensor, "batch child d row column"]

@@ -7,19 +7,21 @@ from functools import cache
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from capsbench.launch.config import CONF
 from capsbench.launch.errors import origin
 
 PARTS = ("router", "arch", "decoder.network", "loss", "optim.optimizer")
 """Parts of a run that the library makes, whose settings are arguments in Python."""
-SETTING = re.compile(r"""(?<![\w.])([a-z]\w*)(?:=("[^"]*"|True|False|None|[\d.]+\b)| (?=must |has no effect))""")
+SETTING = re.compile(
+    r"""(?<![\w.])([a-z]\w*)(?:=("[^"]*"|True|False|None|[\d.]+\b)| (?=must |has no effect|follows from ))"""
+)
 NAME = re.compile(r"(?<!^)\b(?:router=)?(no_router|[A-Z]\w+)\b")
 
 
 @contextlib.contextmanager
-def in_words_of_the_command(config: Mapping[str, Any]) -> Iterator[None]:
+def in_words_of_the_command(config: DictConfig) -> Iterator[None]:
     """Where the library refuses in the body what a configuration asks for, name settings and choices as that does.
 
     Args:

@@ -37,14 +37,11 @@ def make_router(
     >>> make_router(FMAgreement, **place)
     FMAgreement(scale=0.5, normalize_votes=True, normalize_pose=False, output=sum)
     """
-    place = {
-        "num_children": num_children,
-        "num_parents": num_parents,
-        "pose_dim": pose_dim,
-        "feeds_capsules": feeds_capsules,
-    }
+    sizes = {"num_children": num_children, "num_parents": num_parents, "pose_dim": pose_dim}
+    place = {**sizes, "feeds_capsules": feeds_capsules}
     if isinstance(router, Router):
-        return _check_instance(router, **place)
+        _check_instance(router, sizes, feeds_capsules)
+        return router
     if not callable(router):
         raise ValueError(f"router must be a router, its class or functools.partial of it, got {router!r}")
     for name in place:
@@ -61,7 +58,7 @@ def make_router(
     return made
 
 
-def _check_instance(router: Router, feeds_capsules: bool, **sizes: int) -> Router:
+def _check_instance(router: Router, sizes: dict[str, int], feeds_capsules: bool) -> None:
     kind = type(router).__name__
     try:
         router.check_place(**sizes)
@@ -71,4 +68,3 @@ def _check_instance(router: Router, feeds_capsules: bool, **sizes: int) -> Route
         raise ValueError(f"this {kind} divides the children of another layer among places; give each layer its own")
     if feeds_capsules and not getattr(router, "feeds_capsules", True):
         raise ValueError(f"this {kind} feeds no capsules, and the layer does; make it with feeds_capsules=True")
-    return router
