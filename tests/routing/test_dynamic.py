@@ -65,6 +65,11 @@ def test_biases_are_added_before_squash() -> None:
     assert thrice.bias.grad.abs().min() > 0
 
 
+def test_detach_without_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match="detach has no effect with iterations=1; leave it out"):
+        DynamicRouting(1, detach=True)
+
+
 def test_biases_are_of_known_parents() -> None:
     with pytest.raises(ValueError, match="bias=True needs num_parents and pose_dim"):
         DynamicRouting(3, bias=True)
