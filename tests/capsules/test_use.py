@@ -95,7 +95,7 @@ def test_a_router_that_was_made_for_another_place_is_refused(router: Callable[[]
 def test_a_router_that_feeds_no_capsules_is_refused_where_capsules_read_it() -> None:
     transform = MatrixTransform(CHILDREN, PARENTS, DIM)
     for router in (FMAgreement(), InvertedAttention(DIM)):
-        with pytest.raises(ValueError, match=r"feeds no capsules, .* make it with feeds_capsules=True"):
+        with pytest.raises(ValueError, match=r"feeds no capsules, .*; give it .* itself, or set feeds_capsules=True"):
             CapsuleLayer(transform, router, feeds_capsules=True)
     CapsuleLayer(transform, DynamicRouting(), feeds_capsules=True)
     CapsuleLayer(transform, FMAgreement(feeds_capsules=True), feeds_capsules=True)

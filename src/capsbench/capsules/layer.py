@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
-from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_choice, check_effect, make_router
+from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_effect, make_router
 
 
 def unpack(children: Capsules | Tensor, router: Router) -> tuple[Tensor, Tensor | None]:
@@ -73,7 +73,6 @@ class CapsuleLayer(nn.Module):
         size = {name: getattr(transform, name) for name in ("num_children", "num_parents", "pose_dim")}
         self.transform = transform
         self.router = make_router(router, **size, feeds_capsules=feeds_capsules)
-        check_choice("vote_norm", vote_norm, "shared", "per_vote", "none")
         if vote_norm == "none":
             check_effect("vote_gain", vote_gain, None, 'with vote_norm="none"')
             check_effect("batch_norm_momentum", batch_norm_momentum, BATCH_NORM_MOMENTUM, 'with vote_norm="none"')

@@ -67,4 +67,6 @@ def _check_instance(router: Router, sizes: dict[str, int], feeds_capsules: bool)
     if not router.shares_within_places:
         raise ValueError(f"this {kind} divides the children of another layer among places; give each layer its own")
     if feeds_capsules and not getattr(router, "feeds_capsules", True):
-        raise ValueError(f"this {kind} feeds no capsules, and the layer does; make it with feeds_capsules=True")
+        raise ValueError(
+            f"this {kind} feeds no capsules, but the layer does; give it {kind} itself, or set feeds_capsules=True"
+        )
