@@ -15,6 +15,7 @@ from capsbench.routing import EMRouting, FMAgreement
 PARTS = {
     "router": {"implementation": "auto", "iterations": 3, "output": "sum"},
     "arch": {"iterations": 3, "padding": "valid", "vote_gain": None},
+    "decoder.network": {"_target_": "capsbench.capsules.DenseDecoder"},
 }
 
 
@@ -25,6 +26,10 @@ PARTS = {
         ("iterations must be at least 1, got 0", "router.iterations must be at least 1, got 0"),
         ("vote_gain has no effect with padding=None", "arch.vote_gain has no effect with arch.padding=null"),
         ("images must be square; use ResNetCapsNet", "images must be square; use arch=resnet_capsnet"),
+        (
+            "hidden must be positive; set init=None",
+            "decoder.network.hidden must be positive; set decoder.network.init=null",
+        ),
         ("CapsNet needs EMRouting, or DenseDecoder", "CapsNet needs router=em, or decoder=dense"),
         ("got no_router; set router=no_router", "got router=none; set router=none"),
         ("iterations follows from the place", "router.iterations follows from the place"),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsbench.launch.config import CONF
 from capsbench.launch.errors import origin
+from capsbench.launch.signatures import takes
 
 PARTS = ("router", "arch", "decoder.network", "loss", "optim.optimizer")
 """Parts of a run that the library makes, whose settings are arguments in Python."""
@@ -52,13 +53,17 @@ def translated(message: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     """
 
     def setting(found: re.Match[str]) -> str:
-        part = next((part for part, settings in parts.items() if found[1] in settings), None)
+        part = next((part for part, settings in parts.items() if _has(part, found[1], settings)), None)
         if part is None:
             return found[0]
         value = {"True": "true", "False": "false", "None": "null"}.get(found[2], (found[2] or "").strip('"'))
         return f"{part}.{found[1]}" + (f"={value}" if found[2] else " ")
 
     return NAME.sub(lambda found: _choices().get(found[1], found[0]), SETTING.sub(setting, message))
+
+
+def _has(part: str, key: str, settings: Mapping[str, Any]) -> bool:
+    return key in settings or ("_target_" in settings and takes(part, key, settings))
 
 
 def _by_maker(error: BaseException, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
