@@ -199,7 +199,7 @@ UNCHECKED = """
 from functools import partial
 import torch
 from capsbench.capsules import CapsuleLayer, Capsules, DeconvDecoder, DeepCapsDecoder, DenseDecoder, FullTransform
-from capsbench.routing import EMRouting, FMAgreement
+from capsbench.routing import EMRouting, FMAgreement, LazyVotes
 
 def says(run, *given):
     try:
@@ -226,6 +226,10 @@ for router in (FMAgreement, EMRouting):
         assert "Guard failed" in says(exported, wrong), says(exported, wrong)  # PyTorch's own check of a program
     for name in ("fm", None):
         assert says(CapsuleLayer, layer.transform, name).startswith("router must be a router, its class or functools")
+
+for shape in ((4, 1, 2, 5), (4, 7, 1, 5), (4, 7, 2, 1), (4, 2, 7, 5)):
+    said = says(LazyVotes, torch.randn(shape), torch.randn(7, 3, 5, 2, 6))
+    assert said.startswith(f"children {shape} must be (batch, child, row, inner) of weight"), said
 
 for kind in (DeconvDecoder, DeepCapsDecoder, DenseDecoder):
     decoder, chosen = kind((1, 8, 8), 5, 10), torch.zeros(4, 2, dtype=torch.int64)

@@ -87,7 +87,7 @@ def test_votes_of_length_zero_add_nothing() -> None:
 def test_second_derivative_is_refused_clearly() -> None:
     children, weight = factors(SHAPES["full 8 to 16"], torch.float32)
     total, _ = vote_sums(LazyVotes(children, weight), True)
-    with pytest.raises(RuntimeError, match="no second derivative; take router"):
+    with pytest.raises(RuntimeError, match="no second derivative; take implementation"):
         torch.autograd.grad(total.sum(), children, create_graph=True)
 
 
