@@ -162,7 +162,7 @@ def test_shifting_the_map_by_a_place_shifts_the_parents(competition: Any) -> Non
 @pytest.mark.parametrize(("router", "divides"), [(EMRouting, True), (FMAgreement, False), (AttentionRouting, False)])
 def test_each_child_is_divided_once_among_all_that_see_it(router: RouterFactory, divides: bool) -> None:
     if not divides:
-        with pytest.raises(ValueError, match=f"{router.__name__} divides no children; leave competition at place"):
+        with pytest.raises(ValueError, match=f"{router.__name__} divides no children; take competition="):
             make(router, competition="all")
         return
     layer = make(router, competition="all", padding=1)
@@ -230,12 +230,12 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "fused": (
         lambda: make(partial(EMRouting, implementation="fused"), competition="all"),
-        "competition=all stores all votes",
+        'competition="all" stores all votes',
     ),
     "no kernel": (lambda: make(FMAgreement, stride=0), "stride must be at least 1, got 0"),
     "another map": (
         lambda: make(FMAgreement)(Capsules(torch.zeros(1, 80, 16).double(), torch.zeros(1, 80).double())),
-        "this layer takes 90 children, 3 at each place of a 5×6 map, got 80",
+        "this layer takes 90 children of 16 dimensions, 3 at each place of a 5×6 map, got 80 of 16",
     ),
 }
 

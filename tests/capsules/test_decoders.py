@@ -70,7 +70,7 @@ def test_the_dense_decoder_knows_the_class_and_the_deconv_decoder_does_not() -> 
     ],
 )
 def test_a_base_that_does_not_fit_the_image(kind: type[nn.Module], shape: tuple[int, int, int], multiple: int) -> None:
-    with pytest.raises(ValueError, match=rf"multiples of {multiple} pixels .* got \d+×\d+; use decoder=dense"):
+    with pytest.raises(ValueError, match=rf"multiples of {multiple} pixels .* got \d+×\d+; use DenseDecoder"):
         kind(shape, 10, 16)
 
 
@@ -78,3 +78,11 @@ def test_batch_norm_momentum_reaches_every_batch_norm() -> None:
     decoder = DeconvDecoder((1, 8, 8), 3, 4, batch_norm_momentum=0.2)
     norms = [module for module in decoder.layers if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert [(norm.eps, norm.momentum) for norm in norms] == [(1e-3, 0.2)] * 3
+
+
+@pytest.mark.parametrize("kind", [DeconvDecoder, DeepCapsDecoder, DenseDecoder])
+def test_poses_of_another_shape_are_refused(kind: type[nn.Module]) -> None:
+    """Ten poses of five dimensions would pass for five of ten."""
+    decoder = kind((1, 8, 8), 5, 10)
+    with pytest.raises(ValueError, match=r"this decoder takes poses .*10 dimensions\), got \(4, 10, 5\)"):
+        decoder(torch.randn(4, 10, 5), torch.zeros(4, 2, dtype=torch.int64))

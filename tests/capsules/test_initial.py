@@ -187,13 +187,13 @@ def test_unknown_values_are_refused() -> None:
     # In a process of its own, which does not check types on import.
     done = subprocess.run([sys.executable, "-c", REFUSALS], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "arch.conv_init must be torch or keras, got 'he'",
-        "arch.conv_init must be torch or keras, got 'he'",
-        "arch.stride_padding must be symmetric or tensorflow, got 'same'",
-        "arch.shortcut must be activated or raw, got 'none'",
-        "arch.primary_norm must be shared or per_capsule, got 'each'",
-        "arch.primary_norm must be shared or per_capsule, got 'none'",
-        "decoder.network.init must be torch or keras, got 'he'",
-        "decoder.network.init must be torch or keras, got 'he'",
-        "router.output must be sum or squash, got 'mean'",
+        "init must be torch or keras, got 'he'",
+        "init must be torch or keras, got 'he'",
+        "stride_padding must be symmetric or tensorflow, got 'same'",
+        "shortcut must be activated or raw, got 'none'",
+        "primary_norm must be shared or per_capsule, got 'each'",
+        "primary_norm must be shared or per_capsule, got 'none'",
+        "init must be torch or keras, got 'he'",
+        "init must be torch or keras, got 'he'",
+        "output must be sum or squash, got 'mean'",
     ]

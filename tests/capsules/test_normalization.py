@@ -1,9 +1,11 @@
 """Batch normalisation of votes."""
 
+import re
+
 import pytest
 import torch
 
-from capsbench.capsules import VoteNorm, batch_norm_1d, batch_norm_2d
+from capsbench.capsules import VoteNorm, VoteNormKind, batch_norm_1d, batch_norm_2d
 
 
 def test_constants_are_those_of_the_papers_code() -> None:
@@ -33,3 +35,10 @@ def test_per_vote_norm_makes_each_vote_standard() -> None:
     votes = torch.randn(64, 6, 3, 16) * torch.rand(6, 3, 16).add(1) + torch.randn(6, 3, 16)
     normed = VoteNorm(6, 3, 16, "per_vote", gain=1.0)(votes)
     torch.testing.assert_close(normed.mean(dim=0), torch.zeros(6, 3, 16), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["shared", "per_vote"])
+@pytest.mark.parametrize("shape", [(2, 1, 3, 4), (2, 3, 6, 4), (2, 6, 4, 3)])
+def test_votes_of_another_shape_are_refused(kind: VoteNormKind, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"votes \(batch, 6, 3, 4\), got {re.escape(str(shape))}"):
+        VoteNorm(6, 3, 4, kind, gain=1.0)(torch.randn(shape))

@@ -48,3 +48,17 @@ def test_black_images_have_finite_gradients() -> None:
     (capsules.poses.sum() + capsules.activations.sum()).backward()
     assert torch.isfinite(features.grad).all()
     assert all(torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("norm", ["none", "shared", "per_capsule"])
+@pytest.mark.parametrize("shape", [(4, 3, 16, 8), (4, 3, 8, 9), (4, 6, 8, 8)])
+def test_another_map_is_refused(norm: PrimaryNormKind, shape: tuple[int, ...]) -> None:
+    """Normalised per capsule, a map of twice the size would pass for twice the batch."""
+    layer = PrimaryCapsules(3, 4, 8, map_size=(8, 8), kernel_size=3, norm=norm)
+    with pytest.raises(ValueError, match=r"this layer takes \(batch, 3 channels, 8, 8\), got"):
+        layer(torch.randn(shape))
+
+
+def test_a_momentum_without_a_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match='batch_norm_momentum has no effect with norm="none"; leave it out'):
+        PrimaryCapsules(3, 4, 8, map_size=(8, 8), kernel_size=3, batch_norm_momentum=0.1)

@@ -70,5 +70,10 @@ def test_a_parents_whole_map_is_shorter_than_1() -> None:
 
 @pytest.mark.parametrize("iterations", [0, True])
 def test_iterations_must_be_a_positive_integer(iterations: int) -> None:
-    with pytest.raises(ValueError, match=rf"arch\.iterations must be an integer of at least 1, got {iterations}"):
+    with pytest.raises(ValueError, match=rf"iterations must be an integer of at least 1, got {iterations}"):
         ConvRouting3d(4, 3, 5, iterations=iterations)
+
+
+def test_poses_of_other_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"takes \(batch, child, 8 dimensions, row, column\), got \(2, 8, 4, 5, 6\)"):
+        ConvRouting3d(8, 4, 16)(torch.randn(2, 8, 4, 5, 6))

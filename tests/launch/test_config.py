@@ -26,6 +26,15 @@ from capsbench.launch.sweep import asked_again, plan
         ("optim.decay=kernels", "optim.decay has no effect with optim.optimizer.weight_decay=0; set optim.decay=all"),
         ("decoder.loss_weight=0.1", "decoder.loss_weight has no effect with decoder=none"),
         ("arch.vote_norm=none arch.vote_gain=1", "arch.vote_gain has no effect with arch.vote_norm=none"),
+        ("arch=resnet_capsnet arch.vote_norm=none arch.vote_gain=-1", "arch.vote_gain must be positive, got -1"),
+        (
+            "arch=matrix_capsnet arch.batch_norm_momentum=0.1",
+            "arch.batch_norm_momentum has no effect with arch.vote_norm=none; set it to 0.01",
+        ),
+        (
+            "arch=efficient_capsnet arch.norm=instance arch.batch_norm_momentum=0.1",
+            "arch.batch_norm_momentum has no effect with arch.norm=instance; set it to 0.01",
+        ),
         ("router=dynamic1 router.detach=true", "router.detach has no effect with router.iterations=1"),
         ("experiment=fig5 data=affnist", "AffNIST does not accept data.augmentation"),
         ("experiment=fig5 data=multi_mnist", "MultiMNIST does not accept data.augmentation"),

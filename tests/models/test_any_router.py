@@ -46,11 +46,13 @@ def choice(group: str, name: str) -> Any:
 def refusal(arch: str, router: str) -> str | None:
     """How a pair is refused, if it is."""
     if choice("arch", arch)["_target_"].endswith(".ResNet"):
-        return None if router == "none" else "ResNet has no capsules to route; set router=none, or take arch="
+        return (
+            None if router == "none" else "ResNet has no capsules to route; set router=no_router, or take ResNetCapsNet"
+        )
     if router == "none":
-        return "a capsule layer needs a router, got router=none; take another router, or arch=resnet"
+        return "a capsule layer needs a router, got no_router; take another router, or ResNet"
     if arch == "hitnet" and choice("router", router)["_target_"].endswith(("EMRouting", "VBRouting")):
-        return "rectified primary capsules have no activations, by which .* weighs them; take arch=capsnet, or a router"
+        return 'rectified primary capsules have no activations, by which .* weighs them; take primary="squash"'
     return None
 
 

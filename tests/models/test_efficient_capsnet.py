@@ -44,5 +44,5 @@ def test_the_smallest_image(settings: dict[str, Any], least: int) -> None:
 
 
 def test_primary_capsules_divide_the_channels() -> None:
-    with pytest.raises(ValueError, match=r"arch\.primary_dim must divide 128, got 7"):
+    with pytest.raises(ValueError, match=r"primary_dim must divide 128, got 7"):
         EfficientCapsNet((1, 28, 28), 10, AttentionRouting, primary_dim=7)

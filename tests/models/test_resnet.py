@@ -40,10 +40,10 @@ def test_a_logit_is_the_sum_of_its_pose_and_a_bias() -> None:
 
 @pytest.mark.parametrize("router", [FMAgreement, partial(FMAgreement, scale=1.0)])
 def test_a_router_is_refused(router: object) -> None:
-    with pytest.raises(ValueError, match="ResNet has no capsules to route; set router=none"):
+    with pytest.raises(ValueError, match="ResNet has no capsules to route; set router=no_router"):
         ResNet((1, 28, 28), 10, router)
 
 
 def test_a_capsule_network_refuses_to_have_none() -> None:
-    with pytest.raises(ValueError, match="a capsule layer needs a router, got router=none"):
+    with pytest.raises(ValueError, match="a capsule layer needs a router, got no_router"):
         ResNetCapsNet((1, 28, 28), 10, partial(no_router), blocks=(1, 1, 1))

@@ -33,7 +33,7 @@ def test_the_prior_is_added_after_the_softmax() -> None:
 
 
 def test_votes_of_another_place_are_refused() -> None:
-    with pytest.raises(ValueError, match="votes are of 6 children and 3 parents, this router was built for 7 children"):
+    with pytest.raises(ValueError, match="made for 7 children and 3 parents, got 6 children and 3 parents"):
         AttentionRouting(7, 3)(torch.randn(2, 6, 3, 4))
 
 

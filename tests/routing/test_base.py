@@ -1,7 +1,5 @@
 """What every router promises, and how it is made."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -167,12 +165,12 @@ class Loudest(FMAgreement):
 
 def test_a_router_that_overrides_route_takes_no_lazy_votes_unless_it_says_so() -> None:
     assert not Loudest.takes_lazy_votes
-    with pytest.raises(ValueError, match="Loudest has no fused implementation; take router"):
+    with pytest.raises(ValueError, match="Loudest has no fused implementation; take implementation="):
         Loudest(implementation="fused")
 
 
 def test_an_unknown_implementation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"router\.implementation must be auto or plain or fused, got 'fast'"):
+    with pytest.raises(ValueError, match=r"^implementation must be auto or plain or fused, got 'fast'"):
         FMAgreement(implementation="fast")
 
 
@@ -196,17 +194,5 @@ def test_a_router_gets_what_its_constructor_names_of_its_place() -> None:
 
 
 def test_a_setting_that_the_place_decides_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"router\.num_parents follows from the router's place"):
+    with pytest.raises(ValueError, match=r"^num_parents follows from the router's place"):
         make_router(partial(EMRouting, num_parents=4), num_children=6, num_parents=3, pose_dim=16, feeds_capsules=False)
-
-
-def test_importing_routers_needs_torch_and_jaxtyping_only() -> None:
-    code = """
-import sys, jaxtyping, torch
-before = set(sys.modules)
-import capsbench.routing
-print(*sorted({name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
-print("torch._dynamo" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["capsbench", "False"]

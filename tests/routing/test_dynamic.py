@@ -43,7 +43,7 @@ def test_detach_changes_the_gradient_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("iterations", [0, -1, True])
 def test_iterations_must_be_a_positive_integer(iterations: int) -> None:
-    with pytest.raises(ValueError, match=rf"router\.iterations must be an integer of at least 1, got {iterations}"):
+    with pytest.raises(ValueError, match=rf"^iterations must be an integer of at least 1, got {iterations}"):
         DynamicRouting(iterations)
 
 
@@ -65,6 +65,11 @@ def test_biases_are_added_before_squash() -> None:
     assert thrice.bias.grad.abs().min() > 0
 
 
+def test_detach_without_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match="detach has no effect with iterations=1; leave it out"):
+        DynamicRouting(1, detach=True)
+
+
 def test_biases_are_of_known_parents() -> None:
-    with pytest.raises(ValueError, match=r"router\.bias needs num_parents and pose_dim"):
+    with pytest.raises(ValueError, match="bias=True needs num_parents and pose_dim"):
         DynamicRouting(3, bias=True)

@@ -32,5 +32,5 @@ def test_parents_that_feed_capsules_are_all_active_and_have_no_readout() -> None
 
 @pytest.mark.parametrize("iterations", [0, True])
 def test_iterations_must_be_a_positive_integer(iterations: int) -> None:
-    with pytest.raises(ValueError, match=rf"router\.iterations must be an integer of at least 1, got {iterations}"):
+    with pytest.raises(ValueError, match=rf"^iterations must be an integer of at least 1, got {iterations}"):
         InvertedAttention(4, iterations=iterations)

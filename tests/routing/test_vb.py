@@ -38,5 +38,5 @@ def test_agreement_wins_children() -> None:
 def test_activations_are_needed_and_parents_counted() -> None:
     with pytest.raises(ValueError, match="VB routing weighs children by their activations"):
         VBRouting(3)(torch.randn(2, 7, 3, 4))
-    with pytest.raises(ValueError, match="votes are for 4 parents, this router was built for 3"):
+    with pytest.raises(ValueError, match="this VBRouting was made for 3 parents, got 4"):
         VBRouting(3)(torch.randn(2, 7, 4, 4), torch.ones(2, 7))

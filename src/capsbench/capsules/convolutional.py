@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from capsbench.capsules.layer import CapsuleLayer
+from capsbench.capsules.layer import CapsuleLayer, unpack
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
-from capsbench.capsules.transforms import FullTransform, MatrixTransform
-from capsbench.routing import Capsules, RouterFactory, check_choice
+from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
+from capsbench.routing import Capsules, Router, RouterFactory, check_choice
 from capsbench.routing.kernels.recompute import gradients_again
 
 Competition = Literal["place", "all"]
@@ -30,7 +30,8 @@ class ConvCapsuleLayer(nn.Module):
 
     Any router works, since places are to it what examples are. Dynamic, EM and VB routing divide each child among
     parents. With `competition="all"` these are the parents of all places that see the child, as in Hinton et al. and
-    Gritzman 2019 (arXiv:1907.00652). With "place" a child divides itself anew at each place.
+    Gritzman 2019 (arXiv:1907.00652); a router of such a layer serves no other. With "place" a child divides itself
+    anew at each place.
 
     Many votes are computed for some places at a time (for whole examples with "all"), and again in the backward pass,
     unless the router's implementation is set. So memory grows with the capsules, not with their votes.
@@ -39,7 +40,7 @@ class ConvCapsuleLayer(nn.Module):
 
     Args:
         transform: of kernel_size² · types children.
-        router: makes the router, see `make_router`.
+        router: a router, its class or `functools.partial` of it, see `CapsuleLayer`.
         grid: (rows, columns) of the child map.
         kernel_size, stride, padding: of the windows, in places.
         competition: see above; None takes the router's `default_competition`.
@@ -62,10 +63,12 @@ class ConvCapsuleLayer(nn.Module):
     (torch.Size([2, 400, 16]), (5, 5))
     """
 
+    __call__: Callable[..., Capsules]
+
     def __init__(
         self,
         transform: FullTransform | MatrixTransform,
-        router: RouterFactory,
+        router: Router | RouterFactory,
         *,
         grid: tuple[int, int],
         kernel_size: int,
@@ -109,21 +112,26 @@ class ConvCapsuleLayer(nn.Module):
         if self.competition == "all":
             self._compete()
 
-    def forward(self, children: Capsules) -> Capsules:
-        """Map child capsules (batch, row · column · type, d) to parent capsules (batch, place · parent, k).
+    def forward(self, children: Capsules | Tensor) -> Capsules:
+        """Map child capsules, or poses alone, (batch, row · column · type, d) to parents (batch, place · parent, k).
 
         Raises:
-            ValueError: children are of another map.
+            ValueError: children are of another map or of other dimensions, or the router needs activations and there
+                are none.
         """
-        poses, activations = children
-        expected = math.prod(self.grid) * self.num_types
-        if poses.shape[1] != expected:
-            raise ValueError(
-                f"this layer takes {expected} children, {self.num_types} at each place of a {self.grid[0]}×"
-                f"{self.grid[1]} map, got {poses.shape[1]}"
-            )
-        windows = Capsules(self._windows(poses), self._windows(activations.unsqueeze(-1)).squeeze(-1))
-        parents = self.layer(windows) if self._fits(windows) else self._in_chunks(windows)
+        poses, activations = unpack(children, self.layer.router)
+        (rows, columns), types = self.grid, self.num_types
+        where = f", {types} at each place of a {rows}×{columns} map"
+        check_poses(poses, rows * columns * types, self.layer.transform.child_dim, where)
+        windows = [self._windows(poses)]
+        if activations is not None:
+            if activations.shape != poses.shape[:2]:
+                raise ValueError(
+                    f"activations must have the shape (batch, child) = {tuple(poses.shape[:2])}, "
+                    f"got {tuple(activations.shape)}"
+                )
+            windows.append(self._windows(activations.unsqueeze(-1)).squeeze(-1))
+        parents = self.layer(_packed(*windows)) if self._fits(windows[0]) else self._in_chunks(windows)
         batch = poses.shape[0]
         dim = parents.poses.shape[-1]
         return Capsules(
@@ -143,9 +151,9 @@ class ConvCapsuleLayer(nn.Module):
         """Let the router divide a child among the parents of all places that see it."""
         router = self.layer.router
         if not router.divides_children:
-            raise ValueError(f"{type(router).__name__} divides no children; leave competition at place")
+            raise ValueError(f'{type(router).__name__} divides no children; take competition="place"')
         if router.implementation == "fused":
-            raise ValueError("competition=all stores all votes; take router.implementation=auto or plain")
+            raise ValueError('competition="all" stores all votes; take implementation="auto"')
         router.share = self.share_among_all
 
     def share_among_all(self, logits: Float[Tensor, "rows slot parent"]) -> Float[Tensor, "rows slot parent"]:
@@ -183,31 +191,33 @@ class ConvCapsuleLayer(nn.Module):
         numbers = torch.arange(math.prod(padded) * self.num_types, device=device)
         return self._cut(numbers.view(1, *padded, self.num_types, 1)).flatten(0, 1).squeeze(-1)
 
-    def _fits(self, windows: Capsules) -> bool:
+    def _fits(self, poses: Float[Tensor, "rows slot d"]) -> bool:
         """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
         if torch.compiler.is_exporting():  # a number of chunks would fix the batch
             return True
-        return is_normed or self.layer.router.implementation != "auto" or self._rows(windows) >= len(windows.poses)
+        return is_normed or self.layer.router.implementation != "auto" or self._rows(poses) >= len(poses)
 
-    def _rows(self, windows: Capsules) -> int:
+    def _rows(self, poses: Float[Tensor, "rows slot d"]) -> int:
         """Return how many rows make a chunk: places, or whole examples where parents of all places compete."""
         transform, together = self.layer.transform, math.prod(self.parent_grid) if self.competition == "all" else 1
         votes = together * transform.num_children * transform.num_parents * transform.pose_dim
-        return together * max(1, CHUNK_BYTES // (votes * windows.poses.element_size()))
+        return together * max(1, CHUNK_BYTES // (votes * poses.element_size()))
 
-    def _in_chunks(self, windows: Capsules) -> Capsules:
+    def _in_chunks(self, windows: list[Tensor]) -> Capsules:
         """Route some rows at a time, then normalise over the batch."""
         names, weights = zip(*self.layer.named_parameters(), strict=True)
 
-        def route(poses: Tensor, activations: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-            named = dict(zip(names, weights, strict=True))
+        def route(*tensors: Tensor) -> tuple[Tensor, ...]:
+            named = dict(zip(names, tensors[len(windows) :], strict=True))
             parents: Capsules = functional_call(
-                self.layer, named, (Capsules(poses, activations),), {"normalise": False}
+                self.layer, named, (_packed(*tensors[: len(windows)]),), {"normalise": False}
             )
             return parents
 
-        return self.layer.router.normalise(Capsules(*_InChunks.apply(route, self._rows(windows), *windows, *weights)))
+        rows = self._rows(windows[0])
+        parents = _InChunks.apply(route, rows, len(windows), *windows, *weights)
+        return self.layer.router.normalise(Capsules(*parents))
 
     def extra_repr(self) -> str:
         return (
@@ -216,20 +226,26 @@ class ConvCapsuleLayer(nn.Module):
         )
 
 
+def _packed(poses: Tensor, activations: Tensor | None = None) -> Capsules | Tensor:
+    return poses if activations is None else Capsules(poses, activations)
+
+
 class _InChunks(torch.autograd.Function):
     """Route some rows at a time, in the backward pass once more. The results of all rows lie in one piece of memory:
     between chunks, `torch.utils.checkpoint` would leave holes in it as large as all votes."""
 
     @staticmethod
-    def forward(ctx: Any, route: Callable[..., tuple[Tensor, ...]], rows: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """`tensors` are poses and activations of the windows, then weights."""
-        ctx.route, ctx.rows = route, rows
+    def forward(
+        ctx: Any, route: Callable[..., tuple[Tensor, ...]], rows: int, cut: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Of `tensors` the first `cut` are poses and perhaps activations of the windows, the others weights."""
+        ctx.route, ctx.rows, ctx.cut = route, rows, cut
         ctx.save_for_backward(*tensors)
         kind = tensors[0].device.type
         ctx.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         wholes: tuple[Tensor, ...] = ()
         for chunk in _chunks(len(tensors[0]), rows):
-            parts = route(*(tensor[chunk] for tensor in tensors[:2]), *tensors[2:])
+            parts = route(*(tensor[chunk] for tensor in tensors[:cut]), *tensors[cut:])
             wholes = wholes or tuple(part.new_empty(len(tensors[0]), *part.shape[1:]) for part in parts)
             for whole, part in zip(wholes, parts, strict=True):
                 whole[chunk] = part
@@ -238,12 +254,12 @@ class _InChunks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[3:]
         totals = [
             torch.zeros_like(tensor) if is_wanted else None for tensor, is_wanted in zip(tensors, wanted, strict=True)
         ]
         for chunk in _chunks(len(tensors[0]), ctx.rows):
-            where = [chunk, chunk, *[slice(None)] * (len(tensors) - 2)]
+            where = [*[chunk] * ctx.cut, *[slice(None)] * (len(tensors) - ctx.cut)]
             inputs = [tensor[part] for tensor, part in zip(tensors, where, strict=True)]
             seeds = [gradient[chunk] for gradient in gradients]
             with torch.autocast(*ctx.autocast):
@@ -251,7 +267,7 @@ class _InChunks(torch.autograd.Function):
             for total, part, gradient in zip(totals, where, found, strict=True):
                 if total is not None and gradient is not None:
                     total[part] += gradient
-        return None, None, *totals
+        return None, None, None, *totals
 
 
 def _chunks(size: int, rows: int) -> list[slice]:

@@ -2,10 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -18,18 +17,40 @@ LEAK = 0.3
 """The slope of LeakyReLU below zero: Keras's default, which the paper's code uses."""
 
 
-class _PoseDecoder(nn.Module):
-    """Computes an image from one pose by `layers`."""
+class _Decoder(nn.Module):
+    """Computes images of chosen classes from their poses by `layers`."""
 
+    __call__: Callable[..., Tensor]
     layers: nn.Module
+    takes: tuple[int | None, int]
+    """Classes, None for any number, and dimensions of a pose."""
+
+    def _check(self, poses: Tensor, chosen: Tensor) -> None:
+        """Raise ValueError unless poses and choices are of one batch of such classes."""
+        classes, dim = self.takes
+        num = poses.shape[1] if classes is None and poses.ndim == 3 else classes
+        if poses.ndim != 3 or poses.shape[1:] != (num, dim):
+            raise ValueError(
+                f"this decoder takes poses (batch, {classes or 'any number of'} classes, {dim} dimensions), "
+                f"got {tuple(poses.shape)}"
+            )
+        if chosen.ndim != 2 or chosen.shape[0] != poses.shape[0]:
+            raise ValueError(f"chosen classes must be ({poses.shape[0]}, several), got {tuple(chosen.shape)}")
+
+    def _images(self, given: Float[Tensor, "batch several dim"]) -> Float[Tensor, "batch several channel height width"]:
+        images: Tensor = self.layers(given.flatten(0, 1).to(next(self.parameters()).dtype))
+        return torch.unflatten(images, 0, given.shape[:2])
+
+
+class _PoseDecoder(_Decoder):
+    """Computes an image from one pose."""
 
     def forward(
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
     ) -> Float[Tensor, "batch several channel height width"]:
         """Compute an image from the pose of each chosen class."""
-        picked = poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2]))
-        images: Tensor = self.layers(picked.flatten(0, 1).to(next(self.parameters()).dtype))
-        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
+        self._check(poses, chosen)
+        return self._images(poses.gather(1, chosen.unsqueeze(2).expand(-1, -1, poses.shape[2])))
 
 
 class DeconvDecoder(_PoseDecoder):
@@ -68,13 +89,14 @@ class DeconvDecoder(_PoseDecoder):
         init: LayerInit = "torch",
     ) -> None:
         super().__init__()
-        check_choice("decoder.network.init", init, "torch", "keras")
+        check_choice("init", init, "torch", "keras")
+        self.takes = (None, pose_dim)
         channels, height, width = image_shape
         enlarged = math.prod(STRIDES)
         if height % enlarged or width % enlarged:
             raise ValueError(
-                f"decoder=deconv enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels in "
-                f"height and width, got {height}×{width}; use decoder=dense, or other images"
+                f"DeconvDecoder enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels in "
+                f"height and width, got {height}×{width}; use DenseDecoder, or other images"
             )
         base = (filters, height // enlarged, width // enlarged)
         widths = [filters, filters // 2, filters // 4, channels]
@@ -134,14 +156,15 @@ class DeepCapsDecoder(_PoseDecoder):
         init: LayerInit = "torch",
     ) -> None:
         super().__init__()
-        check_choice("decoder.network.init", init, "torch", "keras")
+        check_choice("init", init, "torch", "keras")
+        self.takes = (None, pose_dim)
         channels, height, width = image_shape
         widths = [16, 64, 32, 16, *([8] if max(height, width) >= 64 else [])]
         enlarged = 2 ** (len(widths) - 2)
         if height % enlarged or width % enlarged:
             raise ValueError(
-                f"decoder=deepcaps enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels "
-                f"in height and width, got {height}×{width}; use decoder=dense, or other images"
+                f"DeepCapsDecoder enlarges its base by {enlarged}, so images must be multiples of {enlarged} pixels "
+                f"in height and width, got {height}×{width}; use DenseDecoder, or other images"
             )
         base = (widths[0], height // enlarged, width // enlarged)
         strides = [1, *[2] * (len(widths) - 2), 1]
@@ -158,7 +181,7 @@ class DeepCapsDecoder(_PoseDecoder):
         )
 
 
-class DenseDecoder(nn.Module):
+class DenseDecoder(_Decoder):
     """Reconstruct an image from all poses, of which those not chosen are set to 0, so the class is known.
 
     Linear layers of 512 and 1024 units with ReLU, then one of as many units as pixels → sigmoid.
@@ -190,10 +213,11 @@ class DenseDecoder(nn.Module):
         init: LayerInit = "torch",
     ) -> None:
         super().__init__()
-        check_choice("decoder.network.init", init, "torch", "keras")
+        check_choice("init", init, "torch", "keras")
+        self.takes = (num_classes, pose_dim)
         widths = [num_classes * pose_dim, *hidden]
         if min(widths) < 1:
-            raise ValueError(f"decoder.network.hidden must be numbers of at least 1, got {list(hidden)}")
+            raise ValueError(f"hidden must be numbers of at least 1, got {list(hidden)}")
         layers = [part for pair in itertools.pairwise(widths) for part in (Linear(*pair, init), nn.ReLU())]
         last = Linear(widths[-1], math.prod(image_shape), init)
         self.layers = nn.Sequential(*layers, last, nn.Sigmoid(), nn.Unflatten(1, image_shape))
@@ -202,7 +226,6 @@ class DenseDecoder(nn.Module):
         self, poses: Float[Tensor, "batch class dim"], chosen: Int64[Tensor, "batch several"]
     ) -> Float[Tensor, "batch several channel height width"]:
         """Compute an image in [0, 1] for each chosen class; the poses of all other classes are masked."""
+        self._check(poses, chosen)
         mask = torch.nn.functional.one_hot(chosen, poses.shape[1]).to(poses.dtype)
-        masked = torch.einsum("bsj,bjk->bsjk", mask, poses)
-        images: Tensor = self.layers(rearrange(masked, "b s j k -> (b s) (j k)").to(next(self.parameters()).dtype))
-        return rearrange(images, "(b s) ... -> b s ...", b=len(chosen))
+        return self._images(torch.einsum("bsj,bjk->bsjk", mask, poses).flatten(2))

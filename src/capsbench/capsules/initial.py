@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -62,6 +63,8 @@ class Linear(nn.Linear):
     [0.0, 0.0]
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, in_features: int, out_features: int, init: LayerInit = "torch") -> None:
         self.init = init
         super().__init__(in_features, out_features)
@@ -88,6 +91,8 @@ class Conv2d(nn.Conv2d):
     torch.Size([1, 1, 2, 3])
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self,
         in_channels: int,
@@ -102,8 +107,8 @@ class Conv2d(nn.Conv2d):
         init: LayerInit = "torch",
         stride_padding: StridePadding = "symmetric",
     ) -> None:
-        check_choice("arch.conv_init", init, "torch", "keras")
-        check_choice("arch.stride_padding", stride_padding, "symmetric", "tensorflow")
+        check_choice("init", init, "torch", "keras")
+        check_choice("stride_padding", stride_padding, "symmetric", "tensorflow")
         self.he, self.init, self.stride_padding = he, init, stride_padding
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
 
@@ -138,6 +143,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     >>> ConvTranspose2d(1, 1, 5, stride=2)(torch.rand(1, 1, 4, 5)).shape
     torch.Size([1, 1, 8, 10])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, init: LayerInit = "torch"

@@ -1,12 +1,28 @@
 """The capsule layer: child capsules to parent capsules."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
-from capsbench.capsules.transforms import FullTransform, MatrixTransform
-from capsbench.routing import Capsules, LazyVotes, RouterFactory, make_router
+from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
+from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_effect, make_router
+
+
+def unpack(children: Capsules | Tensor, router: Router) -> tuple[Tensor, Tensor | None]:
+    """Return poses and activations; None for the latter where there are none.
+
+    Raises:
+        ValueError: there are none, and the router needs them.
+    """
+    if not isinstance(children, Tensor):
+        return children
+    if router.needs_activations:
+        kind = type(router).__name__
+        raise ValueError(f"{kind} weighs children by activations: pass Capsules(poses, activations), not poses alone")
+    return children, None
 
 
 class CapsuleLayer(nn.Module):
@@ -19,14 +35,17 @@ class CapsuleLayer(nn.Module):
 
     Args:
         transform: child poses (batch, child, d) to votes (batch, child, parent, k).
-        router: makes the router, see `make_router`.
+        router: a router; or its class or `functools.partial` of it, which is told its place, see `make_router`. Layers
+            that are given the same router share its parameters.
         vote_norm: "none", or the kind of batch normalisation of votes, see `VoteNorm`.
         vote_gain: the initial γ of that normalisation; None takes the router's `default_vote_gain`.
         feeds_capsules: whether another capsule layer reads the parents.
         batch_norm_momentum: see `VoteNorm`.
 
     Raises:
-        ValueError: vote_norm is unknown, or vote_gain is not positive.
+        ValueError: vote_norm is unknown, vote_gain is not positive, vote_gain or batch_norm_momentum is set without a
+            norm, or the router was made for another place. In the forward pass: children are of other numbers or
+            dimensions than the transform's, or the router needs activations and there are none.
 
     >>> from capsbench.routing import FMAgreement
     >>> layer = CapsuleLayer(FullTransform(num_children=7, num_parents=3, child_dim=8, pose_dim=16), FMAgreement)
@@ -34,12 +53,16 @@ class CapsuleLayer(nn.Module):
     >>> parents = layer(children)
     >>> parents.poses.shape, parents.activations.shape  # (batch, parent, k) and (batch, parent)
     (torch.Size([2, 3, 16]), torch.Size([2, 3]))
+    >>> layer(children.poses).poses.equal(parents.poses)  # FM reads no activations
+    True
     """
+
+    __call__: Callable[..., Capsules]
 
     def __init__(
         self,
         transform: FullTransform | MatrixTransform,
-        router: RouterFactory,
+        router: Router | RouterFactory,
         *,
         vote_norm: VoteNormKind = "none",
         vote_gain: float | None = None,
@@ -50,6 +73,9 @@ class CapsuleLayer(nn.Module):
         size = {name: getattr(transform, name) for name in ("num_children", "num_parents", "pose_dim")}
         self.transform = transform
         self.router = make_router(router, **size, feeds_capsules=feeds_capsules)
+        if vote_norm == "none":
+            check_effect("vote_gain", vote_gain, None, 'with vote_norm="none"')
+            check_effect("batch_norm_momentum", batch_norm_momentum, BATCH_NORM_MOMENTUM, 'with vote_norm="none"')
         gain = self.router.default_vote_gain if vote_gain is None else vote_gain
         self.vote_norm = (
             nn.Identity()
@@ -57,14 +83,15 @@ class CapsuleLayer(nn.Module):
             else VoteNorm(**size, kind=vote_norm, gain=gain, momentum=batch_norm_momentum)
         )
 
-    def forward(self, children: Capsules, *, normalise: bool = True) -> Capsules:
-        """Map child capsules (batch, n, d) to parent capsules (batch, J, k); for `normalise` see `Router.forward`."""
+    def forward(self, children: Capsules | Tensor, *, normalise: bool = True) -> Capsules:
+        """Map child capsules, or poses alone (batch, n, d), to parents (batch, J, k); `normalise`: `Router.forward`."""
+        poses, activations = unpack(children, self.router)
+        check_poses(poses, self.transform.num_children, self.transform.child_dim)
         if self._votes_are_lazy:
-            votes: LazyVotes | Tensor = self._lazy_votes(children.poses)
+            votes: LazyVotes | Tensor = self._lazy_votes(poses)
         else:
-            votes = self.vote_norm(self.transform(children.poses))
-        parents: Capsules = self.router(votes, children.activations, normalise=normalise)
-        return parents
+            votes = self.vote_norm(self.transform(poses))
+        return self.router(votes, activations, normalise=normalise)
 
     @property
     def _votes_are_lazy(self) -> bool:

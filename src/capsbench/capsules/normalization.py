@@ -1,5 +1,6 @@
 """Batch normalisation of poses and votes, with the constants of the paper's code."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float
@@ -35,13 +36,15 @@ class VoteNorm(nn.Module):
         momentum: each batch's share in the running statistics that evaluation uses.
 
     Raises:
-        ValueError: gain is not positive, or kind is neither of the two.
+        ValueError: gain is not positive, or kind is neither of the two. In the forward pass: votes of another shape.
 
     >>> import torch
     >>> norm = VoteNorm(num_children=7, num_parents=3, pose_dim=16, kind="shared", gain=1.0)
     >>> norm(torch.randn(2, 7, 3, 16)).shape  # (batch, child, parent, dim)
     torch.Size([2, 7, 3, 16])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class VoteNorm(nn.Module):
             raise ValueError(f"vote_gain must be positive, got {gain}")
         if kind not in ("shared", "per_vote"):
             raise ValueError(f"vote_norm must be shared, per_vote or none, got {kind!r}")
-        self.kind = kind
+        self.kind, self.takes = kind, (num_children, num_parents, pose_dim)
         self.norm: nn.BatchNorm1d | nn.BatchNorm2d
         if kind == "shared":
             self.norm = batch_norm_2d(pose_dim, momentum)
@@ -67,6 +70,8 @@ class VoteNorm(nn.Module):
 
     def forward(self, votes: Float[Tensor, "batch child parent dim"]) -> Float[Tensor, "batch child parent dim"]:
         """Normalise votes and keep their shape."""
+        if votes.shape[1:] != self.takes:
+            raise ValueError(f"this norm is of votes (batch, {str(self.takes)[1:]}, got {tuple(votes.shape)}")
         if self.kind == "shared":
             # As an image of (child × parent) pixels with channels last, votes need no copy and get the fast kernel.
             normed: Tensor = self.norm(votes.permute(0, 3, 1, 2))

@@ -1,14 +1,15 @@
 """Primary capsules: the layer that turns feature maps into capsules."""
 
+from collections.abc import Callable
 from typing import Literal
 
-from einops import rearrange
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.capsules.initial import Conv2d, LayerInit, StridePadding
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, batch_norm_1d
-from capsbench.routing import Capsules, check_choice, squash, squashed_norm
+from capsbench.routing import Capsules, check_choice, check_effect, squash, squashed_norm
 
 PrimaryNormKind = Literal["shared", "per_capsule", "none"]
 PrimaryActivation = Literal["squash", "relu"]
@@ -36,7 +37,8 @@ class PrimaryCapsules(nn.Module):
         num_capsules: how many capsules the map gives; 0 if it is too small.
 
     Raises:
-        ValueError: norm, activation, conv_init or stride_padding is unknown.
+        ValueError: norm, activation, conv_init or stride_padding is unknown, or batch_norm_momentum is set without a
+            norm. In the forward pass: features are of other channels or another size.
 
     >>> import torch
     >>> primary = PrimaryCapsules(in_channels=64, groups=4, pose_dim=16, map_size=(8, 8), kernel_size=5, padding=2)
@@ -44,6 +46,8 @@ class PrimaryCapsules(nn.Module):
     >>> capsules.poses.shape, capsules.activations.shape  # (batch, 4 · 4 · groups, dim) and (batch, 4 · 4 · groups)
     (torch.Size([2, 64, 16]), torch.Size([2, 64]))
     """
+
+    __call__: Callable[..., Capsules]
 
     def __init__(
         self,
@@ -63,7 +67,10 @@ class PrimaryCapsules(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("norm", norm, "shared", "per_capsule", "none")
-        check_choice("arch.primary", activation, "squash", "relu")
+        check_choice("activation", activation, "squash", "relu")
+        if norm == "none":
+            check_effect("batch_norm_momentum", batch_norm_momentum, BATCH_NORM_MOMENTUM, 'with norm="none"')
+        self.takes = (in_channels, *map_size)
         rows, columns = ((size + 2 * padding - kernel_size) // stride + 1 for size in map_size)
         self.num_capsules = max(rows, 0) * max(columns, 0) * groups
         self.groups = groups
@@ -83,7 +90,13 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch channel height width"]) -> Capsules:
         """Turn a feature map into capsules; the activation of each is the length of its squashed pose."""
-        poses = rearrange(self.conv(features), "b (group dim) h w -> b (h w group) dim", group=self.groups)
+        if features.shape[1:] != self.takes:
+            channels, height, width = self.takes
+            raise ValueError(
+                f"this layer takes (batch, {channels} channels, {height}, {width}), got {tuple(features.shape)}"
+            )
+        maps = torch.unflatten(self.conv(features), 1, (self.groups, -1))  # (batch, group, dim, row, column)
+        poses = maps.permute(0, 3, 4, 1, 2).flatten(1, 3)
         if self.norm is not None:
             poses = self.norm(poses.reshape(-1, self.norm.num_features)).view_as(poses)
         return Capsules(

@@ -1,7 +1,8 @@
 """Dynamic routing between maps of capsules, with convolutions for transforms: the skip connection of DeepCaps."""
 
+from collections.abc import Callable
+
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,18 +33,21 @@ class ConvRouting3d(nn.Module):
         conv_init: see `capsbench.capsules.initial.Conv2d`.
 
     Raises:
-        ValueError: iterations is not an integer of at least 1, or conv_init is unknown.
+        ValueError: iterations is not an integer of at least 1, or conv_init is unknown. In the forward pass: poses have
+            other dimensions.
 
     >>> layer = ConvRouting3d(child_dim=8, num_parents=4, pose_dim=16)
     >>> layer(torch.randn(2, 32, 8, 5, 6)).shape  # (batch, child, d, row, column) to (batch, parent, k, row, column)
     torch.Size([2, 4, 16, 5, 6])
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self, child_dim: int, num_parents: int, pose_dim: int, *, iterations: int = 3, conv_init: LayerInit = "torch"
     ) -> None:
         super().__init__()
-        self.num_parents, self.iterations = num_parents, check_iterations(iterations, "arch.iterations")
+        self.num_parents, self.iterations = num_parents, check_iterations(iterations)
         self.conv = Conv2d(child_dim, num_parents * pose_dim, KERNEL, padding=KERNEL // 2, init=conv_init)
         self.bias = nn.Parameter(torch.full((num_parents, pose_dim, 1, 1), 0.1))
 
@@ -51,8 +55,13 @@ class ConvRouting3d(nn.Module):
         self, children: Float[Tensor, "batch child d row column"]
     ) -> Float[Tensor, "batch child parent k row column"]:
         """Compute the votes û of each child type: a convolution of its map."""
+        if children.ndim != 5 or children.shape[2] != self.conv.in_channels:
+            raise ValueError(
+                f"this layer takes (batch, child, {self.conv.in_channels} dimensions, row, column), "
+                f"got {tuple(children.shape)}"
+            )
         votes: Tensor = self.conv(children.flatten(0, 1))
-        return rearrange(votes, "(b i) (j k) h w -> b i j k h w", b=children.shape[0], j=self.num_parents)
+        return torch.unflatten(torch.unflatten(votes, 1, (self.num_parents, -1)), 0, children.shape[:2])
 
     def forward(
         self, children: Float[Tensor, "batch child d row column"]

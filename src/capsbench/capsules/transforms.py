@@ -1,6 +1,7 @@
 """Transforms: child poses to votes, with one weight matrix for each pair of child and parent."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -24,6 +25,21 @@ def glorot_normal_(weight: Float[Tensor, "child parent rows columns"], fan_in: i
     nn.init.normal_(weight, std=math.sqrt(2 / (copies * (fan_in + fan_out))))
 
 
+def check_poses(poses: Tensor, num_children: int, child_dim: int, where: str = "") -> None:
+    """Raise ValueError unless poses are (batch, num_children, child_dim): a product would broadcast one child to all.
+
+    Args:
+        poses: of the children.
+        num_children, child_dim: what a layer takes.
+        where: words on the place of the children.
+    """
+    if poses.ndim != 3 or poses.shape[1] != num_children or poses.shape[2] != child_dim:
+        got = f"{poses.shape[1]} of {poses.shape[2]}" if poses.ndim == 3 else f"poses of shape {tuple(poses.shape)}"
+        raise ValueError(f"this layer takes {num_children} children of {child_dim} dimensions{where}, got {got}")
+    if not poses.dtype.is_floating_point:
+        raise ValueError(f"poses must be floating point, got {poses.dtype}")
+
+
 class FullTransform(nn.Module):
     """Compute votes û = uW with a matrix W (child_dim × pose_dim) for each pair of child and parent.
 
@@ -37,19 +53,22 @@ class FullTransform(nn.Module):
         weight_init: "pair" or "kernel", see `glorot_normal_`.
 
     Raises:
-        ValueError: weight_init is unknown.
+        ValueError: weight_init is unknown. In the forward pass: poses are of other numbers of children or dimensions.
 
     >>> transform = FullTransform(num_children=7, num_parents=3, child_dim=8, pose_dim=16)
     >>> transform(torch.randn(2, 7, 8)).shape  # (batch, child, d) to (batch, child, parent, k)
     torch.Size([2, 7, 3, 16])
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self, num_children: int, num_parents: int, child_dim: int, pose_dim: int, weight_init: WeightInit = "pair"
     ) -> None:
         super().__init__()
         check_choice("weight_init", weight_init, "pair", "kernel")
-        self.num_children, self.num_parents, self.pose_dim = num_children, num_parents, pose_dim
+        self.num_children, self.num_parents = num_children, num_parents
+        self.child_dim, self.pose_dim = child_dim, pose_dim
         self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, child_dim, pose_dim))
         self.reset_parameters()
@@ -64,12 +83,14 @@ class FullTransform(nn.Module):
 
     def forward(self, poses: Float[Tensor, "batch child d"]) -> Float[Tensor, "batch child parent k"]:
         """Compute the votes of child poses."""
+        check_poses(poses, self.num_children, self.child_dim)
         return torch.einsum("bid,ijdk->bijk", poses.to(self.weight.dtype), self.weight)
 
     def factors(
         self, poses: Float[Tensor, "batch child d"]
     ) -> tuple[Float[Tensor, "batch child 1 d"], Float[Tensor, "child parent d 1 k"]]:
         """Return what `LazyVotes` computes the same votes from."""
+        check_poses(poses, self.num_children, self.child_dim)
         return poses.unsqueeze(2), self.weight.unsqueeze(3)
 
     def extra_repr(self) -> str:
@@ -88,12 +109,14 @@ class MatrixTransform(nn.Module):
         weight_init: "pair" or "kernel", see `glorot_normal_`.
 
     Raises:
-        ValueError: pose_dim is not a square number, or weight_init is unknown.
+        ValueError: pose_dim is not a square number, or weight_init is unknown. In the forward pass: as `FullTransform`.
 
     >>> transform = MatrixTransform(num_children=7, num_parents=3, pose_dim=16)
     >>> transform(torch.randn(2, 7, 16)).shape  # (batch, child, k) to (batch, child, parent, k)
     torch.Size([2, 7, 3, 16])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, num_children: int, num_parents: int, pose_dim: int, weight_init: WeightInit = "pair") -> None:
         super().__init__()
@@ -104,7 +127,8 @@ class MatrixTransform(nn.Module):
                 f"pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got {pose_dim}; "
                 "choose one, or the full transform"
             )
-        self.num_children, self.num_parents, self.pose_dim = num_children, num_parents, pose_dim
+        self.num_children, self.num_parents = num_children, num_parents
+        self.child_dim = self.pose_dim = pose_dim
         self.weight_init = weight_init
         self.weight = nn.Parameter(torch.empty(num_children, num_parents, side, side))
         self.reset_parameters()
@@ -128,6 +152,7 @@ class MatrixTransform(nn.Module):
         return self._matrices(poses), self.weight.unsqueeze(3).expand(-1, -1, -1, side, -1)
 
     def _matrices(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child side side"]:
+        check_poses(poses, self.num_children, self.child_dim)
         side = self.weight.shape[-1]
         return poses.reshape(*poses.shape[:-1], side, side)
 

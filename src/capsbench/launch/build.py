@@ -14,6 +14,7 @@ from capsbench.capsules import RouterFactory, initialise
 from capsbench.data import Batch, ImageDataModule
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.launch.saved import read_config
+from capsbench.launch.wording import in_words_of_the_command
 from capsbench.runs import Result, RunFolder, finished_runs
 from capsbench.training import (
     CheckpointError,
@@ -46,23 +47,24 @@ def build_module(
         data: gives the size of images and the number of classes.
         router: takes the place of the configuration's, if given.
     """
-    model = instantiate(config.arch)(
-        image_shape=data.input_shape, num_classes=data.num_classes, router=router or instantiate(config.router)
-    )
-    make_decoder = instantiate(config.decoder.network)
-    decoder = make_decoder and make_decoder(data.input_shape, data.num_classes, model.pose_dim)
-    module = ClassificationModule(
-        model,
-        instantiate(config.loss),
-        instantiate(config.optim.optimizer),
-        scheduler=instantiate(config.optim.scheduler),
-        scheduler_interval=config.optim.scheduler_interval,
-        decay=config.optim.get("decay", "all"),  # older runs have none
-        num_classes=data.num_classes,
-        labels_per_image=data.labels_per_image,
-        decoder=decoder,
-        reconstruction_weight=config.decoder.loss_weight,
-    )
+    with in_words_of_the_command(config):
+        model = instantiate(config.arch)(
+            image_shape=data.input_shape, num_classes=data.num_classes, router=router or instantiate(config.router)
+        )
+        make_decoder = instantiate(config.decoder.network)
+        decoder = make_decoder and make_decoder(data.input_shape, data.num_classes, model.pose_dim)
+        module = ClassificationModule(
+            model,
+            instantiate(config.loss),
+            instantiate(config.optim.optimizer),
+            scheduler=instantiate(config.optim.scheduler),
+            scheduler_interval=config.optim.scheduler_interval,
+            decay=config.optim.get("decay", "all"),  # older runs have none
+            num_classes=data.num_classes,
+            labels_per_image=data.labels_per_image,
+            decoder=decoder,
+            reconstruction_weight=config.decoder.loss_weight,
+        )
     module.recipe = _recipe(config, data)
     initialise(module, config.seed)
     if parts := config.get("freeze"):

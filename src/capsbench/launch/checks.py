@@ -171,6 +171,10 @@ def _check_effects(config: DictConfig) -> None:
             )
     if arch.get("vote_norm") == "none" and arch.get("vote_gain") is not None:
         raise ValueError("arch.vote_gain has no effect with arch.vote_norm=none; set arch.vote_gain=null")
+    unused = {"MatrixCapsNet": ("vote_norm", "none"), "EfficientCapsNet": ("norm", "instance")}
+    key, value = unused.get(str(arch.get("_target_")).rpartition(".")[2], ("norm", None))
+    if value is not None and arch.get(key) == value and arch.get("batch_norm_momentum", 0.01) != 0.01:
+        raise ValueError(f"arch.batch_norm_momentum has no effect with arch.{key}={value}; set it to 0.01")
     if decoder.network is None and decoder.loss_weight:
         raise ValueError("decoder.loss_weight has no effect with decoder=none; choose decoder=deconv or decoder=dense")
     if loss.get("normalize") and loss.get("scale", 1) != 1:

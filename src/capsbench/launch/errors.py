@@ -110,12 +110,10 @@ def exit_code(error: BaseException) -> ExitCode:
     >>> exit_code(ValueError("seed must be …")).name, exit_code(RuntimeError("no network")).name
     ('USAGE', 'FAILED')
     """
-    origin = _origin(error)
-    blames = isinstance(origin, (ValueError, HydraException, OmegaConfBaseException))
-    blames |= type(origin).__name__ == SETUP_REFUSED
-    blames |= isinstance(origin, TypeError) and (
-        origin is not error or UNKNOWN_ARGUMENT.search(str(origin)) is not None
-    )
+    cause = origin(error)
+    blames = isinstance(cause, (ValueError, HydraException, OmegaConfBaseException))
+    blames |= type(cause).__name__ == SETUP_REFUSED
+    blames |= isinstance(cause, TypeError) and (cause is not error or UNKNOWN_ARGUMENT.search(str(cause)) is not None)
     return ExitCode.USAGE if blames else ExitCode.FAILED
 
 
@@ -125,14 +123,14 @@ def blames_machine(error: BaseException) -> bool:
     >>> blames_machine(OSError(28, "No space left on device")), blames_machine(IndexError("list index out of range"))
     (True, False)
     """
-    error = _origin(error)
+    error = origin(error)
     is_of_service = type(error).__module__.partition(".")[0] in ("wandb", "submitit")
     return isinstance(error, OF_MACHINES) or is_of_service or any(words in str(error) for words in SHORTAGES)
 
 
 def describe(error: BaseException) -> str:
     """An exception in one line."""
-    outer, error = error, _origin(error)
+    outer, error = error, origin(error)
     cause = error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=…"
@@ -260,7 +258,7 @@ def _describe_key(error: OmegaConfBaseException) -> str | None:
     return f"there is no setting {error.full_key}; {choice_of(str(error.key), error.parent_node.keys())}"
 
 
-def _origin(error: BaseException) -> BaseException:
+def origin(error: BaseException) -> BaseException:
     """What a constructor that Hydra called raised."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__

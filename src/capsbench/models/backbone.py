@@ -47,7 +47,7 @@ def make_backbone(
     Raises:
         ValueError: blocks are not three positive numbers, or shortcut is unknown.
     """
-    check_choice("arch.shortcut", shortcut, "activated", "raw")
+    check_choice("shortcut", shortcut, "activated", "raw")
     if len(blocks) != len(STAGE_FILTERS) or min(blocks) < 1:
         raise ValueError(f"blocks must be three numbers of at least 1, one per stage, got {list(blocks)}")
     width = STAGE_FILTERS[0]

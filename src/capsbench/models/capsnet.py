@@ -4,6 +4,7 @@ Trainable parameters, without a decoder: 6,804,224 on 28×28×1 and 7,992,576 on
 705,728 and 1,002,816 with 64 filters and 8 groups; 22,476,288 on 24×24×3 with 64 groups and padding.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float
@@ -54,6 +55,8 @@ class CapsNet(nn.Module):
     (torch.Size([2, 10, 16]), torch.Size([2, 10]))
     """
 
+    __call__: Callable[..., Capsules]
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -70,12 +73,13 @@ class CapsNet(nn.Module):
         conv_init: LayerInit = "torch",
     ) -> None:
         super().__init__()
-        check_choice("arch.padding", padding, "valid", "same")
+        check_choice("padding", padding, "valid", "same")
+        check_choice("primary", primary, "squash", "relu")
         channels, height, width = image_shape
         if padding == "valid" and min(height, width) < 17:
             raise ValueError(
                 f"CapsNet needs images of at least 17×17 pixels for its two 9×9 convolutions, got {height}×{width}; "
-                "use larger images, arch.padding=same or arch=resnet_capsnet_small"
+                'use larger images, padding="same" or ResNetCapsNet'
             )
         border = 4 if padding == "same" else 0
         self.num_classes, self.pose_dim = num_classes, pose_dim
@@ -96,8 +100,8 @@ class CapsNet(nn.Module):
         made = self.class_capsules.router
         if primary == "relu" and made.needs_activations:
             raise ValueError(
-                f"rectified primary capsules have no activations, by which {type(made).__name__} weighs them; take "
-                "arch=capsnet, or a router that needs none: hit_or_miss, fm, dynamic, attention"
+                f"rectified primary capsules have no activations, by which {type(made).__name__} weighs them; "
+                'take primary="squash", or a router that needs none: HitOrMiss, FMAgreement …'
             )
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Capsules:

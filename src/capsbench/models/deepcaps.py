@@ -5,6 +5,7 @@ Trainable parameters with dynamic routing, for 10 classes: 8,441,600 on 28×28×
 7.22M, which that code does not have at any of these sizes.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -65,6 +66,8 @@ class DeepCaps(nn.Module):
     (torch.Size([2, 10, 32]), torch.Size([2, 10]))
     """
 
+    __call__: Callable[..., Capsules]
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -88,7 +91,7 @@ class DeepCaps(nn.Module):
         if min(height, width) < least:
             raise ValueError(
                 f"DeepCaps needs images of at least {least}×{least} pixels for each of its {CELLS} cells to halve its "
-                f"map, got {height}×{width}; use larger images or arch=resnet_capsnet_small"
+                f"map, got {height}×{width}; use larger images or ResNetCapsNet"
             )
         self.num_classes, self.pose_dim = num_classes, pose_dim
         self.stem = nn.Sequential(

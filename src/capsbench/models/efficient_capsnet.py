@@ -4,6 +4,7 @@ Trainable parameters with self-attention routing: 161,824 on 28×28×1 and 168,5
 48×48×2 for 5, with the first layer and the norm of smallNORB. Theirs: 161K and 151K.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -22,7 +23,7 @@ from capsbench.capsules import (
     WeightInit,
     batch_norm_2d,
 )
-from capsbench.routing import check_choice, exp_squash, exp_squashed_norm
+from capsbench.routing import check_choice, check_effect, exp_squash, exp_squashed_norm
 
 FILTERS = (32, 64, 64, 128)
 
@@ -44,8 +45,8 @@ class EfficientCapsNet(nn.Module):
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
 
     Raises:
-        ValueError: the image is too small for the four convolutions, 128 cannot be divided by primary_dim, or norm,
-            weight_init or conv_init is unknown.
+        ValueError: the image is too small for the four convolutions, 128 cannot be divided by primary_dim, norm,
+            weight_init or conv_init is unknown, or batch_norm_momentum is set without a batch norm.
 
     >>> import torch
     >>> from capsbench.routing import AttentionRouting
@@ -54,6 +55,8 @@ class EfficientCapsNet(nn.Module):
     >>> capsules.poses.shape, capsules.activations.shape  # (batch, class, dim) and (batch, class)
     (torch.Size([2, 10, 16]), torch.Size([2, 10]))
     """
+
+    __call__: Callable[..., Capsules]
 
     def __init__(
         self,
@@ -71,15 +74,17 @@ class EfficientCapsNet(nn.Module):
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
-        check_choice("arch.norm", norm, "batch", "instance")
+        check_choice("norm", norm, "batch", "instance")
+        if norm == "instance":
+            check_effect("batch_norm_momentum", batch_norm_momentum, BATCH_NORM_MOMENTUM, 'with norm="instance"')
         if FILTERS[-1] % primary_dim:
-            raise ValueError(f"arch.primary_dim must divide {FILTERS[-1]}, got {primary_dim}")
+            raise ValueError(f"primary_dim must divide {FILTERS[-1]}, got {primary_dim}")
         channels, height, width = image_shape
         least = first_kernel + 6 * first_stride  # 3×3, 3×3 and 3×3 see 7 pixels of the first layer
         if min(height, width) < least:
             raise ValueError(
                 f"EfficientCapsNet needs images of at least {least}×{least} pixels for its four convolutions, "
-                f"got {height}×{width}; use larger images or arch=resnet_capsnet_small"
+                f"got {height}×{width}; use larger images or ResNetCapsNet"
             )
         self.num_classes, self.pose_dim, self.primary_dim = num_classes, pose_dim, primary_dim
         conv = partial(Conv2d, bias=True, init=conv_init)

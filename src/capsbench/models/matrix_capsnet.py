@@ -4,7 +4,7 @@ Trainable parameters with EM routing, for 10 classes on 28×28×1: 68,308 with 6
 318,420 with 32 of each. All transforms are shared by all places, so the image's size does not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from einops import rearrange
@@ -24,7 +24,7 @@ from capsbench.capsules import (
     VoteNormKind,
     WeightInit,
 )
-from capsbench.routing import check_choice, squashed_norm
+from capsbench.routing import check_choice, check_effect, squashed_norm
 
 KERNEL, FIRST_KERNEL = 3, 5
 STRIDES = (2, 1)
@@ -57,7 +57,7 @@ class MatrixCapsNet(nn.Module):
 
     Raises:
         ValueError: the image is too small, first_padding is negative, hidden_types are not two numbers, pose_dim is not
-            a square number, or a setting has none of the values above.
+            a square number, or a setting has none of the values above or no effect.
 
     >>> import torch
     >>> from capsbench.routing import EMRouting
@@ -66,6 +66,8 @@ class MatrixCapsNet(nn.Module):
     >>> capsules.poses.shape, capsules.activations.shape  # (batch, class, dim) and (batch, class)
     (torch.Size([2, 10, 16]), torch.Size([2, 10]))
     """
+
+    __call__: Callable[..., Capsules]
 
     def __init__(
         self,
@@ -89,17 +91,17 @@ class MatrixCapsNet(nn.Module):
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
     ) -> None:
         super().__init__()
-        check_choice("arch.competition", competition, "auto", "place", "all")
+        check_choice("competition", competition, "auto", "place", "all")
         if len(hidden_types) != len(STRIDES):
-            raise ValueError(f"arch.hidden_types must be two numbers, one per layer, got {list(hidden_types)}")
+            raise ValueError(f"hidden_types must be two numbers, one per layer, got {list(hidden_types)}")
         if first_padding < 0:
-            raise ValueError(f"arch.first_padding must be at least 0, got {first_padding}")
+            raise ValueError(f"first_padding must be at least 0, got {first_padding}")
         channels, height, width = image_shape
         least = self.least_size(first_padding)
         if min(height, width) < least:
             raise ValueError(
                 f"MatrixCapsNet needs images of at least {least}×{least} pixels, got {height}×{width}; "
-                "use larger images, arch.first_padding=2, or arch=resnet_capsnet_small"
+                "use larger images, first_padding=2, or ResNetCapsNet"
             )
         self.num_classes, self.pose_dim = num_classes, pose_dim
         self.primary_types, self.primary_logit = primary_types, primary_logit
@@ -123,7 +125,10 @@ class MatrixCapsNet(nn.Module):
             )
             layers.append(layer)
             grid, types = layer.parent_grid, parents
-        reads = layers[0].layer.router.reads_activations  # else weights without a gradient would stop DDP
+        router_made = layers[0].layer.router
+        reads = router_made.reads_activations  # else weights without a gradient would stop DDP
+        if not reads:
+            check_effect("primary_logit", primary_logit, -1.0, f"with {type(router_made).__name__}")
         self.primary_activations = (
             Conv2d(filters, primary_types, 1, bias=primary_bias, he=False, init=conv_init) if reads else None
         )

@@ -4,7 +4,7 @@ Trainable parameters on 32×32×3, for 10 classes: 272,282 with blocks (3, 3, 3)
 (9, 9, 9). He et al.'s networks of these depths have 2,560 fewer, since they pad shortcuts with zeros.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from jaxtyping import Float
@@ -39,6 +39,8 @@ class ResNet(nn.Module):
     (torch.Size([2, 10, 64]), torch.Size([2, 10]))
     """
 
+    __call__: Callable[..., Capsules]
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -53,7 +55,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if getattr(router, "func", router) is not no_router:
-            raise ValueError("ResNet has no capsules to route; set router=none, or take arch=resnet_capsnet")
+            raise ValueError("ResNet has no capsules to route; set router=no_router, or take ResNetCapsNet")
         self.num_classes, self.pose_dim = num_classes, STAGE_FILTERS[-1]
         conv = partial(same_conv, init=conv_init, stride_padding=stride_padding)
         self.backbone = make_backbone(image_shape[0], blocks, batch_norm_momentum, shortcut, conv)

@@ -5,7 +5,7 @@ blocks (1, 1, 1) and no hidden layer. EM routing adds two for each parent.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -66,6 +66,8 @@ class ResNetCapsNet(nn.Module):
     (torch.Size([2, 10, 16]), torch.Size([2, 10]))
     """
 
+    __call__: Callable[..., Capsules]
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -93,7 +95,7 @@ class ResNetCapsNet(nn.Module):
                 f"got {height}×{width}"
             )
         self.num_classes, self.pose_dim = num_classes, pose_dim
-        check_choice("arch.primary_norm", primary_norm, "shared", "per_capsule")
+        check_choice("primary_norm", primary_norm, "shared", "per_capsule")
         conv = partial(same_conv, init=conv_init, stride_padding=stride_padding)
         self.backbone = make_backbone(channels, blocks, batch_norm_momentum, shortcut, conv)
         self.primary = PrimaryCapsules(

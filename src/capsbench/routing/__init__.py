@@ -1,7 +1,7 @@
 """Routing: votes of child capsules to parent capsules. One router per file; needs torch and jaxtyping only."""
 
 from capsbench.routing.attention import AttentionRouting
-from capsbench.routing.base import Capsules, NonFiniteError, Router, RouterFactory, check_choice, make_router
+from capsbench.routing.base import Capsules, NonFiniteError, Router, check_choice, check_effect
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.em import EMRouting
 from capsbench.routing.fm import FMAgreement
@@ -10,6 +10,7 @@ from capsbench.routing.hit_or_miss import HitOrMiss
 from capsbench.routing.inverted_attention import InvertedAttention
 from capsbench.routing.kernels import sum_over_children, vote_sums
 from capsbench.routing.none import no_router
+from capsbench.routing.place import RouterFactory, make_router
 from capsbench.routing.vb import VBRouting
 from capsbench.routing.votes import LazyVotes
 
@@ -27,6 +28,7 @@ __all__ = [
     "RouterFactory",
     "VBRouting",
     "check_choice",
+    "check_effect",
     "exp_squash",
     "exp_squashed_norm",
     "l2_normalize",

@@ -42,15 +42,11 @@ class AttentionRouting(Router):
 
     def __init__(self, num_children: int, num_parents: int, implementation: str = "auto") -> None:
         super().__init__(implementation)
+        self.num_children, self.num_parents = num_children, num_parents
         self.prior = nn.Parameter(torch.zeros(num_children, num_parents))
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
         """Compute the parents; child activations are ignored."""
-        if votes.shape[1:3] != self.prior.shape:
-            there, built = (
-                f"{shape[0]} children and {shape[1]} parents" for shape in (votes.shape[1:], self.prior.shape)
-            )
-            raise ValueError(f"votes are of {there}, this router was built for {built}")
         prior = self.prior.expand(votes.shape[0], -1, -1)
         (s,) = sum_over_children(_attended, votes, per_child=(prior,), shared=(votes.sum(dim=1),))
         return Capsules(exp_squash(s), activations=exp_squashed_norm(s))

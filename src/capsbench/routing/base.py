@@ -1,7 +1,5 @@
-"""What a router takes and returns, and how a network makes one."""
+"""What a router takes and returns."""
 
-import functools
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -14,6 +12,8 @@ from capsbench.routing.functional import softmax_over_parents, widen
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
+PLACE = {"num_children": "children", "num_parents": "parents", "pose_dim": "dimensions"}
+"""What a router may be made for: the arguments and attributes of that name, and the words for the axes of votes."""
 
 
 class Capsules(NamedTuple):
@@ -31,7 +31,8 @@ class Router(nn.Module, ABC):
     """Turn the votes of child capsules into parent capsules.
 
     A subclass implements `route`. This class checks the input, and computes in float32 even under autocast (float64
-    stays float64): sums over thousands of votes lose too many digits in 16 bits.
+    stays float64): sums over thousands of votes lose too many digits in 16 bits. One that is made for a number of
+    children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and takes no other votes.
 
     Args:
         implementation: how the capsule layer around the router computes votes. "plain" stores all votes; "fused" never
@@ -71,11 +72,13 @@ class Router(nn.Module, ABC):
     """Divides each child among its parents: logits (batch, child, parent) to coefficients of the same shape. A
     convolutional layer replaces it where parents of several places compete for a child."""
 
+    __call__: Callable[..., Capsules]  # of nn.Module it is of any type
+
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
-        check_choice("router.implementation", implementation, *IMPLEMENTATIONS)
+        check_choice("implementation", implementation, *IMPLEMENTATIONS)
         if implementation == "fused" and not self.takes_lazy_votes:
-            raise ValueError(f"{type(self).__name__} has no fused implementation; take router.implementation=plain")
+            raise ValueError(f'{type(self).__name__} has no fused implementation; take implementation="plain"')
         self.implementation = implementation
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -97,11 +100,13 @@ class Router(nn.Module, ABC):
             Parent poses (batch, parent, dim) and activations (batch, parent).
 
         Raises:
-            ValueError: votes or activations have the wrong shape, or votes are not floating point.
+            ValueError: votes or activations have the wrong shape, the router was made for other votes, or votes are not
+                floating point.
             NonFiniteError: parents are NaN or infinite. Checked on the CPU only: reading a number from another device
                 would stall it at every layer, so `capsbench.training.NaNGuard` checks there.
         """
         _check_input(votes, activations)
+        self.check_place(**dict(zip(PLACE, votes.shape[1:], strict=True)))
         is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
             dtype = torch.promote_types(votes.dtype, torch.float32)
@@ -114,6 +119,16 @@ class Router(nn.Module, ABC):
         if votes.device.type == "cpu" and not torch.compiler.is_compiling():
             _check_finite(parents, votes)
         return parents
+
+    def check_place(self, **sizes: int) -> None:
+        """Raise ValueError if the router was made for other numbers of children, parents or dimensions than these."""
+        made_for = {name: size for name in sizes if (size := getattr(self, name, None)) is not None}
+        if any(sizes[name] != size for name, size in made_for.items()):
+            ours, theirs = (
+                " and ".join(f"{size} {PLACE[name]}" for name, size in place.items())
+                for place in (made_for, {name: sizes[name] for name in made_for})
+            )
+            raise ValueError(f"this {type(self).__name__} was made for {ours}, got {theirs}")
 
     @property
     def shares_within_places(self) -> bool:
@@ -134,58 +149,19 @@ class Router(nn.Module, ABC):
         return parents
 
 
-RouterFactory = Callable[..., Router]
-"""Makes the router of a capsule layer: a router class, or `functools.partial` of one."""
-
-
-def make_router(
-    factory: RouterFactory, *, num_children: int, num_parents: int, pose_dim: int, feeds_capsules: bool
-) -> Router:
-    """Make a router for its place in a network.
-
-    A router names in its constructor what it has to know of its place, and gets only that. So no layer knows a router.
-    What it draws there shifts no other layer's initial values.
-
-    Args:
-        factory: makes the router.
-        num_children, num_parents: capsules below and above the router.
-        pose_dim: dimensions of a vote.
-        feeds_capsules: whether another capsule layer reads the parents.
-
-    Raises:
-        ValueError: the factory sets one of these itself.
-
-    >>> from capsbench.routing import EMRouting, FMAgreement
-    >>> place = {"num_children": 7, "num_parents": 3, "pose_dim": 16, "feeds_capsules": True}
-    >>> make_router(functools.partial(EMRouting, iterations=2), **place)
-    EMRouting(num_parents=3, iterations=2)
-    >>> make_router(FMAgreement, **place)
-    FMAgreement(scale=0.5, normalize_votes=True, normalize_pose=False, output=sum)
-    """
-    place = {
-        "num_children": num_children,
-        "num_parents": num_parents,
-        "pose_dim": pose_dim,
-        "feeds_capsules": feeds_capsules,
-    }
-    for name in place:
-        if isinstance(factory, functools.partial) and name in factory.keywords:
-            raise ValueError(f"router.{name} follows from the router's place in the network; leave it out")
-    wanted = inspect.signature(factory).parameters
-    given = {name: value for name, value in place.items() if name in wanted}
-    with torch.random.fork_rng(devices=[]):
-        seed = torch.randint(2**62, (), device="cpu")  # also where a network is made on the "meta" device
-        torch.default_generator.manual_seed(int(seed))  # else the next layer draws the same numbers
-        return factory(**given)
-
-
 def check_choice(setting: str, value: str, *allowed: str) -> None:
     """Raise ValueError unless a setting has one of its values."""
     if value not in allowed:
         raise ValueError(f"{setting} must be {' or '.join(allowed)}, got {value!r}")
 
 
-def check_iterations(iterations: int, setting: str = "router.iterations") -> int:
+def check_effect(setting: str, value: object, default: object, where: str) -> None:
+    """Raise ValueError if a setting was changed that has no effect there."""
+    if value != default:
+        raise ValueError(f"{setting} has no effect {where}; leave it out")
+
+
+def check_iterations(iterations: int, setting: str = "iterations") -> int:
     """Return `iterations` if it is a valid number of routing iterations, else raise ValueError."""
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
         raise ValueError(f"{setting} must be an integer of at least 1, got {iterations!r}")

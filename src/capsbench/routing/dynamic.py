@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capsbench.routing.base import Capsules, Router, check_iterations
+from capsbench.routing.base import Capsules, Router, check_effect, check_iterations
 from capsbench.routing.functional import squash, squashed_norm, weighted_sum
 from capsbench.routing.kernels import coupled_sum, sum_over_children
 from capsbench.routing.votes import Votes
@@ -33,7 +33,8 @@ class DynamicRouting(Router):
         implementation: see `Router`.
 
     Raises:
-        ValueError: iterations is not an integer of at least 1, or there are biases of an unknown number.
+        ValueError: iterations is not an integer of at least 1, detach is set with 1 iteration, or there are biases of
+            an unknown number.
 
     >>> votes = torch.randn(2, 7, 3, 16)  # (batch, child, parent, dim)
     >>> poses, activations = DynamicRouting(iterations=3)(votes)
@@ -66,11 +67,16 @@ class DynamicRouting(Router):
         self.bias = None
         if bias:
             if num_parents is None or pose_dim is None:
-                raise ValueError("router.bias needs num_parents and pose_dim, which a capsule layer tells its router")
+                raise ValueError(
+                    "bias=True needs num_parents and pose_dim, which a capsule layer tells its router's class"
+                )
+            self.num_parents, self.pose_dim = num_parents, pose_dim
             self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1))
         self.leaky = leaky
         self.iterations = check_iterations(iterations)
         self.detach = detach
+        if iterations == 1:
+            check_effect("detach", detach, False, "with iterations=1")
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
         """Compute Procedure 1; child activations are ignored.

@@ -77,9 +77,9 @@ class EMRouting(Router):
             raise ValueError(f"num_parents must be at least 1, got {num_parents}")
         for name, mean in (("beta_a", beta_a), ("beta_v", beta_v)):
             if not math.isfinite(mean):
-                raise ValueError(f"router.{name} must be a finite number, got {mean}")
+                raise ValueError(f"{name} must be a finite number, got {mean}")
         self.mean_beta_a, self.mean_beta_v = beta_a, beta_v
-        self.iterations = check_iterations(iterations)
+        self.num_parents, self.iterations = num_parents, check_iterations(iterations)
         self.beta_a = nn.Parameter(torch.empty(num_parents))
         self.beta_v = nn.Parameter(torch.empty(num_parents))
         self.reset_parameters()

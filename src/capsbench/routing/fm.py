@@ -1,7 +1,9 @@
 """FM agreement: parents from the pairwise products of votes, in one pass."""
 
+import warnings
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from capsbench.routing.base import Capsules, Router, check_choice
 from capsbench.routing.functional import l2_normalize, squash, squashed_norm
 from capsbench.routing.kernels import vote_sums
 from capsbench.routing.votes import Votes
+
+ONE_CHILD = "FM agreement of one child has no pairs: its parents' poses, activations and gradients are 0"
 
 
 class FMAgreement(Router):
@@ -55,10 +59,10 @@ class FMAgreement(Router):
     ) -> None:
         super().__init__(implementation)
         if not scale > 0:
-            raise ValueError(f"router.scale must be positive, got {scale}")
-        check_choice("router.output", output, "sum", "squash")
+            raise ValueError(f"scale must be positive, got {scale}")
+        check_choice("output", output, "sum", "squash")
         if output == "squash" and normalize_pose:
-            raise ValueError("router.output=squash squashes poses instead; set router.normalize_pose=false")
+            raise ValueError('output="squash" squashes poses instead; set normalize_pose=False')
         self.scale = scale
         self.output = output
         self.feeds_capsules = feeds_capsules
@@ -68,6 +72,8 @@ class FMAgreement(Router):
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
         """Compute Algorithm 1; child activations are ignored."""
         n = votes.shape[1]
+        if n == 1 and not torch.compiler.is_compiling():
+            warnings.warn(ONE_CHILD, stacklevel=2)
         total, total_of_squares = vote_sums(votes, normalize=self.normalize_votes)  # line 1, and the sums of line 2
         s = self.scale / n * (total * total - total_of_squares)  # line 2
         if self.output == "squash":

@@ -42,6 +42,7 @@ class HitOrMiss(Router):
         self, num_parents: int, pose_dim: int, batch_norm_momentum: float = 0.01, implementation: str = "auto"
     ) -> None:
         super().__init__(implementation)
+        self.num_parents, self.pose_dim = num_parents, pose_dim
         self.norm = BatchNorm(num_parents * pose_dim, BATCH_NORM_EPS, batch_norm_momentum)
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:

@@ -52,6 +52,7 @@ class InvertedAttention(Router):
     ) -> None:
         super().__init__(implementation)
         self.iterations = check_iterations(iterations)
+        self.pose_dim, self.feeds_capsules = pose_dim, feeds_capsules
         self.gain = nn.Parameter(torch.empty(pose_dim))
         self.bias = nn.Parameter(torch.empty(pose_dim))
         self.readout = None if feeds_capsules else nn.Parameter(torch.empty(pose_dim))
@@ -81,7 +82,7 @@ class InvertedAttention(Router):
         return F.layer_norm(total, total.shape[-1:]) * self.gain + self.bias
 
     def extra_repr(self) -> str:
-        return f"iterations={self.iterations}, feeds_capsules={self.readout is None}"
+        return f"iterations={self.iterations}, feeds_capsules={self.feeds_capsules}"
 
 
 def _attended(

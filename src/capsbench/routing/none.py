@@ -9,4 +9,4 @@ def no_router(**place: Any) -> NoReturn:
     Raises:
         ValueError: always.
     """
-    raise ValueError("a capsule layer needs a router, got router=none; take another router, or arch=resnet")
+    raise ValueError("a capsule layer needs a router, got no_router; take another router, or ResNet")

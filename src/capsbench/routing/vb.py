@@ -67,7 +67,7 @@ class VBRouting(Router):
 
     def __init__(self, num_parents: int, iterations: int = 3, implementation: str = "auto") -> None:
         super().__init__(implementation)
-        self.iterations = check_iterations(iterations)
+        self.num_parents, self.iterations = num_parents, check_iterations(iterations)
         self.beta_a = nn.Parameter(torch.zeros(num_parents))
         self.beta_u = nn.Parameter(torch.zeros(num_parents))
         self.norm_of_poses = BatchNorm(num_parents, affine=False)

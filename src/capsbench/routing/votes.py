@@ -23,6 +23,9 @@ class LazyVotes:
         weight: (child, parent, inner, row, column).
         keep_lazy: never compute all votes at once, however few they are.
 
+    Raises:
+        ValueError: children and weight differ in children, rows or inner dimensions; one of them would be broadcast.
+
     >>> votes = LazyVotes(torch.ones(2, 5, 1, 8), torch.ones(5, 3, 8, 1, 16))
     >>> votes.shape  # (batch, child, parent, dim)
     torch.Size([2, 5, 3, 16])
@@ -36,6 +39,11 @@ class LazyVotes:
         weight: Float[Tensor, "child parent inner row column"],
         keep_lazy: bool = False,
     ) -> None:
+        if children.shape[1] != weight.shape[0] or children.shape[2:] != (weight.shape[3], weight.shape[2]):
+            raise ValueError(
+                f"children {tuple(children.shape)} must be (batch, child, row, inner) of weight (child, parent, inner, "
+                f"row, column) {tuple(weight.shape)}"
+            )
         self.children = children
         self.weight = weight
         self.keep_lazy = keep_lazy
