@@ -15,6 +15,7 @@ from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
 from capsbench.routing import Capsules, RouterFactory, check_choice
 from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.transformations import is_transformed
 
 Competition = Literal["place", "all"]
 
@@ -186,7 +187,7 @@ class ConvCapsuleLayer(nn.Module):
     def _fits(self, windows: Capsules) -> bool:
         """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
-        if torch.compiler.is_exporting():  # a number of chunks would fix the batch
+        if is_transformed():
             return True
         return is_normed or self.layer.router.implementation != "auto" or self._rows(windows) >= len(windows.poses)
 
@@ -198,7 +199,7 @@ class ConvCapsuleLayer(nn.Module):
 
     def _in_chunks(self, windows: Capsules) -> Capsules:
         """Route some rows at a time, then normalise over the batch."""
-        names, weights = zip(*self.layer.named_parameters(), strict=True)
+        names, weights = zip(*self._weights(), strict=True)
 
         def route(poses: Tensor, activations: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
             named = dict(zip(names, weights, strict=True))
@@ -208,6 +209,14 @@ class ConvCapsuleLayer(nn.Module):
             return parents
 
         return self.layer.router.normalise(Capsules(*_InChunks.apply(route, self._rows(windows), *windows, *weights)))
+
+    def _weights(self) -> list[tuple[str, Tensor]]:
+        """Return the weights by name; those of a replica that `torch.nn.DataParallel` makes are no parameters."""
+        return list(self.layer.named_parameters()) or [
+            (f"{path}.{name}", weight)
+            for path, module in self.layer.named_modules()
+            for name, weight in module._former_parameters.items()
+        ]
 
     def extra_repr(self) -> str:
         return (

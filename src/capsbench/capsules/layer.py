@@ -7,6 +7,7 @@ from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform
 from capsbench.routing import Capsules, LazyVotes, RouterFactory, make_router
+from capsbench.routing.transformations import is_transformed
 
 
 class CapsuleLayer(nn.Module):
@@ -63,13 +64,14 @@ class CapsuleLayer(nn.Module):
             votes: LazyVotes | Tensor = self._lazy_votes(children.poses)
         else:
             votes = self.vote_norm(self.transform(children.poses))
-        parents: Capsules = self.router(votes, children.activations, normalise=normalise)
+        dtype = self.transform.weight.dtype  # lazy votes are wider
+        parents: Capsules = self.router(votes, children.activations, normalise=normalise, dtype=dtype)
         return parents
 
     @property
     def _votes_are_lazy(self) -> bool:
         router = self.router
-        if torch.compiler.is_exporting():  # how many votes are few, and blocks of them, would fix the batch
+        if is_transformed():
             return False
         if router.implementation == "plain" or not (router.takes_lazy_votes and router.shares_within_places):
             return False

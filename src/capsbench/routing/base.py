@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.functional import softmax_over_parents, widen
+from capsbench.routing.transformations import is_transformed
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -30,8 +31,8 @@ class NonFiniteError(RuntimeError):
 class Router(nn.Module, ABC):
     """Turn the votes of child capsules into parent capsules.
 
-    A subclass implements `route`. This class checks the input, and computes in float32 even under autocast (float64
-    stays float64): sums over thousands of votes lose too many digits in 16 bits.
+    A subclass implements `route`. This class checks the input, and computes in float32 where votes have 16 bits, even
+    under autocast: sums over thousands of votes would lose too many digits. float64 stays float64.
 
     Args:
         implementation: how the capsule layer around the router computes votes. "plain" stores all votes; "fused" never
@@ -61,6 +62,9 @@ class Router(nn.Module, ABC):
     needs_activations: ClassVar[bool] = False
     """Whether `route` weighs children by their activations, and so takes none without."""
 
+    check_finite: bool = True
+    """Whether to raise NonFiniteError, see `forward`. Set it to False on a router, or on `Router` for all of them."""
+
     divides_children: ClassVar[bool] = False
     """Whether `route` divides each child among parents by `share`."""
 
@@ -84,7 +88,12 @@ class Router(nn.Module, ABC):
             cls.takes_lazy_votes = False
 
     def forward(
-        self, votes: Tensor | LazyVotes, activations: Tensor | None = None, *, normalise: bool = True
+        self,
+        votes: Tensor | LazyVotes,
+        activations: Tensor | None = None,
+        *,
+        normalise: bool = True,
+        dtype: torch.dtype | None = None,
     ) -> Capsules:
         """Route votes to parents.
 
@@ -92,6 +101,7 @@ class Router(nn.Module, ABC):
             votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
             activations: (batch, child), how active each child is; some routers ignore it.
             normalise: also compute what needs the whole batch, see `normalise`.
+            dtype: of the parents; None for that of the votes. Under autocast it is float32.
 
         Returns:
             Parent poses (batch, parent, dim) and activations (batch, parent).
@@ -99,19 +109,22 @@ class Router(nn.Module, ABC):
         Raises:
             ValueError: votes or activations have the wrong shape, or votes are not floating point.
             NonFiniteError: parents are NaN or infinite. Checked on the CPU only: reading a number from another device
-                would stall it at every layer, so `capsbench.training.NaNGuard` checks there.
+                would stall it at every layer, so `capsbench.training.NaNGuard` checks there. Nor is it checked where
+                `check_finite` is False, or PyTorch transforms the router, as torch.compile does.
         """
         _check_input(votes, activations)
         is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
-            dtype = torch.promote_types(votes.dtype, torch.float32)
-            votes = votes.to(dtype) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, dtype)
+            wide = torch.promote_types(votes.dtype, torch.float32)
+            narrow = wide if is_scaled else dtype or votes.dtype
+            votes = votes.to(wide) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, wide)
             if activations is not None:
-                activations = activations.to(dtype) if is_scaled else widen(activations, dtype)
+                activations = activations.to(wide) if is_scaled else widen(activations, wide)
             parents = self.route(votes, activations)
             if normalise:
                 parents = self.normalise(parents)
-        if votes.device.type == "cpu" and not torch.compiler.is_compiling():
+            parents = Capsules(parents.poses.to(narrow), parents.activations.to(narrow))
+        if self.check_finite and votes.device.type == "cpu" and not is_transformed():
             _check_finite(parents, votes)
         return parents
 

@@ -18,6 +18,8 @@ def gradients_again(
 ) -> list[Tensor | None]:
     """Compute a function once more, and return the gradients of its inputs.
 
+    Where these are to be differentiated themselves (`create_graph=True`), all that is computed here is stored for it.
+
     Args:
         compute: called with the inputs.
         inputs: of which gradients may be wanted.
@@ -26,16 +28,17 @@ def gradients_again(
 
     Returns:
         A gradient for each input; None where none is wanted or flows.
-
-    Raises:
-        RuntimeError: the gradients are to be differentiated themselves.
     """
-    if torch.is_grad_enabled():
-        raise RuntimeError(NO_SECOND_DERIVATIVE)
-    leaves = [tensor.detach().requires_grad_(wanted) for tensor, wanted in zip(inputs, is_wanted, strict=True)]
+    again = torch.is_grad_enabled()
+    # A view is differentiated in place of an input on which another input may depend.
+    leaves = [
+        tensor.view_as(tensor) if again and wanted else tensor.detach().requires_grad_(wanted)
+        for tensor, wanted in zip(inputs, is_wanted, strict=True)
+    ]
     with torch.enable_grad():
         outputs = compute(*leaves)
     reached = [(output, seed) for output, seed in zip(outputs, seeds, strict=True) if output.requires_grad]
     ends, starts = zip(*reached, strict=True)
-    found = iter(torch.autograd.grad(ends, [leaf for leaf in leaves if leaf.requires_grad], starts, allow_unused=True))
+    wanted_leaves = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(ends, wanted_leaves, starts, allow_unused=True, create_graph=again))
     return [next(found) if leaf.requires_grad else None for leaf in leaves]

@@ -40,9 +40,6 @@ def sum_over_children(
     Returns:
         The sums that `contribution` returns, over all children.
 
-    Raises:
-        RuntimeError: a second derivative through blocks of votes.
-
     >>> votes, activations = torch.ones(1, 3, 2, 4), torch.tensor([[1.0, 0.0, 0.5]])
     >>> weighted = lambda votes, activations: (torch.einsum("bi,bijk->bjk", activations, votes),)
     >>> sum_over_children(weighted, votes, per_child=(activations,))
@@ -71,7 +68,7 @@ def vote_sums(
         Σ û and Σ û⊙û, each (batch, parent, dim).
 
     Raises:
-        RuntimeError: a second derivative through lazy votes.
+        RuntimeError: a second derivative through Triton's kernels.
 
     >>> vote_sums(torch.tensor([[[[3.0, 4.0]], [[0.0, 2.0]]]]), normalize=True)
     (tensor([[[0.6000, 1.8000]]]), tensor([[[0.3600, 1.6400]]]))
