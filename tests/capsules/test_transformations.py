@@ -108,7 +108,7 @@ def is_typical(place: Place) -> bool:
     return place[1:] == ("auto", "shared") and place[0] in ("fm", "dynamic3", "em3", "attention", "vb", "hit_or_miss")
 
 
-@table(lambda place: is_typical(place) and place[0] in ("fm", "vb"))
+@table(lambda place: place == ("fm", "auto", "shared"))
 def test_export(place: Place) -> None:
     layer = make(place).eval()
     spec = Capsules(DYNAMIC, DYNAMIC)
@@ -207,7 +207,7 @@ def test_jvp(place: Place) -> None:
     torch.testing.assert_close((parents.exp() * tangent).sum(), (back * poses.cos()).sum())
 
 
-@table(lambda place: place[1:] == ("fused", "shared"))
+@table(lambda place: place[1:] == ("fused", "shared") and place[0] not in ("em3", "vb"))
 def test_gradcheck_twice(place: Place) -> None:
     layer = make(place, children=3, parents=2)
     names = [name for name, _ in layer.named_parameters()]
@@ -303,7 +303,7 @@ def test_empty_batch(place: Place) -> None:
 
 @table()
 def test_least_sizes(place: Place) -> None:
-    for children, parents, training in itertools.product((1, CHILDREN), (1, PARENTS), (True, False)):
+    for (children, parents), training in itertools.product(((1, 1), (1, PARENTS), (CHILDREN, 1)), (True, False)):
         layer = make(place, children=children, parents=parents).train(training)
         found = layer(Capsules(*inputs(children=children)))
         weigh(found).backward()
@@ -314,8 +314,10 @@ def test_least_sizes(place: Place) -> None:
 @table()
 def test_deepcopy_and_pickle(place: Place) -> None:
     layer = make(place)
-    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        torch.testing.assert_close(gradients(copied, *inputs()), gradients(make(place), *inputs()))
+    copies = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    expected = gradients(layer, *inputs())
+    for each in copies:
+        torch.testing.assert_close(gradients(each, *inputs()), expected)
 
 
 @table()
