@@ -120,11 +120,14 @@ def test_autocast_does_not_reach_routing(router: Router, votes: torch.Tensor, ac
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = router(votes, activations)
     torch.testing.assert_close(under_autocast, plain, rtol=0, atol=0)
-    assert router(votes.bfloat16(), activations.bfloat16()).poses.dtype == torch.float32
 
 
-def test_double_stays_double(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
-    assert router.double()(votes.double(), activations.double()).poses.dtype == torch.float64
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_parents_have_the_type_of_the_votes(
+    router: Router, votes: torch.Tensor, activations: torch.Tensor, dtype: torch.dtype
+) -> None:
+    parents = router.to(dtype)(votes.to(dtype), activations.to(dtype))
+    assert parents.poses.dtype == parents.activations.dtype == dtype
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 4), (2, 7, 12), (1, 2, 7, 3, 4), (2, 0, 3, 4)])

@@ -5,10 +5,13 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from capsbench.models import CapsNet, ResNetCapsNet
 from capsbench.routing import FMAgreement
@@ -47,6 +50,51 @@ def test_compiled_gives_the_same_gradients_under_the_same_names() -> None:
     assert list(ours.state_dict()) == list(plain.state_dict())
     for name, gradient in found.items():
         assert (gradient - expected[name]).abs().max() <= 1e-3 * expected[name].abs().max() + 1e-6
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Switch off the checks of shapes that only tests have: the compiler stops at them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_a_network_is_compiled_as_a_whole() -> None:
+    torch.compiler.reset()
+    counters.clear()
+    ours = network()
+    with torch.compiler.set_stance("default", force_backend="eager"):
+        compile_networks("default", ours)
+        ours(torch.rand(6, 1, 16, 16))
+    assert not counters["graph_break"]
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+class Broken(nn.Module):
+    """A layer that is compiled in two parts, anew for each number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.number
+        torch._dynamo.graph_break()
+        return x * self.number
+
+
+@pytest.mark.filterwarnings("ignore:Graph break")
+def test_no_layer_of_a_deep_network_is_left_out() -> None:
+    torch.compiler.reset()
+    ours = nn.Sequential(*(Broken(number) for number in range(12)))
+    with (
+        torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=True),
+        torch.compiler.set_stance("default", force_backend="eager"),
+    ):
+        compile_networks("default", ours)
+        ours(torch.ones(2))
 
 
 def test_unknown_mode() -> None:

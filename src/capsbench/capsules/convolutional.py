@@ -15,6 +15,7 @@ from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, Router, RouterFactory, check_choice
 from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.transformations import is_transformed
 
 Competition = Literal["place", "all"]
 
@@ -194,7 +195,7 @@ class ConvCapsuleLayer(nn.Module):
     def _fits(self, poses: Float[Tensor, "rows slot d"]) -> bool:
         """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
-        if torch.compiler.is_exporting():  # a number of chunks would fix the batch
+        if is_transformed():
             return True
         return is_normed or self.layer.router.implementation != "auto" or self._rows(poses) >= len(poses)
 
@@ -206,7 +207,7 @@ class ConvCapsuleLayer(nn.Module):
 
     def _in_chunks(self, windows: list[Tensor]) -> Capsules:
         """Route some rows at a time, then normalise over the batch."""
-        names, weights = zip(*self.layer.named_parameters(), strict=True)
+        names, weights = zip(*self._weights(), strict=True)
 
         def route(*tensors: Tensor) -> tuple[Tensor, ...]:
             named = dict(zip(names, tensors[len(windows) :], strict=True))
@@ -218,6 +219,14 @@ class ConvCapsuleLayer(nn.Module):
         rows = self._rows(windows[0])
         parents = _InChunks.apply(route, rows, len(windows), *windows, *weights)
         return self.layer.router.normalise(Capsules(*parents))
+
+    def _weights(self) -> list[tuple[str, Tensor]]:
+        """Return the weights by name; those of a replica that `torch.nn.DataParallel` makes are no parameters."""
+        return list(self.layer.named_parameters()) or [
+            (f"{path}.{name}", weight)
+            for path, module in self.layer.named_modules()
+            for name, weight in module._former_parameters.items()
+        ]
 
     def extra_repr(self) -> str:
         return (

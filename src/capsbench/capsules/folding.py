@@ -15,7 +15,7 @@ def can_fold(norm: VoteNorm) -> bool:
 def fold(norm: VoteNorm, votes: LazyVotes) -> LazyVotes:
     """Normalise lazy votes: multiply their weights by the scale, and append the shift as the weight of a constant 1.
 
-    In training the running statistics change, as in `VoteNorm.forward`.
+    In training the running statistics change, as in `VoteNorm.forward`. The folded weights have the type of the votes.
 
     Args:
         norm: the normalisation of these votes.
@@ -24,11 +24,12 @@ def fold(norm: VoteNorm, votes: LazyVotes) -> LazyVotes:
     Raises:
         ValueError: the statistics of a training batch come from one vote, which has no variance.
     """
-    mean, variance = _batch_statistics(norm, votes) if norm.training else _running_statistics(norm)
-    scale = norm.norm.weight * (variance + norm.norm.eps).rsqrt()
+    batch, num_children, num_parents, _ = votes.shape
+    is_measured = norm.training and batch > 0
+    mean, variance = _batch_statistics(norm, votes) if is_measured else _running_statistics(norm)
+    scale = norm.norm.weight * (variance.to(votes.dtype) + norm.norm.eps).rsqrt()
     shift = norm.norm.bias - mean * scale
 
-    batch, num_children, num_parents, _ = votes.shape
     rows, columns = votes.weight.shape[3:]
     each = (1, 1, 1) if norm.kind == "shared" else (num_children, num_parents, 1)
     one = votes.children.new_ones(batch, num_children, rows, 1)

@@ -96,7 +96,7 @@ class CapsuleLayer(nn.Module):
     @property
     def _votes_are_lazy(self) -> bool:
         router = self.router
-        if torch.compiler.is_exporting():  # how many votes are few, and blocks of them, would fix the batch
+        if is_transformed():
             return False
         if router.implementation == "plain" or not (router.takes_lazy_votes and router.shares_within_places):
             return False

@@ -6,6 +6,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsbench.routing.batch_norm import by_running_statistics, check_statistics_may_change
+
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
 """Each batch's share in the running statistics: Keras's momentum of 0.99, as PyTorch counts it."""
@@ -73,8 +75,13 @@ class VoteNorm(nn.Module):
         if votes.shape[1:] != self.takes:
             raise ValueError(f"this norm is of votes (batch, {str(self.takes)[1:]}, got {tuple(votes.shape)}")
         if self.kind == "shared":
-            # As an image of (child × parent) pixels with channels last, votes need no copy and get the fast kernel.
-            normed: Tensor = self.norm(votes.permute(0, 3, 1, 2))
-            return normed.permute(0, 2, 3, 1)
-        flat: Tensor = self.norm(votes.flatten(1))
-        return flat.view_as(votes)
+            # An image of (child × parent) pixels, channels last: the fast kernel. Transforms give children first.
+            return self._normed(votes.contiguous().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self._normed(votes.flatten(1)).view_as(votes)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == 0 and not isinstance(self.norm, nn.SyncBatchNorm):  # others may have examples
+            return by_running_statistics(self.norm, x)
+        check_statistics_may_change(self.norm)
+        normed: Tensor = self.norm(x)
+        return normed

@@ -17,7 +17,6 @@ from torch.export import Dim, ExportedProgram
 
 from capsbench.data.files import written_atomically
 from capsbench.inference.classifier import Classifier
-from capsbench.routing.functional import digamma
 
 Format = Literal["onnx", "torch_export"]
 ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
@@ -28,8 +27,6 @@ BATCHES = (1, 2, 7)
 """Sizes of batches that are checked."""
 METADATA = "capsbench.json"
 """Of an exported program: the name of its extra file."""
-DECOMPOSITIONS = {torch.ops.aten.digamma.default: digamma}
-"""What ONNX has no operator for."""
 MEANINGS = {
     "activations": "activations of the class capsules",
     "softmax": "probabilities of the classes",
@@ -150,7 +147,7 @@ def _save_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> N
     logging.disable(logging.WARNING)  # on every operator of torchvision's
     try:
         made = torch.onnx.export(
-            program.run_decompositions(DECOMPOSITIONS),
+            program,
             dynamo=True,
             verbose=False,
             optimize=False,  # it takes the 1e-9 that routers add for nothing

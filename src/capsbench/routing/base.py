@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.functional import softmax_over_parents, widen
+from capsbench.routing.transformations import is_transformed
 from capsbench.routing.votes import LazyVotes, Votes
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -62,6 +63,9 @@ class Router(nn.Module, ABC):
     needs_activations: ClassVar[bool] = False
     """Whether `route` weighs children by their activations, and so takes none without."""
 
+    check_finite: bool = True
+    """Whether to raise NonFiniteError, see `forward`. Set it to False on a router, or on `Router` for all of them."""
+
     divides_children: ClassVar[bool] = False
     """Whether `route` divides each child among parents by `share`."""
 
@@ -87,7 +91,12 @@ class Router(nn.Module, ABC):
             cls.takes_lazy_votes = False
 
     def forward(
-        self, votes: Tensor | LazyVotes, activations: Tensor | None = None, *, normalise: bool = True
+        self,
+        votes: Tensor | LazyVotes,
+        activations: Tensor | None = None,
+        *,
+        normalise: bool = True,
+        dtype: torch.dtype | None = None,
     ) -> Capsules:
         """Route votes to parents.
 
@@ -95,6 +104,7 @@ class Router(nn.Module, ABC):
             votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
             activations: (batch, child), how active each child is; some routers ignore it.
             normalise: also compute what needs the whole batch, see `normalise`.
+            dtype: of the parents; None for that of the votes. Under autocast it is float32.
 
         Returns:
             Parent poses (batch, parent, dim) and activations (batch, parent).
@@ -103,20 +113,23 @@ class Router(nn.Module, ABC):
             ValueError: votes or activations have the wrong shape, the router was made for other votes, or votes are not
                 floating point.
             NonFiniteError: parents are NaN or infinite. Checked on the CPU only: reading a number from another device
-                would stall it at every layer, so `capsbench.training.NaNGuard` checks there.
+                would stall it at every layer, so `capsbench.training.NaNGuard` checks there. Nor is it checked where
+                `check_finite` is False, or PyTorch transforms the router, as torch.compile does.
         """
         _check_input(votes, activations)
         self.check_place(**dict(zip(PLACE, votes.shape[1:], strict=True)))
         is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
-            dtype = torch.promote_types(votes.dtype, torch.float32)
-            votes = votes.to(dtype) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, dtype)
+            wide = torch.promote_types(votes.dtype, torch.float32)
+            narrow = wide if is_scaled else dtype or votes.dtype
+            votes = votes.to(wide) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, wide)
             if activations is not None:
-                activations = activations.to(dtype) if is_scaled else widen(activations, dtype)
+                activations = activations.to(wide) if is_scaled else widen(activations, wide)
             parents = self.route(votes, activations)
             if normalise:
                 parents = self.normalise(parents)
-        if votes.device.type == "cpu" and not torch.compiler.is_compiling():
+            parents = Capsules(parents.poses.to(narrow), parents.activations.to(narrow))
+        if self.check_finite and votes.device.type == "cpu" and not is_transformed():
             _check_finite(parents, votes)
         return parents
 

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from capsbench.routing.transformations import is_transformed
+
 
 def squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
     """Shrink each vector to a length below 1 and keep its direction: ‖s‖²/(1+‖s‖²) · s/‖s‖.
@@ -82,13 +84,15 @@ def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[T
 
 
 def digamma(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Compute ψ(x) of positive numbers from operations that every exporter knows; within 2e-6 of it in float32.
+    """Compute ψ(x) of positive numbers. Exported, from operations that ONNX has; within 2e-6 of it in float32.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 6.3.5 (from x to x + 6) and 6.3.18.
 
     >>> digamma(torch.tensor([1.0, 10.0]))
     tensor([-0.5772,  2.2518])
     """
+    if not torch.compiler.is_exporting():
+        return torch.digamma(x)
     below = torch.stack([1 / (x + k) for k in range(6)]).sum(dim=0)
     x = x + 6
     inverse_square = 1 / (x * x)
@@ -105,7 +109,7 @@ def widen(values: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, 
     tensor(65504., dtype=torch.float16)
     """
     wide = values.to(dtype)
-    if wide is not values and wide.requires_grad and not torch.compiler.is_compiling():
+    if wide is not values and wide.requires_grad and not is_transformed():
         largest = torch.finfo(values.dtype).max
         wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))  # type: ignore[no-untyped-call]
     return wide

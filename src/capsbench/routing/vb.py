@@ -104,8 +104,8 @@ class VBRouting(Router):
         pulled = (mass / strength).unsqueeze(-1)  # by how much the votes move the prior's mean
         psi = 1 + scatter + pulled * mean.square()
         halves = torch.arange(dim, device=mass.device, dtype=mass.dtype)
-        log_precision = torch.digamma((freedom.unsqueeze(-1) - halves) / 2).sum(dim=-1) + dim * math.log(2)
-        log_share = torch.digamma(concentration) - torch.digamma(concentration.sum(dim=-1, keepdim=True))
+        log_precision = digamma((freedom.unsqueeze(-1) - halves) / 2).sum(dim=-1) + dim * math.log(2)
+        log_share = digamma(concentration) - digamma(concentration.sum(dim=-1, keepdim=True))
         return Posterior(pulled * mean, psi, strength, freedom, log_precision - psi.log().sum(dim=-1), log_share)
 
     def e_step(

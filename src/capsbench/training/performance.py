@@ -36,6 +36,9 @@ def use_channels_last(module: nn.Module) -> None:
 def compile_networks(mode: str, *networks: nn.Module | None) -> None:
     """Let torch.compile compile networks at their first call; the names of their weights stay the same.
 
+    It compiles a network as a whole, or layer by layer where it cannot, and a method no more than 8 times by default.
+    Layers of one class share their methods, so that this limit, which is one for all, is raised to 8 for each layer.
+
     Args:
         mode: mode of torch.compile: "default", "reduce-overhead" (CUDA graphs), "max-autotune" or
             "max-autotune-no-cudagraphs".
@@ -46,6 +49,9 @@ def compile_networks(mode: str, *networks: nn.Module | None) -> None:
     """
     if mode not in COMPILE_MODES:
         raise ValueError(f"compile must be null or one of {', '.join(COMPILE_MODES)}, got {mode}")
+    from torch._dynamo import config  # not before it is used: it loads the compiler
+
     for network in networks:
         if network is not None:
+            config.recompile_limit = max(config.recompile_limit, 8 * len(list(network.modules())))
             network.compile(mode=mode)
