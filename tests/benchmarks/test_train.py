@@ -1,6 +1,7 @@
 """Training in miniature."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_training_is_compared_with_the_plain_way_and_the_bare_loop(
 ) -> None:
     light = {"capsnet_light": train.NETWORKS["capsnet_light"]}
 
-    def bare(model: train.nn.Module, data: object, fused: bool = True) -> float:
+    def bare(model: Any, data: object, fused: bool = True) -> float:
         layer = model.class_capsules
         known = 3.0 if isinstance(layer, EinsumLayer) else {"NoRouting": 1.0, "FMAgreement": 2.0}[
             type(layer.router).__name__

@@ -72,9 +72,9 @@ def test_routers_that_divide_children_have_a_coupling_and_others_have_none(route
 
 
 def test_the_standard_deviation_is_that_of_all_votes() -> None:
-    network = nn.ModuleDict({"top": layer(FMAgreement)})
-    votes = network["top"].transform(CHILDREN.poses)
-    found = diagnose(network, partial(network["top"], CHILDREN))
+    top = layer(FMAgreement)
+    votes = top.transform(CHILDREN.poses)
+    found = diagnose(nn.ModuleDict({"top": top}), partial(top, CHILDREN))
     assert found["vote_std/top"] == pytest.approx(votes.std(correction=0).item(), rel=1e-5)
 
 

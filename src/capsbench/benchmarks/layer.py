@@ -121,6 +121,7 @@ def _of_shape(
         way = VOTES_ALONE if router is None else "auto"
         record = partial(Measurement.of, subject=name, router=router, implementation=way)
         layer = layers[router, way]
+        assert isinstance(layer, CapsuleLayer)
         implement(layer, "plain")  # the arithmetic of blocks is the same, and done twice
         for direction, ways, taken in zip(DIRECTIONS, (forward, both), times, strict=True):
             backward = direction != DIRECTIONS[0]

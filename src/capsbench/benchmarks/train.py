@@ -111,7 +111,9 @@ def _ways(
     implement(plain, "plain")
     use_channels_last(ours)
     usual = {"plain": plain} | ({} if einsum is None else {EINSUM: einsum.to(device)})
-    ways = {(way, TRAINING): partial(_bare, model, data, fused=False) for way, model in usual.items()}
+    ways: dict[tuple[str, str], Callable[[], float]] = {
+        (way, TRAINING): partial(_bare, model, data, fused=False) for way, model in usual.items()
+    }
     ways["ours", TRAINING] = partial(_bare, ours, data)
     if compile_mode is not None:
         compiled = make().to(device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,11 @@ from capsbench.reports.paper import router_title
 
 PICTURED_BATCH = 128
 """Of several sizes of a batch, pictures of layers show this, or else the largest."""
-WAYS = {"plain": ("none", "plain"), "auto": ("full", "ours"), VOTES_ALONE: ("full", VOTES_ALONE)}
+WAYS: dict[str, tuple[Literal["none", "full"], str]] = {
+    "plain": ("none", "plain"),
+    "auto": ("full", "ours"),
+    VOTES_ALONE: ("full", VOTES_ALONE),
+}
 """How the marker of an implementation is filled, and what it is called."""
 GREY = "0.4"
 _BELOW: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": "small"}
@@ -43,7 +47,7 @@ def draw_scaling(measurements: Measurements, folder: Path) -> None:
 def draw_layer(measurements: Measurements, folder: Path) -> None:
     """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
     timed = [one for one in _pictured(measurements) if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")]
-    both = pd.DataFrame([one | {"subject": _panel(one)} for one in timed if one["router"]])
+    both = pd.DataFrame([{**one, "subject": _panel(one)} for one in timed if one["router"]])
     layers = both.groupby("subject", sort=False)
     figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
     for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
@@ -127,7 +131,7 @@ def _draw_roof(
 
 def _pictured(measurements: Measurements) -> Measurements:
     """Leave out all sizes of a batch but one."""
-    sizes = {one.get("size") for one in measurements if one["router"]} - {None}
+    sizes = {size for one in measurements if (size := one.get("size")) is not None}
     if not sizes:
         return measurements
     size = PICTURED_BATCH if PICTURED_BATCH in sizes else max(sizes)
@@ -135,7 +139,7 @@ def _pictured(measurements: Measurements) -> Measurements:
 
 
 def _panel(one: Mapping[str, Any]) -> str:
-    return one["subject"] + (f", {one['pages']} pages" if one.get("pages") else "")
+    return f"{one['subject']}, {one['pages']} pages" if one.get("pages") else str(one["subject"])
 
 
 PICTURES: dict[str, tuple[Callable[[Measurements, Path], None], ...]] = {
