@@ -23,7 +23,7 @@ WAYS: dict[str, tuple[Literal["none", "full"], str]] = {
     VOTES_ALONE: ("full", VOTES_ALONE),
 }
 """How the marker of an implementation is filled, and what it is called."""
-GREY = "0.4"
+BLACK = "0"
 _BELOW: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": "small"}
 
 
@@ -92,7 +92,7 @@ def draw_roofline(measurements: Measurements, folder: Path) -> None:
     ways = [(fill, title) for way, (fill, title) in WAYS.items() if way != VOTES_ALONE]
     handles = {
         **{router_title(router): Line2D([], [], color=color, marker="o") for router, color in colors.items()},
-        VOTES_ALONE: Line2D([], [], color=GREY, marker="s", linestyle="none"),
+        VOTES_ALONE: Line2D([], [], color=BLACK, marker="s", linestyle="none"),
         **{title: Line2D([], [], color="0", marker="o", fillstyle=fill, linestyle="none") for fill, title in ways},
     }
     legend_below(figure, handles)
@@ -113,7 +113,7 @@ def _draw_roof(
         work, moved = (find(shown, unit=unit, **wanted) for unit in ("M operations", "MB that must move"))
         if work is None or moved is None:
             continue
-        color, marker = (GREY, "s") if router is None else (colors[router], "o")
+        color, marker = (BLACK, "s") if router is None else (colors[router], "o")
         intensity = work["median"] / moved["median"]
         right = max(right, intensity)
         times = {way: find(shown, unit="ms", implementation=way, **wanted) for way in WAYS}
