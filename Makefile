@@ -15,7 +15,7 @@ SEEDS ?= 1
 RUNS := outputs/smoke
 FLAGS := trainer=smoke trainer.max_epochs=1 trainer.max_steps=-1 data.batch_size=8 data.eval_batch_size=8 \
          data.absent=stand_in output_dir=$(RUNS)
-BENCHMARK := repetitions=1 batch_size=2 steps=1 output_dir=$(RUNS)
+BENCHMARK := repetitions=1 batch=2 steps=1 output_dir=$(RUNS)
 ANALYSIS := examples=200 curve_examples=50 curve_steps=3
 else
 SEEDS ?= 1,2,3

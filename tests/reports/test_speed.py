@@ -12,14 +12,13 @@ from capsbench.benchmarks.measure import Measurement
 from capsbench.reports.speed import (
     benchmark_markdown,
     contention_table,
-    draw_layer,
-    draw_scaling,
     hours_table,
     layer_table,
     table1,
     train_table,
     write_benchmark,
 )
+from capsbench.reports.speed_pictures import draw_layer, draw_roofline, draw_scaling
 
 PUBLISHED = Path(__file__).parents[2] / "outputs" / "published" / "benchmarks"
 
@@ -149,6 +148,27 @@ def test_a_router_of_ones_own_has_one_implementation() -> None:
     assert "Forward, ours ÷ plain" not in row, "a column that no row fills is left out"
 
 
+def test_layers_with_several_batches_and_pages_and_what_they_are_measured_against() -> None:
+    newer = []
+    for size, pages in ((1, "dear"), (32, "dear"), (32, "cheap")):
+        auto = {"router": "fm", "implementation": "auto"}
+        units = {"÷ plain einsum": 0.5, "÷ arithmetic floor": 4.0, "GB/s": 2.0}
+        for direction in ("forward", "forward and backward"):
+            found = [measured(size * 1.0, "tiny", direction, "ms", **auto)]
+            found += [measured(value, "tiny", direction, unit, **auto) for unit, value in units.items()]
+            newer += [one | {"size": size, "pages": pages} for one in found]
+    table = layer_table(newer)
+    assert table[["Batch", "Pages", "Router"]].to_numpy().tolist() == [
+        ["1", "dear", "FM"],
+        ["32", "dear", "FM"],
+        ["32", "cheap", "FM"],
+    ]
+    assert set(table["Ours ÷ einsum: forward, with backward"]) == {"0.50, 0.50"}
+    assert set(table["Ours ÷ floor: forward, with backward"]) == {"4.0, 4.0"}
+    assert set(table["Ours, GB/s: forward, with backward"]) == {"2.00, 2.00"}
+    assert table["Forward ms: median (least), plain → ours"].tolist() == ["– → 1.0 (0.0)", *["– → 32.0 (31.0)"] * 2]
+
+
 def test_training_plain_and_ours() -> None:
     plain, ours, lightning = ({"router": "fm", "implementation": way} for way in ("plain", "ours", "ours in Lightning"))
     measurements = [
@@ -159,7 +179,13 @@ def test_training_plain_and_ours() -> None:
         measured(9.0, "capsnet", "training step", "ms", implementation="no routing"),
         measured(0.97, "capsnet", "training", "times as fast as ours", **lightning),
     ]
+    measurements.append(measured(1.1, "capsnet", "training", "times as fast as plain einsum", **ours))
     (row,) = train_table(measurements).to_dict("records")
+    assert row["Ours, times as fast as einsum"] == "1.10"
+    assert not [column for column in row if column.startswith("Inference")], "none was measured"
+    inferred = [measured(rate, "capsnet", "inference", "images/s", **way) for rate, way in ((5.0, plain), (7.0, ours))]
+    (more,) = train_table([*measurements, *inferred]).to_dict("records")
+    assert more["Inference: images/s, plain → ours"] == "5 → 7"
     assert row["Router"] == "FM"
     assert row["Images/s, plain → ours"] == "100 → 150"
     assert row["Step, ours ÷ no routing"] == "1.20"
@@ -204,6 +230,19 @@ def test_pictures(tmp_path: Path) -> None:
     draw_scaling(sizes, tmp_path)
     draw_layer(layer_measurements(), tmp_path)
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("scaling.png", "layer.png"))
+
+
+def test_a_roofline_needs_operations_and_bytes(tmp_path: Path) -> None:
+    draw_roofline(layer_measurements(), tmp_path)
+    assert not (tmp_path / "roofline.png").exists(), "an older file has no bytes"
+    newer = [measured(10.0, "copy", "bandwidth", "GB/s"), measured(50.0, "matrix product", "rate", "GFLOP/s")]
+    for one in layer_measurements():
+        newer.append(one | {"size": 128})
+    for direction in ("forward", "forward and backward"):
+        for unit, number in (("M operations", 400.0), ("MB that must move", 10.0)):
+            newer.append(measured(number, "CapsNet", direction, unit, router="fm", implementation="auto", size=128))
+    draw_roofline(newer, tmp_path)
+    assert (tmp_path / "roofline.png").stat().st_size > 1000
 
 
 def test_a_table_says_where_it_was_measured(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
-"""Capsule layers alone: time and memory of each router and implementation, and the lower bound of the time."""
+"""Capsule layers alone: time and memory of each router and implementation, and what they are measured against."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from capsbench.benchmarks.bounds import FLOOR, Speeds, Work, bytes_that_must_move, measure_speeds
+from capsbench.benchmarks.einsum import EINSUM, as_einsum
 from capsbench.benchmarks.measure import Measurement, interleaved, peak_bytes, ratios
 from capsbench.benchmarks.routers import (
     OPERATIONS,
@@ -19,13 +22,13 @@ from capsbench.benchmarks.routers import (
 from capsbench.capsules import CapsuleLayer, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
 from capsbench.routing import Capsules
 
-FM = "fm"
+DIRECTIONS = ("forward", "forward and backward")
 Way = tuple[str | None, str]
 """A router, if one is used, and an implementation."""
 
 
 class Shape(NamedTuple):
-    """A capsule layer of one of the networks."""
+    """A capsule layer without its router."""
 
     transform: Callable[[], FullTransform | MatrixTransform]
     vote_norm: VoteNormKind = "none"
@@ -36,37 +39,55 @@ SHAPES = {
     "ResNet, 64 to 32": Shape(partial(MatrixTransform, 64, 32, 16), "shared"),
     "small ResNet, 100 to 10": Shape(partial(MatrixTransform, 100, 10, 16), "shared"),
 }
+"""Capsule layers of the networks."""
+
+
+def full_transform(children: int, parents: int, dims: Sequence[int]) -> dict[str, Shape]:
+    """Name and make the shape of a layer with a full transform, such as CapsNet's.
+
+    Args:
+        children, parents: how many capsules there are.
+        dims: of a child's pose and of a parent's.
+    """
+    name = f"{children} to {parents}, {dims[0]} to {dims[1]} dimensions"
+    return {name: Shape(partial(FullTransform, children, parents, dims[0], dims[1]))}
 
 
 def benchmark_layer(
-    routers: Mapping[str, RouterFactory], repetitions: int, batch_size: int, device: torch.device
+    routers: Mapping[str, RouterFactory],
+    repetitions: int,
+    batches: Sequence[int],
+    device: torch.device,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> list[Measurement]:
     """Measure capsule layers in training: milliseconds forward, forward and backward, extra memory, and operations.
 
-    The reference pass in each turn forms the votes alone. FM has a lower bound ("floor"): the time to move and multiply
-    what the result depends on, at this device's speed of a copy and of a matrix product.
+    The reference pass in each turn forms the votes alone. Where a layer can be written in a few lines of einsum, that
+    takes its turn, too.
+
+    Args:
+        routers: by name.
+        repetitions: of each way, in turn.
+        batches: examples in a batch.
+        device: to measure on.
+        shapes: of layers; None: those of the networks.
 
     Returns:
-        For each shape, router and implementation times in ms, the peak of extra memory in multiples of the votes, and
-        ratios to the votes alone, to the plain implementation and to the floor; for each router millions of operations
-        of a forward pass, counted on the plain path.
+        For each shape, batch, router and implementation times in ms, the peak of extra memory in multiples of the
+        votes, the bytes that must move in a second, and ratios to the votes alone, to the plain implementation, to the
+        plain einsum, and to the arithmetic floor: the time of the multiply-adds alone at this device's speed of a
+        matrix product. For each router the operations of a pass, counted on the plain path, and the bytes that must
+        move.
     """
-    bandwidth, rate = _speeds(device)
+    speeds = measure_speeds(device)
     found = [
-        Measurement.of([bandwidth / 1e9], "copy", "bandwidth", "GB/s"),
-        Measurement.of([rate / 1e9], "matrix product", "rate", "GFLOP/s"),
+        Measurement.of([speeds.bandwidth / 1e9], "copy", "bandwidth", "GB/s"),
+        Measurement.of([speeds.rate / 1e9], "matrix product", "rate", "GFLOP/s"),
     ]
-    for name, shape in SHAPES.items():
-        found += _of_shape(name, shape, routers, repetitions, batch_size, device)
-        if FM in routers:
-            floor = 1000 * _floor_seconds(shape, batch_size, bandwidth, rate)
-            found.append(Measurement.of([floor], name, "forward", "ms", router=FM, implementation="floor"))
-            found += [
-                m.divided_by(floor, "÷ floor")
-                for m in found
-                if (m.subject, m.router, m.quantity, m.unit) == (name, FM, "forward", "ms")
-                and m.implementation in ("fused", "auto")
-            ]
+    for name, shape in (SHAPES if shapes is None else shapes).items():
+        for batch in batches:
+            of_shape = _of_shape(name, shape, routers, repetitions, batch, device, speeds)
+            found += [replace(one, size=batch) for one in of_shape]
     return found
 
 
@@ -75,51 +96,75 @@ def _of_shape(
     shape: Shape,
     routers: Mapping[str, RouterFactory],
     repetitions: int,
-    batch_size: int,
+    batch: int,
     device: torch.device,
+    speeds: Speeds,
 ) -> list[Measurement]:
-    transform = shape.transform().to(device)
-    num_children, num_parents = transform.weight.shape[:2]
+    layers = _layers(shape, routers, device)
+    transform = shape.transform()
     child_dim = transform.weight.shape[2] if isinstance(transform, FullTransform) else transform.pose_dim
-    poses = torch.randn(batch_size, num_children, child_dim, device=device, requires_grad=True)
-    children = Capsules(poses, torch.rand(batch_size, num_children, device=device))
-    layers: dict[Way, CapsuleLayer] = {(None, VOTES_ALONE): CapsuleLayer(shape.transform(), NoRouting).to(device)}
+    leaf = torch.randn(batch, transform.num_children, child_dim, device=device, requires_grad=True)
+    poses = leaf.clone()  # of leaves that a module gets, the counter of operations cannot follow the gradient
+    children = Capsules(poses, torch.rand(batch, transform.num_children, device=device))
+    forward = {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
+    both: dict[Way, Callable[[], object]] = {
+        way: partial(forward_and_backward, layer, children) for way, layer in layers.items()
+    }
+    times = [interleaved(ways, repetitions) for ways in (forward, both)]
+
+    votes_bytes = 4 * batch * transform.num_children * transform.num_parents * transform.pose_dim
+    found = [Measurement.of([votes_bytes / 1e6], name, "votes", "MB")]
+    for (router, way), run in both.items():
+        record = partial(Measurement.of, subject=name, router=router, implementation=way)
+        found.append(record([peak_bytes(run, device) / votes_bytes], quantity="extra memory", unit="÷ votes"))
+    for router in (None, *routers):
+        way = VOTES_ALONE if router is None else "auto"
+        record = partial(Measurement.of, subject=name, router=router, implementation=way)
+        layer = layers[router, way]
+        assert isinstance(layer, CapsuleLayer)
+        implement(layer, "plain")  # the arithmetic of blocks is the same, and done twice
+        for direction, ways, taken in zip(DIRECTIONS, (forward, both), times, strict=True):
+            backward = direction != DIRECTIONS[0]
+            moved = bytes_that_must_move(layer, children, backward=backward)
+            work = Work(*operations(ways[router, way], gradients=backward), moved)
+            if not backward:
+                found += [
+                    record([count / 1e6], quantity=quantity, unit="M")
+                    for quantity, count in zip(OPERATIONS, work[:2], strict=True)
+                ]
+            found.append(record([work.operations / 1e6], quantity=direction, unit="M operations"))
+            found.append(record([work.bytes / 1e6], quantity=direction, unit="MB that must move"))
+            found += _timed(name, direction, router, taken, work, speeds)
+    return found
+
+
+def _layers(shape: Shape, routers: Mapping[str, RouterFactory], device: torch.device) -> dict[Way, nn.Module]:
+    """Make a layer for each router and implementation, and one that forms the votes alone."""
+    layers: dict[Way, nn.Module] = {(None, VOTES_ALONE): CapsuleLayer(shape.transform(), NoRouting).to(device)}
     for router, factory in routers.items():
         make = partial(CapsuleLayer, router=factory, vote_norm=shape.vote_norm)
         for implementation in implementations(make(shape.transform())):
             layers[router, implementation] = make(shape.transform()).to(device)
             implement(layers[router, implementation], implementation)
-
-    forward = {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
-    both: dict[Way, Callable[[], object]] = {
-        way: partial(forward_and_backward, layer, children) for way, layer in layers.items()
-    }
-    votes_bytes = 4 * batch_size * num_children * num_parents * transform.pose_dim
-    found = [Measurement.of([votes_bytes / 1e6], name, "votes", "MB")]
-    for direction, ways in (("forward", forward), ("forward and backward", both)):
-        found += _timed(name, direction, interleaved(ways, repetitions))
-    for (who, way), run in both.items():
-        record = partial(Measurement.of, subject=name, router=who, implementation=way)
-        found.append(record([peak_bytes(run, device) / votes_bytes], quantity="extra memory", unit="÷ votes"))
-        if way in (VOTES_ALONE, "auto"):
-            implement(layers[who, way], "plain")  # the arithmetic of blocks is the same, and done twice
-            counts = operations(forward[who, way])
-            found += [
-                record([count / 1e6], quantity=quantity, unit="M")
-                for quantity, count in zip(OPERATIONS, counts, strict=True)
-            ]
-    return found
+        written = as_einsum(make(shape.transform()))
+        if written is not None:
+            layers[router, EINSUM] = written.to(device)
+    return layers
 
 
-def _timed(name: str, direction: str, times: Mapping[Way, list[float]]) -> list[Measurement]:
-    """The times of each way, and their ratios to the votes alone and to the plain implementation."""
+def _timed(
+    name: str, direction: str, router: str | None, times: Mapping[Way, list[float]], work: Work, speeds: Speeds
+) -> list[Measurement]:
+    """The times of each way of a router, and what they are measured against."""
     found = []
-    for (router, implementation), values in times.items():
-        series = {"ms": values}
-        if router is not None and (None, VOTES_ALONE) in times:
-            series[f"÷ {VOTES_ALONE}"] = ratios(values, times[None, VOTES_ALONE])
-        if implementation != "plain" and (router, "plain") in times:
-            series["÷ plain"] = ratios(values, times[router, "plain"])
+    for implementation, values in ((way, values) for (who, way), values in times.items() if who == router):
+        series = {"ms": values, "GB/s": [work.bytes / 1e6 / value for value in values]}
+        references = {VOTES_ALONE: (None, VOTES_ALONE), "plain": (router, "plain"), EINSUM: (router, EINSUM)}
+        for title, reference in references.items():
+            if reference in times and reference != (router, implementation):
+                series[f"÷ {title}"] = ratios(values, times[reference])
+        if work.multiply_adds:
+            series[f"÷ {FLOOR}"] = [value / work.floor_ms(speeds) for value in values]
         found += [
             Measurement.of(numbers, name, direction, unit, router=router, implementation=implementation)
             for unit, numbers in series.items()
@@ -127,7 +172,7 @@ def _timed(name: str, direction: str, times: Mapping[Way, list[float]]) -> list[
     return found
 
 
-def forward_and_backward(layer: CapsuleLayer, children: Capsules) -> tuple[Tensor, ...]:
+def forward_and_backward(layer: nn.Module, children: Capsules) -> tuple[Tensor, ...]:
     """Run the layer as training does, and return its gradients."""
     parents = layer(children)
     sources = [children.poses, *layer.parameters()]
@@ -141,24 +186,3 @@ def _without_gradients(way: Callable[[], object]) -> Callable[[], object]:
             return way()
 
     return run
-
-
-def _speeds(device: torch.device) -> tuple[float, float]:
-    """Measure a copy in bytes per second, read and written, and a matrix product in operations per second."""
-    source = torch.ones(2**26, device=device)
-    target = torch.empty_like(source)
-    side = 4096 if device.type == "cuda" else 1024
-    matrix = torch.rand(side, side, device=device)
-    times = interleaved({"copy": lambda: target.copy_(source), "product": lambda: matrix @ matrix}, repetitions=5)
-    return 2 * 4 * source.numel() / (min(times["copy"]) / 1000), 2 * side**3 / (min(times["product"]) / 1000)
-
-
-def _floor_seconds(shape: Shape, batch_size: int, bandwidth: float, rate: float) -> float:
-    """Bound the time of FM from below: children and weights are read once and multiplied, whichever takes longer."""
-    transform = shape.transform()
-    num_children, num_parents, inner, _ = transform.weight.shape
-    child_dim = inner if isinstance(transform, FullTransform) else transform.pose_dim
-    read = 4 * (batch_size * num_children * child_dim + transform.weight.numel())
-    votes = batch_size * num_children * num_parents * transform.pose_dim
-    operations = votes * (2 * inner + 6)  # the product; square for the length, scale, sum, square, sum
-    return max(read / bandwidth, operations / rate)

@@ -25,7 +25,8 @@ class Measurement:
         unit: such as "ms"; of a ratio what it is relative to ("÷ plain"), taken repetition by repetition.
         median, least, most, mean: of the repetitions. Load only adds time, so that the least is the steadiest.
         device: "CPU" or "CUDA", where a benchmark measures both.
-        size: of what was varied, where something was.
+        size: of what was varied, where something was; of layers and training the examples in a batch.
+        pages: "cheap" or "dear", where a benchmark measures with either kind of memory pages.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class Measurement:
     device: str | None = None
     size: int | None = None
     mean: float | None = None
+    pages: str | None = None
 
     @classmethod
     def of(

@@ -39,8 +39,12 @@ def implement(network: nn.Module, implementation: str) -> None:
         router.implementation = implementation
 
 
-def operations(way: Callable[[], object]) -> tuple[int, int]:
+def operations(way: Callable[[], object], *, gradients: bool = False) -> tuple[int, int]:
     """Count the arithmetic of a call.
+
+    Args:
+        way: what is called.
+        gradients: let it compute gradients; their arithmetic counts.
 
     Returns:
         The multiply-adds of matrix products and convolutions, as `torch.utils.flop_counter` has them (which counts two
@@ -48,7 +52,7 @@ def operations(way: Callable[[], object]) -> tuple[int, int]:
         norm the elements of the largest tensor that it reads or writes. The work of routers is mostly of this kind.
     """
     elements = _ElementCounter()  # type: ignore[no-untyped-call]
-    with torch.no_grad(), FlopCounterMode(display=False) as products, elements:
+    with torch.set_grad_enabled(gradients), FlopCounterMode(display=False) as products, elements:
         way()
     return products.get_total_flops() // 2, elements.count
 

@@ -1,7 +1,7 @@
 """`capsbench benchmark`: measure, print a table, write JSON."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,15 @@ from rich.table import Table
 
 from capsbench.benchmarks.contention import benchmark_contention, environments
 from capsbench.benchmarks.data import benchmark_data
-from capsbench.benchmarks.layer import benchmark_layer
+from capsbench.benchmarks.layer import Shape, benchmark_layer, full_transform
 from capsbench.benchmarks.measure import Measurement
+from capsbench.benchmarks.pages import kinds, with_pages
 from capsbench.benchmarks.paper import Work, benchmark_paper
 from capsbench.benchmarks.scaling import benchmark_scaling
 from capsbench.benchmarks.systems import System, benchmark_systems
-from capsbench.benchmarks.table1 import BATCHES, NETWORKS, benchmark_table1
+from capsbench.benchmarks.table1 import BATCHES, benchmark_table1
+from capsbench.benchmarks.table1 import NETWORKS as OF_TABLE1
+from capsbench.benchmarks.train import NETWORKS as OF_TRAIN
 from capsbench.benchmarks.train import benchmark_train
 from capsbench.capsules import RouterFactory
 from capsbench.commands.arguments import Arguments, parse_settings
@@ -41,17 +44,19 @@ SCHEMA = 2
 """Of a benchmark's JSON file."""
 REPETITIONS = 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SHAPE = ("children", "parents", "dims")
 USED = {
     "contention": ("repetitions", "steps"),
     "data": ("repetitions",),
-    "layer": ("repetitions", "batch_size", "routers"),
+    "layer": ("repetitions", "batch", "routers", *SHAPE, "pages"),
     "paper": ("repetitions", "steps", "compile", "experiments"),
     "scaling": ("repetitions", "routers"),
-    "systems": ("repetitions", "batch_size", "systems", "data"),
-    "table1": ("repetitions", "batch_size", "routers", "arch"),
-    "train": ("repetitions", "steps", "compile", "routers"),
+    "systems": ("repetitions", "batch", "systems", "data"),
+    "table1": ("repetitions", "batch", "routers", "arch"),
+    "train": ("repetitions", "batch", "steps", "compile", "routers", "arch", "pages"),
 }
 """The settings that each benchmark reads; its file records them."""
+NETWORKS: dict[str, Mapping[str, Any]] = {"table1": OF_TABLE1, "train": OF_TRAIN}
 ABSENT = ["data.absent=stand_in"]
 """Words that let a run be planned without its data."""
 
@@ -60,7 +65,8 @@ def main(arguments: Arguments) -> None:
     """Run a benchmark, print it, and write OUTPUT_DIR/benchmarks/NAME.json with its table and picture.
 
     Raises:
-        ValueError: a number is less than 1; there is no such experiment or network; router and routers are both given.
+        ValueError: a number is less than 1; there is no such experiment, network or kind of pages; router and routers
+            are both given.
         HydraException: there is no such router.
     """
     name, settings = str(arguments.action), parse_settings(Benchmark, arguments.settings)
@@ -70,17 +76,24 @@ def main(arguments: Arguments) -> None:
         if any(word.startswith("routers=") for word in arguments.settings):
             raise ValueError("router is one alone, routers are several; give router=NAME or routers=[NAME,NAME]")
         settings.routers = [settings.router]
-    if settings.arch not in (None, *NETWORKS):
-        raise ValueError(f"arch must be {' or '.join(NETWORKS)}, the networks of table 1, got {settings.arch}")
-    for setting in ("repetitions", "batch_size", "steps"):
-        if getattr(settings, setting) < 1:
-            raise ValueError(f"{setting} must be a whole number of at least 1, got {getattr(settings, setting)}")
+    if (networks := NETWORKS.get(name)) and settings.arch not in (None, *networks):
+        raise ValueError(f"arch must be {' or '.join(networks)}, the networks of {name}, got {settings.arch}")
+    for setting in ("repetitions", "steps", "children", "parents"):
+        if (value := getattr(settings, setting)) is not None and value < 1:
+            raise ValueError(f"{setting} must be a whole number of at least 1, got {value}")
+    several, _ = batches(name, settings), shapes(settings)
+    settings.batch = several if len(several) > 1 else several[0]
+    pages = () if settings.pages is None or "pages" not in USED[name] else kinds(settings.pages)
     folder = Path(settings.output_dir, "benchmarks")
     folder.mkdir(parents=True, exist_ok=True)  # before hours of measuring
     hide_harmless_messages()
     keep_freed_memory()  # as in training
     before = _load()
-    found = measure(name, settings, arguments.config_dir)
+    own = [] if arguments.config_dir is None else ["--config-dir", arguments.config_dir]
+    words = [word for word in arguments.settings if not word.startswith(("pages=", "output_dir="))]
+    found = [one for kind in pages for one in with_pages(kind, name, [*words, *own])]
+    if not pages:
+        found = measure(name, settings, arguments.config_dir)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -111,19 +124,63 @@ def measure(name: str, settings: Benchmark, config_dir: str | None = None) -> li
         config_dir: a user's own directory of choices.
     """
     repetitions = settings.repetitions or REPETITIONS
-    networks = {name: make for name, make in NETWORKS.items() if settings.arch in (None, name)}
+    networks = {arch: make for arch, make in NETWORKS.get(name, {}).items() if settings.arch in (None, arch)}
+    several = batches(name, settings)
     routers = make_routers(settings.routers, config_dir) if "routers" in USED[name] else {}
     benchmarks: dict[str, Callable[[], list[Measurement]]] = {
         "contention": lambda: benchmark_contention(environments(SPIN_COUNT), repetitions, settings.steps),
         "data": lambda: benchmark_data(repetitions),
-        "layer": lambda: benchmark_layer(routers, repetitions, settings.batch_size, DEVICE),
+        "layer": lambda: benchmark_layer(routers, repetitions, several, DEVICE, shapes(settings)),
         "paper": lambda: benchmark_paper(works(settings), repetitions, settings.steps, DEVICE),
         "scaling": lambda: benchmark_scaling(routers, repetitions, DEVICE),
-        "systems": lambda: benchmark_systems(systems(settings, config_dir), repetitions, settings.batch_size, DEVICE),
-        "table1": lambda: benchmark_table1(routers, networks, repetitions, settings.batch_size),
-        "train": lambda: benchmark_train(routers, repetitions, settings.steps, settings.compile, DEVICE),
+        "systems": lambda: benchmark_systems(systems(settings, config_dir), repetitions, several[0], DEVICE),
+        "table1": lambda: benchmark_table1(routers, networks, repetitions, several[0]),
+        "train": lambda: benchmark_train(
+            routers, repetitions, settings.steps, settings.compile, DEVICE, networks, several
+        ),
     }
     return benchmarks[name]()
+
+
+def batches(name: str, settings: Benchmark) -> list[int]:
+    """The sizes of a batch that a benchmark is asked for.
+
+    Raises:
+        ValueError: one is no whole number of at least 1, or there are several where a benchmark takes one.
+    """
+    found = _numbers(settings.batch)
+    takes_several = name in ("layer", "train")
+    if not found or (len(found) > 1 and not takes_several):
+        several = " or a list of them such as [1,8,32,128]" if takes_several else ""
+        raise ValueError(f"batch must be a whole number of at least 1{several}, got {_shown(settings.batch)}")
+    return found
+
+
+def shapes(settings: Benchmark) -> Mapping[str, Shape] | None:
+    """The shape of a layer, if a part of it is given.
+
+    Raises:
+        ValueError: dims are not two whole numbers of at least 1.
+    """
+    if all(getattr(settings, name) is None for name in SHAPE):
+        return None
+    dims = [8, 16] if settings.dims is None else _numbers(settings.dims)
+    if len(dims) != 2:
+        raise ValueError(
+            f"dims must be the dimensions of a child and of a parent such as [8,16], got {_shown(settings.dims)}"
+        )
+    return full_transform(settings.children or 1152, settings.parents or 10, dims)
+
+
+def _shown(given: Any) -> str:
+    """A setting as it is typed."""
+    return f"[{','.join(map(str, given))}]" if isinstance(given, list) else str(given)
+
+
+def _numbers(given: Any) -> list[int]:
+    """A number or a list of them; an empty list unless all are whole and at least 1."""
+    words = [str(one) for one in given] if isinstance(given, list) else [str(given)]
+    return [int(word) for word in words] if all(word.isdecimal() and int(word) for word in words) else []
 
 
 def _load() -> float:

@@ -90,14 +90,18 @@ class Benchmark:
     """What to measure, and how often."""
 
     repetitions: int | None = setting(None, "of each way, in turn; null: 5, in table1 78, the authors' whole batches")
-    batch_size: int = setting(128, "examples in a batch")
+    batch: Any = setting(128, "examples in a batch; of layer and train also several: [1,8,32,128]")
     steps: int = setting(10, "training steps in a repetition")
     compile: str | None = setting(None, "also measure networks compiled in this mode of torch.compile")
     routers: list[str] = setting(["fm", "dynamic1", "dynamic", "em2"], "their names in conf/router")
     router: str | None = setting(None, "this one alone, instead of `routers`")
     systems: Any = setting(None, "their names in conf/system: [resnet,matrix_em]; null: all")
     data: list[str] = setting(["fashion_mnist"], "data sets whose image size and classes the systems get")
-    arch: str | None = setting(None, "network of table1: capsnet or capsnet_light; null: both")
+    arch: str | None = setting(None, "network of table1 or train, such as capsnet; null: all")
+    children: int | None = setting(None, "of layer: one shape instead of those of the networks; null: 1152")
+    parents: int | None = setting(None, "likewise; null: 10")
+    dims: Any = setting(None, "likewise, dimensions of a child's and of a parent's pose; null: [8,16]")
+    pages: str | None = setting(None, "of layer and train: memory pages, dear, cheap or both; null: as here")
     experiments: list[str] = setting(list(targets()), "tables and figures of the paper")
     output_dir: str = setting("outputs", "results go to OUTPUT_DIR/benchmarks")
 
@@ -221,16 +225,17 @@ data.val_fraction, a tenth of the training set is held out.
         "measure how fast things are: alternatives in turn, several times",
         """  capsbench benchmark layer repetitions=9
   capsbench benchmark layer router=mine --config-dir my_conf
+  capsbench benchmark layer children=512 parents=10 dims=[8,16] batch=[1,32,128] pages=both
   capsbench benchmark table1 arch=capsnet_light routers=[fm,mine] --config-dir my_conf""",
         actions={
             "contention": "time of a training step alone and beside busy processes, by how idle threads wait",
             "data": "images per second of data loading, against the usual dataset and workers",
-            "layer": "time, memory and operations of capsule layers with each router, plain and fused",
+            "layer": "time, memory and operations of capsule layers of any shape with each router, plain and fused",
             "paper": "the hours that each table and figure takes on this machine",
             "scaling": "time of capsule layers against the number of children, parents and examples",
             "systems": "parameters, operations, memory and time of each system",
             "table1": "milliseconds per batch of CapsNet with each router, as in the paper's table 1",
-            "train": "images per second of training, and the cost of Lightning's loop",
+            "train": "images per second of training and inference, and the cost of Lightning's loop",
         },
         settings=Benchmark,
     ),

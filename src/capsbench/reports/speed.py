@@ -1,33 +1,24 @@
-"""Tables and pictures of benchmarks, made from their JSON files."""
+"""Tables of benchmarks, made from their JSON files."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from capsbench.data.files import written_atomically
 from capsbench.data.reading import read_json
 from capsbench.reports.costs import costs_table
 from capsbench.reports.formats import NOTHING, emphasized, to_csv, to_latex, to_markdown
+from capsbench.reports.measurements import DIRECTIONS, VOTES_ALONE, Measurements, find, keys_of
 from capsbench.reports.paper import inference_ms, router_title
-
-Measurements = Sequence[Mapping[str, Any]]
-"""Records of a benchmark's JSON file: subject, router, implementation, quantity, unit, median, least, most, …"""
+from capsbench.reports.speed_pictures import PICTURES
 
 DEVICES = {"CPU": "cpu", "CUDA": "gpu"}
 """Keys of the paper's table 1."""
 TIMED_BY_THE_AUTHORS = "capsnet_light"
 NO_ROUTING = "no routing"
-VOTES_ALONE = "votes alone"
-DIRECTIONS = ("forward", "forward and backward")
-
-
-def find(measurements: Measurements, **wanted: Any) -> Mapping[str, Any] | None:
-    """Return the measurement with these fields, or None."""
-    return next((one for one in measurements if all(one[name] == value for name, value in wanted.items())), None)
 
 
 def _text(measurements: Measurements, digits: int, **wanted: Any) -> str:
@@ -35,9 +26,11 @@ def _text(measurements: Measurements, digits: int, **wanted: Any) -> str:
     return NOTHING if found is None else f"{found['median']:.{digits}f}"
 
 
-def _pairs(measurements: Measurements, first: str, second: str) -> list[tuple[Any, Any]]:
-    """The values of two fields that occur together, each pair once, in order."""
-    return list(dict.fromkeys((one[first], one[second]) for one in measurements))
+def _varied(measurements: Measurements, at: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of what a benchmark was measured with several of: sizes of a batch, kinds of pages."""
+    columns = {"Batch": "size", "Pages": "pages"}
+    several = {title: field for title, field in columns.items() if len(keys_of(measurements, field)) > 1}
+    return {title: NOTHING if at[field] is None else str(at[field]) for title, field in several.items()}
 
 
 def _filled(rows: list[dict[str, str]]) -> pd.DataFrame:
@@ -47,17 +40,23 @@ def _filled(rows: list[dict[str, str]]) -> pd.DataFrame:
 
 
 def layer_table(measurements: Measurements) -> pd.DataFrame:
-    """Compare the plain implementation with the one that is chosen, in time and memory; a row per layer and router."""
+    """Compare the plain implementation with the one that is chosen; a row per layer, batch, pages and router."""
     rows = []
     chosen = [one for one in measurements if one["implementation"] in ("auto", VOTES_ALONE)]
-    for layer, router in _pairs(chosen, "subject", "router"):
+    for key in keys_of(chosen, *(fields := ("subject", "size", "pages", "router"))):
+        wanted = dict(zip(fields, key, strict=True))
+        router = wanted["router"]
         ways = ("plain", "auto") if router else (VOTES_ALONE,)
-        wanted = {"subject": layer, "router": router}
 
-        def shown(digits: int, quantity: str, unit: str, way: str = ways[-1], at: Mapping[str, str] = wanted) -> str:
+        def shown(digits: int, quantity: str, unit: str, way: str = ways[-1], at: Mapping[str, Any] = wanted) -> str:
             return _text(measurements, digits, implementation=way, quantity=quantity, unit=unit, **at)
 
-        row = {"Layer": layer, "Router": router_title(router) if router else VOTES_ALONE}
+        def both(digits: int, unit: str, shown: Callable[..., str] = shown) -> str:
+            found = [shown(digits, direction, unit) for direction in DIRECTIONS]
+            return NOTHING if set(found) == {NOTHING} else ", ".join(found)
+
+        row = {"Layer": wanted["subject"], **_varied(chosen, wanted)}
+        row["Router"] = router_title(router) if router else VOTES_ALONE
         for direction in DIRECTIONS:
             times = [
                 _with_least(find(measurements, implementation=way, quantity=direction, unit="ms", **wanted))
@@ -66,6 +65,9 @@ def layer_table(measurements: Measurements) -> pd.DataFrame:
             row[f"{direction.capitalize()} ms: median (least), plain → ours"] = " → ".join(times)
             row[f"{direction.capitalize()}, ours ÷ plain"] = shown(2, direction, "÷ plain")
         row["Forward, ours ÷ votes alone"] = shown(2, "forward", "÷ votes alone")
+        row["Ours ÷ einsum: forward, with backward"] = both(2, "÷ plain einsum")
+        row["Ours ÷ floor: forward, with backward"] = both(1, "÷ arithmetic floor")
+        row["Ours, GB/s: forward, with backward"] = both(2, "GB/s")
         memory = [shown(2, "extra memory", "÷ votes", way) for way in ways]
         row["Peak of extra memory ÷ votes, plain → ours"] = NOTHING if set(memory) == {NOTHING} else " → ".join(memory)
         row["Multiply-adds, M"] = shown(0, "multiply-adds of products", "M")
@@ -120,23 +122,35 @@ def _spread(one: Mapping[str, Any]) -> str:
 
 
 def train_table(measurements: Measurements) -> pd.DataFrame:
-    """Compare implementations of training in images per second; a row per network and router."""
+    """Compare implementations in images per second; a row per network, batch, pages and router."""
     rows = []
-    for network, router in _pairs([one for one in measurements if one["router"]], "subject", "router"):
+    routed = [one for one in measurements if one["router"]]
+    for key in keys_of(routed, *(fields := ("subject", "size", "pages", "router"))):
+        wanted = dict(zip(fields, key, strict=True))
 
-        def shown(implementation: str, digits: int, unit: str, network: str = network, router: str = router) -> str:
-            at = {"subject": network, "router": router, "implementation": implementation, "unit": unit}
-            return _text(measurements, digits, **at)
+        def shown(way: str, digits: int, unit: str, what: str = "training", at: Mapping[str, Any] = wanted) -> str:
+            return _text(measurements, digits, implementation=way, unit=unit, quantity=what, **at)
+
+        def rates(what: str, shown: Callable[..., str] = shown) -> str:
+            found = [shown(way, 0, "images/s", what) for way in ("plain", "ours")]
+            return NOTHING if set(found) == {NOTHING} else " → ".join(found)
 
         rows.append(
             {
-                "Network": network,
-                "Router": router_title(router),
-                "Images/s, plain → ours": " → ".join(shown(kind, 0, "images/s") for kind in ("plain", "ours")),
-                "Step, ours ÷ no routing": shown("ours", 2, f"÷ {NO_ROUTING}"),
+                "Network": wanted["subject"],
+                **_varied(routed, wanted),
+                "Router": router_title(wanted["router"]),
+                "Images/s, plain → ours": rates("training"),
+                "Step, ours ÷ no routing": shown("ours", 2, f"÷ {NO_ROUTING}", "training step"),
                 "Ours, times as fast": shown("ours", 2, "times as fast as plain"),
+                "Ours, times as fast as einsum": shown("ours", 2, "times as fast as plain einsum"),
                 "Compiled, times as fast": shown("ours compiled", 2, "times as fast as plain"),
                 "Lightning ÷ bare loop": shown("ours in Lightning", 2, "times as fast as ours"),
+                "Inference: images/s, plain → ours": rates("inference"),
+                "Inference: ours, times as fast": shown("ours", 2, "times as fast as plain", "inference"),
+                "Inference: ours, times as fast as einsum": shown(
+                    "ours", 2, "times as fast as plain einsum", "inference"
+                ),
             }
         )
     return _filled(rows)
@@ -179,52 +193,6 @@ TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
 """Title and table of each benchmark that has one."""
 
 
-def draw_scaling(measurements: Measurements, folder: Path) -> None:
-    """Draw scaling.png: milliseconds of each router against children, parents and batch, on logarithmic axes."""
-    varied = list(dict.fromkeys(one["subject"] for one in measurements))
-    figure = Figure(figsize=(4 * len(varied), 3.6), layout="constrained")
-    for axes, subject in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
-        points = pd.DataFrame([one for one in measurements if one["subject"] == subject])
-        for router, curve in points.groupby("router", sort=False):
-            axes.plot(curve["size"], curve["median"], marker="o", label=router_title(str(router)))
-            axes.fill_between(curve["size"], curve["least"], curve["most"], alpha=0.2)
-        reference = points[points["router"].isna()]
-        if len(reference):
-            axes.plot(reference["size"], reference["median"], color="0.5", linestyle="dashed", label=VOTES_ALONE)
-        axes.set(xlabel=subject, ylabel="ms, forward and backward", xscale="log", yscale="log")
-        axes.legend()
-    _save(figure, folder / "scaling.png")
-
-
-def draw_layer(measurements: Measurements, folder: Path) -> None:
-    """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
-    timed = [one for one in measurements if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")]
-    both = pd.DataFrame([one for one in timed if one["router"]])
-    layers = both.groupby("subject", sort=False)
-    figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
-    for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
-        routers, ways = bars["router"].unique(), bars["implementation"].unique()
-        width = 0.8 / len(ways)
-        for number, way in enumerate(ways):
-            spread = bars[bars["implementation"] == way].set_index("router").reindex(routers)
-            errors = [spread["median"] - spread["least"], spread["most"] - spread["median"]]
-            places = [place + number * width for place in range(len(routers))]
-            axes.bar(places, spread["median"], width, yerr=errors, label=way)
-        axes.set_xticks([place + width for place in range(len(routers))], [router_title(one) for one in routers])
-        axes.set(title=layer, ylabel="ms, forward and backward")
-        axes.legend()
-    _save(figure, folder / "layer.png")
-
-
-PICTURES: dict[str, Callable[[Measurements, Path], None]] = {"layer": draw_layer, "scaling": draw_scaling}
-"""The benchmarks that have a picture."""
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with written_atomically(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-
-
 def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
     """Write NAME.json of a benchmark into a folder, and its table and picture where it has them.
 
@@ -242,8 +210,8 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
         for ending, text in texts.items():
             with written_atomically(folder / f"{name}.{ending}") as path:
                 path.write_text(text, encoding="utf-8")
-    if name in PICTURES:
-        PICTURES[name](measurements, folder)
+    for draw in PICTURES.get(name, ()):
+        draw(measurements, folder)
 
 
 def benchmark_markdown(path: Path) -> str:

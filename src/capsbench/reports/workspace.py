@@ -19,6 +19,13 @@ COSTS = {
     "inference/ms_per_batch": "Inference, ms per batch",
     "parameters": "Parameters",
 }
+ROUTING = {
+    "vote_std": "Standard deviation of votes",
+    "coupling_entropy": "Entropy of the coupling (1: uniform)",
+    "dead_parents": "Share of dead parents",
+    "most_predicted": "Share of the most predicted class",
+}
+"""Of the watched split; the first three have a curve for each capsule layer."""
 CHOICES = ("choices.router", "choices.data", "choices.arch", "choices.decoder", "choices.loss", "choices.optim", "seed")
 RECONSTRUCTIONS = "pictures/reconstructions"
 MAX_RUNS = 100
@@ -40,6 +47,17 @@ def sections() -> list[Section]:
         wr.LinePlot(title=title, x="epoch", y=[metric], title_x="Epoch", groupby_rangefunc="minmax", **spread)
         for metric, title in CURVES.items()
     ]
+    routing = [
+        wr.LinePlot(
+            title=title,
+            x="epoch",
+            metric_regex=f"^(val|test)/{name}(/|$)",
+            title_x="Epoch",
+            groupby_rangefunc="minmax",
+            **spread,
+        )
+        for name, title in ROUTING.items()
+    ]
     bars = [
         wr.BarPlot(
             title=f"{CURVES[metric]} after the last epoch", metrics=[metric], groupby_rangefunc="minmax", **spread
@@ -55,6 +73,7 @@ def sections() -> list[Section]:
     pictures = wr.MediaBrowser(media_keys=[RECONSTRUCTIONS], num_columns=1, gallery_axis="run")
     return [
         Section("Accuracy per epoch", "Mean over seeds; the band goes from the lowest seed to the highest.", curves),
+        Section("Routing per epoch", "Of each capsule layer, on the watched split's first images.", routing),
         Section("Final accuracy", "Mean over seeds; the line goes from the lowest seed to the highest.", bars),
         Section("Cost against accuracy", "A point for each run.", costs),
         Section("What was chosen", "A line for each run, from its choices to its accuracy.", [choices]),

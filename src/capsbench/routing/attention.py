@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router
-from capsbench.routing.functional import exp_squash, exp_squashed_norm, softmax_over_parents, weighted_sum
+from capsbench.routing.functional import exp_squash, exp_squashed_norm, weighted_sum
 from capsbench.routing.kernels import sum_over_children
 from capsbench.routing.votes import Votes
 
@@ -48,19 +48,19 @@ class AttentionRouting(Router):
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
         """Compute the parents; child activations are ignored."""
         prior = self.prior.expand(votes.shape[0], -1, -1)
-        (s,) = sum_over_children(_attended, votes, per_child=(prior,), shared=(votes.sum(dim=1),))
+        (s,) = sum_over_children(self._attended, votes, per_child=(prior,), shared=(votes.sum(dim=1),))
         return Capsules(exp_squash(s), activations=exp_squashed_norm(s))
+
+    def _attended(
+        self,
+        votes: Float[Tensor, "batch child parent dim"],
+        prior: Float[Tensor, "batch child parent"],
+        total: Float[Tensor, "batch parent dim"],
+    ) -> tuple[Float[Tensor, "batch parent dim"]]:
+        """Compute Σ (c + p) û."""
+        agreement = (votes * total.unsqueeze(1)).sum(dim=-1) / math.sqrt(votes.shape[-1])
+        return (weighted_sum(self.share(agreement) + prior, votes),)
 
     def extra_repr(self) -> str:
         num_children, num_parents = self.prior.shape
         return f"num_children={num_children}, num_parents={num_parents}"
-
-
-def _attended(
-    votes: Float[Tensor, "batch child parent dim"],
-    prior: Float[Tensor, "batch child parent"],
-    total: Float[Tensor, "batch parent dim"],
-) -> tuple[Float[Tensor, "batch parent dim"]]:
-    """Compute Σ (c + p) û."""
-    agreement = (votes * total.unsqueeze(1)).sum(dim=-1) / math.sqrt(votes.shape[-1])
-    return (weighted_sum(softmax_over_parents(agreement) + prior, votes),)

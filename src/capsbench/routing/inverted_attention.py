@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capsbench.routing.base import Capsules, Router, check_iterations
-from capsbench.routing.functional import softmax_over_parents, weighted_sum
+from capsbench.routing.functional import weighted_sum
 from capsbench.routing.kernels import sum_over_children
 from capsbench.routing.votes import Votes
 
@@ -72,7 +72,7 @@ class InvertedAttention(Router):
         num_parents = votes.shape[2]
         poses = self._layer_norm(votes.sum(dim=1) / num_parents)
         for _ in range(self.iterations - 1):
-            (total,) = sum_over_children(_attended, votes, shared=(poses,))
+            (total,) = sum_over_children(self._attended, votes, shared=(poses,))
             poses = self._layer_norm(total)
         if self.readout is None or self.readout_bias is None:
             return Capsules(poses, activations=torch.ones_like(poses[..., 0]))
@@ -80,6 +80,13 @@ class InvertedAttention(Router):
 
     def _layer_norm(self, total: Float[Tensor, "batch parent dim"]) -> Float[Tensor, "batch parent dim"]:
         return F.layer_norm(total, total.shape[-1:]) * self.gain + self.bias
+
+    def _attended(
+        self, votes: Float[Tensor, "batch child parent dim"], poses: Float[Tensor, "batch parent dim"]
+    ) -> tuple[Float[Tensor, "batch parent dim"]]:
+        """Compute Σ r û, where the parents share out each child: r sums to 1 over them."""
+        agreement = (votes * poses.unsqueeze(1)).sum(dim=-1) / math.sqrt(votes.shape[-1])
+        return (weighted_sum(self.share(agreement), votes),)
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, feeds_capsules={self.feeds_capsules}"

@@ -2,6 +2,7 @@
 
 from capsbench.training.centripetal import CentripetalLoss
 from capsbench.training.checkpoint import CheckpointError, VerifiedIO, read_checkpoint
+from capsbench.training.diagnostics import RoutingDiagnostics
 from capsbench.training.evaluation import Evaluated, check_share, evaluate
 from capsbench.training.history import History
 from capsbench.training.loggers import UnfailingLogger, WandbLogger
@@ -27,6 +28,7 @@ __all__ = [
     "MetricsFile",
     "NaNGuard",
     "ResumeCheckpoint",
+    "RoutingDiagnostics",
     "SpreadLoss",
     "StopOnSignal",
     "Throughput",

@@ -176,7 +176,7 @@ class ClassificationModule(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch, weighted so that a step follows the mean over its examples."""
         batch = as_batch(batch)
-        loss = self._step("train", batch, self._weights(batch.labels))
+        loss = self._step("train", batch, self._weights(batch.labels)).loss
         weight = self._weight(len(batch.labels), batch_idx)
         return loss if weight == 1 else weight * loss
 
@@ -222,9 +222,10 @@ class ClassificationModule(lightning.LightningModule):
             if isinstance(metric, Metric) and name.startswith("train_"):
                 metric.reset()
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Measure a batch of the split that is watched during training: validation or test."""
-        self._step(getattr(self.trainer.datamodule, "watched_split", "val"), batch)  # type: ignore[attr-defined]
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Measure a batch of the split that is watched during training, and return the predicted classes."""
+        split = getattr(self.trainer.datamodule, "watched_split", "val")  # type: ignore[attr-defined]
+        return self._step(split, batch).predicted
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch of the test split."""
@@ -264,7 +265,7 @@ class ClassificationModule(lightning.LightningModule):
         error = (reconstruction_error if training else unordered_reconstruction_error)(drawn, targets)
         return Outcome(loss + self.reconstruction_weight * error, error, predicted, labels, activations)
 
-    def _step(self, split: SplitName, batch: Any, weights: Weights = None) -> Tensor:
+    def _step(self, split: SplitName, batch: Any, weights: Weights = None) -> Outcome:
         batch, training = as_batch(batch), split == "train"
         outcome = self.outcome(batch, progress=self.progress, step=self.global_step, training=training, weights=weights)
         examples, classes = len(outcome.labels), self.num_classes
@@ -275,7 +276,7 @@ class ClassificationModule(lightning.LightningModule):
         self._measure(split, "loss", outcome.loss.detach().expand(examples))
         if outcome.reconstruction is not None:
             self._measure(split, "reconstruction", outcome.reconstruction.detach().expand(examples))
-        return outcome.loss
+        return outcome
 
     def _measure(self, split: SplitName, name: str, *arguments: Tensor) -> None:
         metric = self.metrics[f"{split}_{name}"]

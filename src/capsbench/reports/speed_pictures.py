@@ -1,0 +1,154 @@
+"""Pictures of benchmarks, made from their JSON files."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from capsbench.data.files import written_atomically
+from capsbench.reports.figures import legend_below, palette
+from capsbench.reports.measurements import DIRECTIONS, VOTES_ALONE, Measurements, find, keys_of
+from capsbench.reports.paper import router_title
+
+PICTURED_BATCH = 128
+"""Of several sizes of a batch, pictures of layers show this, or else the largest."""
+WAYS: dict[str, tuple[Literal["none", "full"], str]] = {
+    "plain": ("none", "plain"),
+    "auto": ("full", "ours"),
+    VOTES_ALONE: ("full", VOTES_ALONE),
+}
+"""How the marker of an implementation is filled, and what it is called."""
+BLACK = "0"
+_BELOW: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": "small"}
+
+
+def draw_scaling(measurements: Measurements, folder: Path) -> None:
+    """Draw scaling.png: milliseconds of each router against children, parents and batch, on logarithmic axes."""
+    varied = list(dict.fromkeys(one["subject"] for one in measurements))
+    figure = Figure(figsize=(4 * len(varied), 3.6), layout="constrained")
+    for axes, subject in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
+        points = pd.DataFrame([one for one in measurements if one["subject"] == subject])
+        for router, curve in points.groupby("router", sort=False):
+            axes.plot(curve["size"], curve["median"], marker="o", label=router_title(str(router)))
+            axes.fill_between(curve["size"], curve["least"], curve["most"], alpha=0.2)
+        reference = points[points["router"].isna()]
+        if len(reference):
+            axes.plot(reference["size"], reference["median"], color="0.5", linestyle="dashed", label=VOTES_ALONE)
+        axes.set(xlabel=subject, ylabel="ms, forward and backward", xscale="log", yscale="log")
+        axes.legend()
+    _save(figure, folder / "scaling.png")
+
+
+def draw_layer(measurements: Measurements, folder: Path) -> None:
+    """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
+    timed = [one for one in _pictured(measurements) if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")]
+    both = pd.DataFrame([{**one, "subject": _panel(one)} for one in timed if one["router"]])
+    layers = both.groupby("subject", sort=False)
+    figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
+    for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        routers, ways = bars["router"].unique(), bars["implementation"].unique()
+        width = 0.8 / len(ways)
+        for number, way in enumerate(ways):
+            spread = bars[bars["implementation"] == way].set_index("router").reindex(routers)
+            errors = [spread["median"] - spread["least"], spread["most"] - spread["median"]]
+            places = [place + number * width for place in range(len(routers))]
+            axes.bar(places, spread["median"], width, yerr=errors, label=way)
+        axes.set_xticks([place + width for place in range(len(routers))], [router_title(one) for one in routers])
+        axes.set(title=layer, ylabel="ms, forward and backward")
+        axes.legend()
+    _save(figure, folder / "layer.png")
+
+
+def draw_roofline(measurements: Measurements, folder: Path) -> None:
+    """Draw roofline.png: operations per second of each router, plain and ours, against operations per byte.
+
+    The roofs are the speeds of a copy and of a matrix product in the same benchmark. Bytes are those that must move,
+    the same for both implementations. An older file has none, and gets no picture.
+
+    Source: Williams, Waterman and Patterson 2009, "Roofline: an insightful visual performance model", CACM 52(4).
+    """
+    shown = _pictured(measurements)
+    works = [one for one in shown if one["unit"] == "M operations"]
+    layers = keys_of(works, "subject", "pages")
+    if not layers:
+        return
+    colors = palette(one["router"] for one in works if one["router"])
+    figure = Figure(figsize=(4.5 * len(layers), 7.2), layout="constrained")
+    grid = figure.subplots(len(DIRECTIONS), len(layers), squeeze=False, sharex="col", sharey=True)
+    for row, direction in zip(grid, DIRECTIONS, strict=True):
+        for axes, (subject, pages) in zip(row, layers, strict=True):
+            at = {"subject": subject, "pages": pages}
+            _draw_roof(axes, shown, direction, at, colors)
+            axes.set_title(f"{_panel(at)}: {direction}", fontsize="medium")
+    for axes in grid[-1]:
+        axes.set_xlabel("operations per byte that must move")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("GFLOP/s")
+    ways = [(fill, title) for way, (fill, title) in WAYS.items() if way != VOTES_ALONE]
+    handles = {
+        **{router_title(router): Line2D([], [], color=color, marker="o") for router, color in colors.items()},
+        VOTES_ALONE: Line2D([], [], color=BLACK, marker="s", linestyle="none"),
+        **{title: Line2D([], [], color="0", marker="o", fillstyle=fill, linestyle="none") for fill, title in ways},
+    }
+    legend_below(figure, handles)
+    _save(figure, folder / "roofline.png")
+
+
+def _draw_roof(
+    axes: Axes, shown: Measurements, direction: str, at: Mapping[str, Any], colors: Mapping[str, str]
+) -> None:
+    """Draw the roofs and the points of a layer in one direction."""
+    bandwidth, rate = (
+        found["median"] if (found := find(shown, quantity=quantity, pages=at["pages"])) else np.nan
+        for quantity in ("bandwidth", "rate")
+    )
+    ridge = right = rate / bandwidth
+    for router in (None, *colors):
+        wanted = {**at, "router": router, "quantity": direction}
+        work, moved = (find(shown, unit=unit, **wanted) for unit in ("M operations", "MB that must move"))
+        if work is None or moved is None:
+            continue
+        color, marker = (BLACK, "s") if router is None else (colors[router], "o")
+        intensity = work["median"] / moved["median"]
+        right = max(right, intensity)
+        times = {way: find(shown, unit="ms", implementation=way, **wanted) for way in WAYS}
+        speeds = {way: work["median"] / one["median"] for way, one in times.items() if one is not None}
+        axes.plot([intensity] * len(speeds), list(speeds.values()), color=color, linewidth=1)
+        for way, speed in speeds.items():
+            axes.plot(intensity, speed, marker, color=color, fillstyle=WAYS[way][0], zorder=3)
+    reach = np.geomspace(ridge / 8, 2 * right, 100)
+    axes.plot(reach, np.minimum(bandwidth * reach, rate), color="0", linewidth=1.5)
+    axes.annotate(f"matrix product\n{rate:,.0f} GFLOP/s", (reach[-1], rate), (0, -3), **_BELOW, ha="right")
+    axes.annotate(f"copy {bandwidth:,.1f} GB/s", (ridge / 3, rate / 3), (6, 0), **_BELOW, ha="left")
+    axes.set(xscale="log", yscale="log")
+    axes.grid(which="major", linewidth=0.4, alpha=0.5)
+
+
+def _pictured(measurements: Measurements) -> Measurements:
+    """Leave out all sizes of a batch but one."""
+    sizes = {size for one in measurements if (size := one.get("size")) is not None}
+    if not sizes:
+        return measurements
+    size = PICTURED_BATCH if PICTURED_BATCH in sizes else max(sizes)
+    return [one for one in measurements if one.get("size") in (None, size)]
+
+
+def _panel(one: Mapping[str, Any]) -> str:
+    return f"{one['subject']}, {one['pages']} pages" if one.get("pages") else str(one["subject"])
+
+
+PICTURES: dict[str, tuple[Callable[[Measurements, Path], None], ...]] = {
+    "layer": (draw_layer, draw_roofline),
+    "scaling": (draw_scaling,),
+}
+"""What draws the pictures of each benchmark that has some."""
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
