@@ -9,6 +9,7 @@ from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_effect, make_router
+from capsbench.routing.transformations import is_transformed
 
 
 def unpack(children: Capsules | Tensor, router: Router) -> tuple[Tensor, Tensor | None]:

@@ -90,11 +90,3 @@ class InvertedAttention(Router):
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, feeds_capsules={self.feeds_capsules}"
-
-
-def _attended(
-    votes: Float[Tensor, "batch child parent dim"], poses: Float[Tensor, "batch parent dim"]
-) -> tuple[Float[Tensor, "batch parent dim"]]:
-    """Compute Σ r û, where the parents share out each child: r sums to 1 over them."""
-    agreement = (votes * poses.unsqueeze(1)).sum(dim=-1) / math.sqrt(votes.shape[-1])
-    return (weighted_sum(softmax_over_parents(agreement), votes),)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from capsbench.routing.base import Capsules, Router, check_iterations
 from capsbench.routing.batch_norm import BatchNorm
-from capsbench.routing.functional import softmax_over_parents
+from capsbench.routing.functional import digamma, softmax_over_parents
 from capsbench.routing.mixtures import Densities, assign, checked, moments
 from capsbench.routing.votes import Votes
 

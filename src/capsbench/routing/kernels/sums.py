@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor
 
 from capsbench.routing.kernels.blocks import Contribution, sum_over_blocks
+from capsbench.routing.transformations import is_transformed
 from capsbench.routing.votes import LazyVotes, Votes
 
 FEW_BYTES = {"cpu": 2**25, "cuda": 2**26}
@@ -54,8 +54,8 @@ def sum_over_children(
 
 
 def stays_lazy(votes: LazyVotes, has_kernel: bool) -> bool:
-    """Whether blocks of votes are faster than all at once, or were asked for. What is compiled gets all at once."""
-    if torch.compiler.is_compiling():
+    """Whether blocks of votes are faster than all at once, or were asked for. Under a transform, all at once."""
+    if is_transformed():
         return False
     if has_kernel and votes.device.type == "cpu":
         return votes.keep_lazy or (votes.shape[0] >= FEWEST_EXAMPLES and votes.num_bytes >= FEWEST_BYTES)
