@@ -92,7 +92,8 @@ class CapsuleLayer(nn.Module):
             votes: LazyVotes | Tensor = self._lazy_votes(poses)
         else:
             votes = self.vote_norm(self.transform(poses))
-        return self.router(votes, activations, normalise=normalise)
+        dtype = self.transform.weight.dtype  # lazy votes are wider
+        return self.router(votes, activations, normalise=normalise, dtype=dtype)
 
     @property
     def _votes_are_lazy(self) -> bool:

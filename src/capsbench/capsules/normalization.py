@@ -71,7 +71,7 @@ class VoteNorm(nn.Module):
         nn.init.constant_(self.norm.weight, gain)
 
     def forward(self, votes: Float[Tensor, "batch child parent dim"]) -> Float[Tensor, "batch child parent dim"]:
-        """Normalise votes and keep their shape."""
+        """Normalise votes and keep their shape. A training batch without examples leaves the running statistics."""
         if votes.shape[1:] != self.takes:
             raise ValueError(f"this norm is of votes (batch, {str(self.takes)[1:]}, got {tuple(votes.shape)}")
         if self.kind == "shared":
