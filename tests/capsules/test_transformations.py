@@ -172,7 +172,7 @@ def test_compile_with_gradients(place: Place) -> None:
     check_compiled(place, "aot_eager")
 
 
-@table(lambda place: False, among=is_typical)
+@table(lambda place: False, among=lambda place: is_typical(place) and place[0] in ("fm", "dynamic3", "em3"))
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_compile_to_code(place: Place) -> None:
     check_compiled(place, "inductor")
@@ -235,17 +235,17 @@ def test_double_backward(place: Place) -> None:
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("router", ["fm", "dynamic3"])
-def test_double_backward_of_a_large_layer(router: str) -> None:
-    poses, activations = torch.randn(128, 1152, 8), torch.rand(128, 1152)
+@pytest.mark.parametrize(("router", "batch", "dtype"), [("fm", 128, torch.float32), ("dynamic3", 32, torch.float64)])
+def test_double_backward_of_a_large_layer(router: str, batch: int, dtype: torch.dtype) -> None:
+    poses, activations = torch.randn(batch, 1152, 8, dtype=dtype), torch.rand(batch, 1152, dtype=dtype)
     found = []
     for implementation in ("auto", "plain"):
         torch.manual_seed(0)
         factory = partial(ROUTERS[router], implementation=implementation)
-        layer = CapsuleLayer(FullTransform(1152, 10, 8, 16), factory, vote_norm="shared")
+        layer = CapsuleLayer(FullTransform(1152, 10, 8, 16), factory, vote_norm="shared").to(dtype)
         found.append(second(layer, poses.clone(), activations))
     for ours, theirs in zip(*found, strict=True):
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+        assert (ours - theirs).abs().max() <= (1e-4 if dtype == torch.float32 else 1e-9) * theirs.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "half"])
