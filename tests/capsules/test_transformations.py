@@ -172,7 +172,7 @@ def test_compile_with_gradients(place: Place) -> None:
     check_compiled(place, "aot_eager")
 
 
-@table(lambda place: False, among=is_typical)
+@table(lambda place: False, among=lambda place: is_typical(place) and place[0] in ("fm", "dynamic3", "em3"))
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_compile_to_code(place: Place) -> None:
     check_compiled(place, "inductor")
@@ -207,7 +207,10 @@ def test_jvp(place: Place) -> None:
     torch.testing.assert_close((parents.exp() * tangent).sum(), (back * poses.cos()).sum())
 
 
-@table(lambda place: place[1:] == ("fused", "shared") and place[0] not in ("em3", "vb"))
+@table(
+    lambda place: place[1:] == ("fused", "shared") and place[0] not in ("em3", "vb"),
+    among=lambda place: place[0] != "detach",  # which is meant to have another gradient
+)
 def test_gradcheck_twice(place: Place) -> None:
     layer = make(place, children=3, parents=2)
     names = [name for name, _ in layer.named_parameters()]
@@ -216,9 +219,8 @@ def test_gradcheck_twice(place: Place) -> None:
         return functional_call(layer, dict(zip(names, weights, strict=True)), (Capsules(poses, activations),))
 
     given = (*(part.requires_grad_() for part in inputs(batch=2, children=3)), *layer.parameters())
-    if place[0] != "detach":  # which is meant to have another gradient
-        assert torch.autograd.gradcheck(parents, given, fast_mode=True)
-        assert torch.autograd.gradgradcheck(parents, given, fast_mode=True)
+    assert torch.autograd.gradcheck(parents, given, fast_mode=True, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(parents, given, fast_mode=True)
 
 
 def second(layer: CapsuleLayer, poses: Tensor, activations: Tensor) -> list[Tensor | None]:
@@ -235,17 +237,17 @@ def test_double_backward(place: Place) -> None:
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("router", ["fm", "dynamic3"])
-def test_double_backward_of_a_large_layer(router: str) -> None:
-    poses, activations = torch.randn(128, 1152, 8), torch.rand(128, 1152)
+@pytest.mark.parametrize(("router", "batch", "dtype"), [("fm", 128, torch.float32), ("dynamic3", 32, torch.float64)])
+def test_double_backward_of_a_large_layer(router: str, batch: int, dtype: torch.dtype) -> None:
+    poses, activations = torch.randn(batch, 1152, 8, dtype=dtype), torch.rand(batch, 1152, dtype=dtype)
     found = []
     for implementation in ("auto", "plain"):
         torch.manual_seed(0)
         factory = partial(ROUTERS[router], implementation=implementation)
-        layer = CapsuleLayer(FullTransform(1152, 10, 8, 16), factory, vote_norm="shared")
+        layer = CapsuleLayer(FullTransform(1152, 10, 8, 16), factory, vote_norm="shared").to(dtype)
         found.append(second(layer, poses.clone(), activations))
     for ours, theirs in zip(*found, strict=True):
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+        assert (ours - theirs).abs().max() <= (1e-4 if dtype == torch.float32 else 1e-9) * theirs.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "half"])

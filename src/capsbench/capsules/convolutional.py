@@ -193,7 +193,7 @@ class ConvCapsuleLayer(nn.Module):
         return self._cut(numbers.view(1, *padded, self.num_types, 1)).flatten(0, 1).squeeze(-1)
 
     def _fits(self, poses: Float[Tensor, "rows slot d"]) -> bool:
-        """Whether to route all rows at once: few of them, as was asked for, or votes normalised over the batch."""
+        """Whether to route all rows at once: few, as was asked for, transformed, or normalised over the batch."""
         is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
         if is_transformed():
             return True
