@@ -89,12 +89,13 @@ def test_pages_are_measured_in_processes_of_their_own(
         seen.append((command[4:-1], env["THP_MEM_ALLOC_ENABLE"]))
         folder = Path(command[-1].removeprefix("output_dir="), "benchmarks")
         folder.mkdir()
-        at = {"router": "fm", "implementation": "auto"}
-        of_child = Measurement.of([float(len(seen))], "tiny", "forward and backward", "ms", **at)
+        values = [float(len(seen))]
+        of_child = Measurement.of(values, "tiny", "forward and backward", "ms", router="fm", implementation="auto")
         (folder / "layer.json").write_text(json.dumps({"measurements": [asdict(of_child)]}))
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(pages, "subprocess", SimpleNamespace(run=run, DEVNULL=None))
+    processes = SimpleNamespace(run=run, DEVNULL=None)
+    monkeypatch.setattr(pages, "subprocess", processes)
     capsbench("benchmark", "layer", "routers=[fm]", "pages=both", "output_dir=there")
     assert seen == [(["layer", "routers=[fm]"], "0"), (["layer", "routers=[fm]"], "1")]
     written = json.loads(Path("there/benchmarks/layer.json").read_text())
@@ -104,7 +105,7 @@ def test_pages_are_measured_in_processes_of_their_own(
     with pytest.raises(SystemExit, match=r"error: pages=cheap needs .*enabled to be madvise, and here it is never"):
         capsbench("benchmark", "layer", "pages=cheap")
     (tmp_path / "enabled").write_text("always [madvise] never\n")
-    monkeypatch.setattr(pages.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 3))
+    processes.run = lambda command, **_: subprocess.CompletedProcess(command, 3)
     with pytest.raises(SystemExit, match="with dear pages ended with exit code 3"):
         capsbench("benchmark", "layer", "pages=dear")
 

@@ -83,6 +83,16 @@ def test_parents_that_no_image_makes_active_are_dead(off: tuple[int, ...], share
     assert of_layer(partial(Own, off=off))["dead_parents/top"] == share
 
 
+def test_a_parent_that_one_image_makes_active_is_alive() -> None:
+    class Sometimes(Own):
+        def route(self, votes: Tensor, activations: Tensor | None = None) -> Capsules:
+            poses, active = super().route(votes)
+            active[1:, 0] = 0.0
+            return Capsules(poses, -active)  # negative activations are as alive
+
+    assert of_layer(partial(Sometimes, off=(1,)))["dead_parents/top"] == 0.25
+
+
 @pytest.mark.parametrize("competition", ["place", "all"])
 def test_maps_are_the_same_whole_and_in_chunks(competition: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     transform = MatrixTransform(num_children=2 * 2 * 2, num_parents=3, pose_dim=4)

@@ -224,7 +224,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Measure a batch of the split that is watched during training, and return the predicted classes."""
-        split = getattr(self.trainer.datamodule, "watched_split", "val")  # type: ignore[attr-defined]
+        split: SplitName = getattr(self.trainer.datamodule, "watched_split", "val")  # type: ignore[attr-defined]
         return self._step(split, batch).predicted
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
