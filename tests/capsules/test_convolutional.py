@@ -188,14 +188,42 @@ def test_weights_that_are_frozen_get_no_gradient(monkeypatch: pytest.MonkeyPatch
     assert layer.layer.transform.weight.grad is None
 
 
-def test_a_second_derivative_is_that_of_all_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_derivatives_are_those_of_all_votes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for implementation in ("auto", "plain"):
+        torch.manual_seed(0)
         layer, given = chunked(monkeypatch, partial(DynamicRouting, implementation=implementation))
         (slope,) = torch.autograd.grad(layer(given).activations.sum(), given.poses, create_graph=True)
-        slope.square().sum().backward()
-        found.append(given.poses.grad)
+        found.append(torch.autograd.grad(slope.square().sum(), (given.poses, layer.layer.transform.weight)))
     torch.testing.assert_close(*found)
+
+
+def test_per_example_gradients_of_layers_that_route_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, (poses, activations) = chunked(monkeypatch, EMRouting)
+    layer.eval()
+    weights = dict(layer.named_parameters())
+
+    def loss(weights: dict[str, torch.Tensor], poses: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+        given = Capsules(poses.unsqueeze(0), activations.unsqueeze(0))
+        return torch.func.functional_call(layer, weights, (given,)).poses.square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, poses.detach(), activations)
+    layer(Capsules(poses, activations)).poses.square().sum().backward()
+    for name, weight in layer.named_parameters():
+        torch.testing.assert_close(
+            each[name].sum(dim=0), torch.zeros_like(weight) if weight.grad is None else weight.grad
+        )
+
+
+def test_a_replica_for_another_device_routes_in_chunks(
+    monkeypatch: pytest.MonkeyPatch, replica: Callable[[torch.nn.Module], torch.nn.Module]
+) -> None:
+    layer, given = chunked(monkeypatch, EMRouting)
+    layer(given).poses.square().sum().backward()
+    expected = {name: weight.grad for name, weight in layer.named_parameters()}
+    layer.zero_grad()
+    replica(layer)(given).poses.square().sum().backward()
+    torch.testing.assert_close({name: weight.grad for name, weight in layer.named_parameters()}, expected)
 
 
 def test_autocast_reaches_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:

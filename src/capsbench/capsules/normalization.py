@@ -38,6 +38,7 @@ class VoteNorm(nn.Module):
         momentum: each batch's share in the running statistics that evaluation uses.
 
     Raises:
+        RuntimeError: in the forward pass, see `check_statistics_may_change`.
         ValueError: gain is not positive, or kind is neither of the two. In the forward pass: votes of another shape.
 
     >>> import torch

@@ -31,8 +31,8 @@ class NonFiniteError(RuntimeError):
 class Router(nn.Module, ABC):
     """Turn the votes of child capsules into parent capsules.
 
-    A subclass implements `route`. This class checks the input, and computes in float32 even under autocast (float64
-    stays float64): sums over thousands of votes lose too many digits in 16 bits. One that is made for a number of
+    A subclass implements `route`. This class checks the input, and computes in float32 where votes have 16 bits, even
+    under autocast: sums over thousands of votes would lose too many digits. float64 stays float64. One that is made for a number of
     children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and takes no other votes.
 
     Args:
