@@ -32,8 +32,8 @@ class Router(nn.Module, ABC):
     """Turn the votes of child capsules into parent capsules.
 
     A subclass implements `route`. This class checks the input, and computes in float32 where votes have 16 bits, even
-    under autocast: sums over thousands of votes would lose too many digits. float64 stays float64. One that is made for a number of
-    children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and takes no other votes.
+    under autocast: sums over thousands of votes would lose too many digits. float64 stays float64. One that is made
+    for a number of children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and takes no other votes.
 
     Args:
         implementation: how the capsule layer around the router computes votes. "plain" stores all votes; "fused" never
