@@ -33,7 +33,8 @@ class Router(nn.Module, ABC):
 
     A subclass implements `route`. This class checks the input, and computes in float32 where votes have 16 bits, even
     under autocast: sums over thousands of votes would lose too many digits. float64 stays float64. One that is made
-    for a number of children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and takes no other votes.
+    for a number of children, parents or dimensions keeps it as `num_children`, `num_parents` or `pose_dim`, and
+    takes no other votes.
 
     Args:
         implementation: how the capsule layer around the router computes votes. "plain" stores all votes; "fused" never
