@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,6 +18,7 @@ from capsbench import models, routing
 from capsbench.data.files import written_atomically
 from capsbench.data.preparation import Preparation
 from capsbench.data.reading import STRICT, Name, checked, in_words, read_json
+from capsbench.models.known import classes_in
 
 FORMAT = 1
 """Of model.json; it grows where older files would be read wrongly."""
@@ -115,22 +115,6 @@ class Description:
         except TypeError as error:
             raise ValueError(f"the network cannot be made: {str(error).splitlines()[0]}") from error
         return network
-
-
-def classes_in(*places: ModuleType, kinds: tuple[type, ...] = (nn.Module,)) -> dict[str, Any]:
-    """Find what may be made of a name in a file: the public classes of modules, and `no_router`.
-
-    Args:
-        places: modules.
-        kinds: base classes of what is looked for.
-    """
-    found: dict[str, Any] = {"capsbench.routing.no_router": routing.no_router}
-    for place in places:
-        for name in getattr(place, "__all__", dir(place)):
-            made = getattr(place, name)
-            if isinstance(made, type) and issubclass(made, kinds):
-                found[f"{place.__name__}.{name}"] = made
-    return found
 
 
 def is_plain(settings: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from capsbench import capsules, models, routing
-from capsbench.inference.description import classes_in
+from capsbench.models.known import classes_in
 from capsbench.training.checkpoint import read_checkpoint
 
 Recipe = dict[str, Any]

@@ -48,10 +48,10 @@ class Gradients:
         flat = by_votes.view(num_children * rows, columns * num_parents, batch)
         if self.children is not None:
             found = torch.bmm(block.weight.transpose(1, 2), flat)
-            self.children[:, block.part] = found.view(num_children, rows, -1, batch).permute(3, 0, 1, 2)
+            self.children[:, block.part] = found.view(num_children, rows, *found.shape[1:]).permute(3, 0, 1, 2)
         if self.weight is not None:
             found = torch.bmm(block.children, flat.transpose(1, 2))
-            found = found.view(num_children, rows, -1, columns, num_parents)
+            found = found.view(num_children, rows, found.shape[1], columns, num_parents)
             self.weight[block.part] = found.permute(0, 4, 2, 1, 3)
 
 
@@ -63,12 +63,12 @@ def batch_last_blocks(children: Tensor, weight: Tensor, num_spare: int) -> Itera
         num_spare: how many further arrays like a block's votes are needed.
     """
     batch, _, num_parents, _ = LazyVotes(children, weight).shape
-    rows, columns = weight.shape[3:]
+    inner, rows, columns = weight.shape[2:]
     arrays = None
     for part in blocks_of(children, weight):
         size = part.stop - part.start
-        some = children[:, part].permute(1, 2, 3, 0).reshape(size * rows, -1, batch)
-        their_weight = weight[part].permute(0, 3, 4, 1, 2).reshape(size * rows, columns * num_parents, -1)
+        some = children[:, part].permute(1, 2, 3, 0).reshape(size * rows, inner, batch)
+        their_weight = weight[part].permute(0, 3, 4, 1, 2).reshape(size * rows, columns * num_parents, inner)
         if arrays is None:
             arrays = children.new_empty(1 + num_spare, size, rows, columns, num_parents, batch)
         votes, *spare = arrays[:, :size]
