@@ -83,7 +83,7 @@ def sum_over_dims(values: Float[Tensor, "child row column parent batch"]) -> Flo
 
 def batch_last(values: Float[Tensor, "batch parent dim"], rows: int) -> Float[Tensor, "row column parent batch"]:
     """Bring a router's tensor into the order of votes here."""
-    return values.reshape(*values.shape[:2], rows, -1).permute(2, 3, 1, 0).contiguous()
+    return values.reshape(*values.shape[:2], rows, values.shape[2] // rows).permute(2, 3, 1, 0).contiguous()
 
 
 def batch_first(values: Float[Tensor, "row column parent batch"]) -> Float[Tensor, "batch parent dim"]:
