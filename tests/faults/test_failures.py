@@ -158,7 +158,7 @@ def test_an_own_module_beside_the_choices(capsbench: Run, capsys: pytest.Capture
     (path,) = capsbench(*SHORT, *words).rglob("result.json")
     assert state(capsbench, capsys, *SHORT, *words)["state"] == "done"
     capsbench("evaluate", f"run={path.parent}", "--config-dir", words[1])
-    capsbench("benchmark", "layer", "--config-dir", words[1], "router=mean", "repetitions=1", "batch_size=2")
+    capsbench("benchmark", "layer", "--config-dir", words[1], "router=mean", "repetitions=1", "batch=2")
 
 
 @pytest.mark.faults

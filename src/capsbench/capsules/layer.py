@@ -9,6 +9,7 @@ from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_effect, make_router
+from capsbench.routing.kernels.sums import few_votes
 from capsbench.routing.transformations import is_transformed
 
 
@@ -88,21 +89,25 @@ class CapsuleLayer(nn.Module):
         """Map child capsules, or poses alone (batch, n, d), to parents (batch, J, k); `normalise`: `Router.forward`."""
         poses, activations = unpack(children, self.router)
         check_poses(poses, self.transform.num_children, self.transform.child_dim)
-        if self._votes_are_lazy:
+        if self._votes_are_lazy(poses):
             votes: LazyVotes | Tensor = self._lazy_votes(poses)
         else:
             votes = self.vote_norm(self.transform(poses))
         dtype = self.transform.weight.dtype  # lazy votes are wider
         return self.router(votes, activations, normalise=normalise, dtype=dtype)
 
-    @property
-    def _votes_are_lazy(self) -> bool:
+    def _votes_are_lazy(self, poses: Tensor) -> bool:
         router = self.router
         if is_transformed():
             return False
         if router.implementation == "plain" or not (router.takes_lazy_votes and router.shares_within_places):
             return False
-        return not isinstance(self.vote_norm, VoteNorm) or can_fold(self.vote_norm)
+        if isinstance(self.vote_norm, VoteNorm) and not can_fold(self.vote_norm):
+            return False
+        transform, batch = self.transform, poses.shape[0]
+        num_votes = batch * transform.num_children * transform.num_parents * transform.pose_dim
+        is_few = poses.device.type == "cpu" and few_votes(batch, num_votes * transform.weight.dtype.itemsize)
+        return router.implementation == "fused" or not is_few
 
     def _lazy_votes(self, poses: Tensor) -> LazyVotes:
         with torch.autocast(poses.device.type, enabled=False):  # as in the router

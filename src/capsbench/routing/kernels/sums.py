@@ -38,6 +38,7 @@ def sum_over_children(
     Returns:
         The sums that `contribution` returns, over all children.
 
+    >>> import torch
     >>> votes, activations = torch.ones(1, 3, 2, 4), torch.tensor([[1.0, 0.0, 0.5]])
     >>> weighted = lambda votes, activations: (torch.einsum("bi,bijk->bjk", activations, votes),)
     >>> sum_over_children(weighted, votes, per_child=(activations,))
@@ -58,5 +59,10 @@ def stays_lazy(votes: LazyVotes, has_kernel: bool) -> bool:
     if is_transformed():
         return False
     if has_kernel and votes.device.type == "cpu":
-        return votes.keep_lazy or (votes.shape[0] >= FEWEST_EXAMPLES and votes.num_bytes >= FEWEST_BYTES)
+        return votes.keep_lazy or not few_votes(votes.shape[0], votes.num_bytes)
     return votes.keep_lazy or votes.num_bytes > FEW_BYTES.get(votes.device.type, FEW_BYTES["cuda"])
+
+
+def few_votes(batch: int, num_bytes: int) -> bool:
+    """Whether, on a CPU, all votes at once are faster than a kernel."""
+    return num_bytes <= FEW_BYTES["cpu"] and (batch < FEWEST_EXAMPLES or num_bytes < FEWEST_BYTES)
