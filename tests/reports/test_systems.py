@@ -77,7 +77,7 @@ def benchmark(tmp_path: Path) -> Callable[..., None]:
         ]
         record = {
             "measurements": [asdict(one) for one in measured],
-            "settings": {"repetitions": 5, "batch_size": batch_size},
+            "settings": {"repetitions": 5, "batch": batch_size},
             "devices": ["cpu"],
             "load": {"before": 0.5, "after": 0.6, "cores": 2},
         }

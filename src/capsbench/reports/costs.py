@@ -127,10 +127,10 @@ def read_costs(outputs: Path) -> Costs | None:
         }
         how = (
             f"{'; '.join(record['devices'])}; medians of {record['settings']['repetitions']}, batch "
-            f"{record['settings']['batch_size']}; load of the machine {load['before']} before and {load['after']} "
+            f"{record['settings']['batch']}; load of the machine {load['before']} before and {load['after']} "
             f"after, {load['cores']} cores"
         )
-        return Costs(record["measurements"], milliseconds, int(record["settings"]["batch_size"]), how)
+        return Costs(record["measurements"], milliseconds, int(record["settings"]["batch"]), how)
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError) as error:
