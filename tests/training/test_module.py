@@ -169,6 +169,9 @@ def test_blame_finds_votes_that_overflow() -> None:
     with torch.no_grad():
         model.capsule_layers[0].transform.weight.fill_(3e38)
     said = blame(model.eval(), torch.rand(2, 1, 32, 32))
+    assert said == "layer capsule_layers.0.transform (MatrixTransform) is the first whose output is not finite"
+    model.capsule_layers[0].router.implementation = "fused"  # no layer gives the votes out
+    said = blame(model, torch.rand(2, 1, 32, 32))
     assert said.startswith("layer capsule_layers.0.router (FMAgreement)")
     assert "votes are NaN or infinite" in said
 
