@@ -71,7 +71,7 @@ class RoutingDiagnostics(lightning.Callback):
         if not trainer.is_global_zero:
             return
         predicted, labelled = (counts[:, :-1] / counts[:, -1:].clamp_min(1)).cpu()
-        split = getattr(trainer.datamodule, "watched_split", "val")  # type: ignore[attr-defined]
+        split = pl_module.watched_split
         found = {**self._found, "most_predicted": float(predicted.max())}
         told = {f"{split}/{name}": value for name, value in found.items()}
         pl_module.log_dict(told, on_epoch=True, batch_size=1, rank_zero_only=True, sync_dist=True)

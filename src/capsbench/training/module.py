@@ -224,8 +224,13 @@ class ClassificationModule(lightning.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Measure a batch of the split that is watched during training, and return the predicted classes."""
+        return self._step(self.watched_split, batch).predicted
+
+    @property
+    def watched_split(self) -> SplitName:
+        """The split that is measured during training: validation, or test where there is none."""
         split: SplitName = getattr(self.trainer.datamodule, "watched_split", "val")  # type: ignore[attr-defined]
-        return self._step(split, batch).predicted
+        return split
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch of the test split."""
