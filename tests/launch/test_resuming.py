@@ -308,7 +308,7 @@ def test_a_sweep_with_a_wrong_setting_is_refused_before_anything_is_trained(
 
 def test_a_cause_that_all_share_is_said_once_more(capsbench: Command) -> None:
     said = fails(capsbench, "train", "-m", "trainer=smoke", "arch.pose_dim=12", "seed=1,2")
-    cause = "pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got 12; "
+    cause = "arch.pose_dim must be a square number for the matrix transform (4, 9, 16, 25 …), got 12; "
     assert said.startswith(f"error: 2 of 2 runs failed, each because {cause}")
     assert said.endswith("; mend the cause, then give the command again")
 
