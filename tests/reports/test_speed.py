@@ -14,6 +14,7 @@ from capsbench.reports.speed import (
     contention_table,
     hours_table,
     layer_table,
+    layer_tables_of_a_page,
     table1,
     train_table,
     write_benchmark,
@@ -167,6 +168,26 @@ def test_layers_with_several_batches_and_pages_and_what_they_are_measured_agains
     assert set(table["Ours ÷ floor: forward, with backward"]) == {"4.0, 4.0"}
     assert set(table["Ours, GB/s: forward, with backward"]) == {"2.00, 2.00"}
     assert table["Forward ms: median (least), plain → ours"].tolist() == ["– → 1.0 (0.0)", *["– → 32.0 (31.0)"] * 2]
+
+
+def test_a_page_shows_the_layers_ratios_at_each_batch_and_one_batch_in_full(tmp_path: Path) -> None:
+    found = []
+    for size, pages, ratio in ((1, "dear", 1.0), (128, "dear", 0.5), (128, "cheap", 0.25)):
+        at = {"router": "fm", "implementation": "auto"}
+        of_size = [measured(2.0, "tiny", "forward", "ms", **at), measured(ratio, "tiny", "forward", "÷ plain", **at)]
+        of_size.append(measured(ratio / 2, "tiny", "forward and backward", "÷ plain", **at))
+        found += [one | {"size": size, "pages": pages} for one in of_size]
+    ratios, at_one = layer_tables_of_a_page(found)
+    assert ratios.to_dict("records") == [
+        {"Layer": "tiny", "Pages": "dear", "Router": "FM", "Batch 1": "1.00, 0.50", "Batch 128": "0.50, 0.25"},
+        {"Layer": "tiny", "Pages": "cheap", "Router": "FM", "Batch 1": "–, –", "Batch 128": "0.25, 0.12"},
+    ]
+    assert at_one["Forward, ours ÷ plain"].tolist() == ["0.50"]
+    path = tmp_path / "layer.json"
+    path.write_text(json.dumps(RECORD | {"benchmark": "layer", "measurements": found}))
+    assert benchmark_markdown(path).count("| Layer") == 2
+    (whole,) = layer_tables_of_a_page([one for one in found if one["size"] == 1])
+    assert whole.equals(layer_table(found[:3])), "one batch needs no table of ratios"
 
 
 def test_training_plain_and_ours() -> None:

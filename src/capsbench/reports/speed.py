@@ -19,6 +19,8 @@ DEVICES = {"CPU": "cpu", "CUDA": "gpu"}
 """Keys of the paper's table 1."""
 TIMED_BY_THE_AUTHORS = "capsnet_light"
 NO_ROUTING = "no routing"
+USUAL = {"size": 128, "pages": "dear"}
+"""What a page shows of the layers in full."""
 
 
 def _text(measurements: Measurements, digits: int, **wanted: Any) -> str:
@@ -74,6 +76,33 @@ def layer_table(measurements: Measurements) -> pd.DataFrame:
         row["On elements, M"] = shown(0, "operations on elements", "M")
         rows.append(row)
     return _filled(rows)
+
+
+def ratios_table(measurements: Measurements) -> pd.DataFrame:
+    """Time of the chosen implementation ÷ plain, forward and with backward; a column per size of a batch."""
+    chosen = [one for one in measurements if one["implementation"] == "auto" and one["unit"] == "÷ plain"]
+    rows = []
+    for key in keys_of(chosen, *(fields := ("subject", "pages", "router"))):
+        wanted = dict(zip(fields, key, strict=True))
+        row = {
+            "Layer": wanted["subject"],
+            "Pages": wanted["pages"] or NOTHING,
+            "Router": router_title(wanted["router"]),
+        }
+        for (size,) in keys_of(chosen, "size"):
+            row[f"Batch {size}"] = ", ".join(
+                _text(chosen, 2, quantity=direction, size=size, **wanted) for direction in DIRECTIONS
+            )
+        rows.append(row)
+    return _filled(rows)
+
+
+def layer_tables_of_a_page(measurements: Measurements) -> list[pd.DataFrame]:
+    """The ratios at every size of a batch, and the whole table at one size with usual pages: see `USUAL`."""
+    if len(keys_of([one for one in measurements if one["unit"] == "÷ plain"], "size")) < 2:
+        return [layer_table(measurements)]
+    at_one = [one for one in measurements if all(one.get(name) in (None, value) for name, value in USUAL.items())]
+    return [ratios_table(measurements), layer_table(at_one)]
 
 
 def _with_least(one: Mapping[str, Any] | None) -> str:
@@ -192,6 +221,9 @@ TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
 }
 """Title and table of each benchmark that has one."""
 
+PAGES: dict[str, Callable[[Measurements], list[pd.DataFrame]]] = {"layer": layer_tables_of_a_page}
+"""Shorter tables of those whose own is too long for a page."""
+
 
 def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
     """Write NAME.json of a benchmark into a folder, and its table and picture where it has them.
@@ -215,7 +247,7 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def benchmark_markdown(path: Path) -> str:
-    """Return the table of a benchmark's JSON file; below it the machine, its load, versions and repetitions.
+    """Return what a page shows of a benchmark's JSON file; below it the machine, its load, versions and repetitions.
 
     Raises:
         ValueError: the benchmark has no table, or the file is of an older schema.
@@ -226,12 +258,14 @@ def benchmark_markdown(path: Path) -> str:
         raise ValueError(f"{path} is of the benchmark {name}; there are tables for {', '.join(TABLES)}")
     if "measurements" not in record:
         raise ValueError(f"{path} was written by an older version; run capsbench benchmark {name} again")
-    _, make = TABLES[name]
+    measurements = record["measurements"]
+    shown = PAGES[name](measurements) if name in PAGES else [TABLES[name][1](measurements)]
     load = record.get("load")
-    averages = "means" if name == "table1" and record["measurements"][0].get("mean") is not None else "medians"
+    averages = "means" if name == "table1" and measurements[0].get("mean") is not None else "medians"
     how = [
         f"{averages} of {record['settings']['repetitions']} repetitions in turn, torch {record['versions']['torch']}"
     ]
     if load is not None:
         how.append(f"load of the machine {load['before']} before and {load['after']} after, {load['cores']} cores")
-    return f"{to_markdown(make(record['measurements']))}\n{emphasized('; '.join([*record['devices'], *how]) + '.')}"
+    tables = "\n".join(map(to_markdown, shown))
+    return f"{tables}\n{emphasized('; '.join([*record['devices'], *how]) + '.')}"
