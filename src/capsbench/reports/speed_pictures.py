@@ -1,5 +1,6 @@
 """Pictures of benchmarks, made from their JSON files."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -45,12 +46,14 @@ def draw_scaling(measurements: Measurements, folder: Path) -> None:
 
 
 def draw_layer(measurements: Measurements, folder: Path) -> None:
-    """Draw layer.png: milliseconds of each router and implementation, one panel for each layer."""
+    """Draw layer.png: milliseconds of each router and implementation; a row per kind of pages, a column per layer."""
     timed = [one for one in _pictured(measurements) if (one["quantity"], one["unit"]) == (DIRECTIONS[1], "ms")]
-    both = pd.DataFrame([{**one, "subject": _panel(one)} for one in timed if one["router"]])
-    layers = both.groupby("subject", sort=False)
-    figure = Figure(figsize=(4.5 * len(layers), 3.6), layout="constrained")
-    for axes, (layer, bars) in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+    both = pd.DataFrame([one for one in timed if one["router"]])
+    both["pages"] = both["pages"].fillna("") if "pages" in both else ""
+    panels = both.groupby(["pages", "subject"], sort=False)
+    shape = both["pages"].nunique(), both["subject"].nunique()
+    figure = Figure(figsize=(4.5 * shape[1], 3.6 * shape[0]), layout="constrained")
+    for axes, ((pages, layer), bars) in zip(figure.subplots(*shape, squeeze=False).flat, panels, strict=True):
         routers, ways = bars["router"].unique(), bars["implementation"].unique()
         width = 0.8 / len(ways)
         for number, way in enumerate(ways):
@@ -59,7 +62,7 @@ def draw_layer(measurements: Measurements, folder: Path) -> None:
             places = [place + number * width for place in range(len(routers))]
             axes.bar(places, spread["median"], width, yerr=errors, label=way)
         axes.set_xticks([place + width for place in range(len(routers))], [router_title(one) for one in routers])
-        axes.set(title=layer, ylabel="ms, forward and backward")
+        axes.set(title=_panel({"subject": layer, "pages": pages}), ylabel="ms, forward and backward")
         axes.legend()
     _save(figure, folder / "layer.png")
 
@@ -67,24 +70,26 @@ def draw_layer(measurements: Measurements, folder: Path) -> None:
 def draw_roofline(measurements: Measurements, folder: Path) -> None:
     """Draw roofline.png: operations per second of each router, plain and ours, against operations per byte.
 
-    The roofs are the speeds of a copy and of a matrix product in the same benchmark. Bytes are those that must move,
-    the same for both implementations. An older file has none, and gets no picture.
+    There are two rows per kind of pages, forward and with the backward pass, and a column per layer. The roofs are the
+    speeds of a copy and of a matrix product in the same benchmark. Bytes are those that must move, the same for both
+    implementations. An older file has none, and gets no picture.
 
     Source: Williams, Waterman and Patterson 2009, "Roofline: an insightful visual performance model", CACM 52(4).
     """
     shown = _pictured(measurements)
     works = [one for one in shown if one["unit"] == "M operations"]
-    layers = keys_of(works, "subject", "pages")
+    layers, kinds = ([key for (key,) in keys_of(works, field)] for field in ("subject", "pages"))
     if not layers:
         return
     colors = palette(one["router"] for one in works if one["router"])
-    figure = Figure(figsize=(4.5 * len(layers), 7.2), layout="constrained")
-    grid = figure.subplots(len(DIRECTIONS), len(layers), squeeze=False, sharex="col", sharey=True)
-    for row, direction in zip(grid, DIRECTIONS, strict=True):
-        for axes, (subject, pages) in zip(row, layers, strict=True):
+    lines = list(itertools.product(kinds, DIRECTIONS))
+    figure = Figure(figsize=(4.5 * len(layers), 3.4 * len(lines)), layout="constrained")
+    grid = figure.subplots(len(lines), len(layers), squeeze=False, sharex="col", sharey=True)
+    for row, (pages, direction) in zip(grid, lines, strict=True):
+        for axes, subject in zip(row, layers, strict=True):
             at = {"subject": subject, "pages": pages}
             _draw_roof(axes, shown, direction, at, colors)
-            axes.set_title(f"{_panel(at)}: {direction}", fontsize="medium")
+            axes.set_title(f"{_panel(at)}:\n{direction}", fontsize="medium")
     for axes in grid[-1]:
         axes.set_xlabel("operations per byte that must move")
     for axes in grid[:, 0]:
