@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, MatrixTransform, VoteNormKind
+from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
 from capsbench.routing import (
     AttentionRouting,
     DynamicRouting,
@@ -17,6 +17,7 @@ from capsbench.routing import (
     FMAgreement,
     HitOrMiss,
     InvertedAttention,
+    LazyVotes,
     Router,
     VBRouting,
 )
@@ -227,6 +228,28 @@ class Mean(Router):
     def route(self, votes: Tensor, activations: Tensor | None) -> Capsules:
         poses = votes.mean(dim=1)
         return Capsules(poses, poses.norm(dim=-1))
+
+
+@pytest.mark.parametrize(
+    ("router", "batch", "in_training", "in_inference"),
+    [
+        (FMAgreement, 32, LazyVotes, Tensor),  # 4 MB
+        (FMAgreement, 31, Tensor, Tensor),
+        (FMAgreement, 64, LazyVotes, LazyVotes),
+        (partial(DynamicRouting, iterations=1), 32, LazyVotes, LazyVotes),  # needs their sum alone
+    ],
+)
+def test_a_kernel_is_taken_from_as_many_votes_on_as_it_is_faster(
+    router: RouterFactory, batch: int, in_training: type, in_inference: type
+) -> None:
+    layer = CapsuleLayer(MatrixTransform(64, 32, 16), router)
+    seen: list[type] = []
+    layer.router.register_forward_pre_hook(lambda _, given: seen.append(type(given[0])))
+    poses = torch.randn(batch, 64, 16)
+    trained = layer(poses)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(poses), trained)
+    assert seen == [in_training, in_inference]
 
 
 def test_a_router_without_lazy_votes_gets_a_tensor() -> None:

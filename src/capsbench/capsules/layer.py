@@ -105,8 +105,10 @@ class CapsuleLayer(nn.Module):
         if isinstance(self.vote_norm, VoteNorm) and not can_fold(self.vote_norm):
             return False
         transform, batch = self.transform, poses.shape[0]
-        num_votes = batch * transform.num_children * transform.num_parents * transform.pose_dim
-        is_few = poses.device.type == "cpu" and few_votes(batch, num_votes * transform.weight.dtype.itemsize)
+        num_bytes = transform.weight.dtype.itemsize * batch * transform.num_children * transform.num_parents
+        num_bytes *= transform.pose_dim
+        training = torch.is_grad_enabled() or not router.weighs_votes  # a sum alone is as soon faster in inference
+        is_few = poses.device.type == "cpu" and few_votes(batch, num_bytes, training=training)
         return router.implementation == "fused" or not is_few
 
     def _lazy_votes(self, poses: Tensor) -> LazyVotes:

@@ -58,6 +58,9 @@ class Router(nn.Module, ABC):
     """Whether `route` also works with `LazyVotes`, which it may use through `sum_over_children`, `vote_sums` and `sum`
     only. A subclass that overrides `route` has to declare it again."""
 
+    weighs_votes: bool = True
+    """Whether `route` gives votes weights. One that does not needs only their sum, which is one matrix product."""
+
     reads_activations: ClassVar[bool] = True
     """Whether `route` reads the children's activations; a network need not compute them for one that does not."""
 

@@ -74,6 +74,7 @@ class DynamicRouting(Router):
             self.bias = nn.Parameter(torch.full((num_parents, pose_dim), 0.1))
         self.leaky = leaky
         self.iterations = check_iterations(iterations)
+        self.weighs_votes = iterations > 1
         self.detach = detach
         if iterations == 1:
             check_effect("detach", detach, False, "with iterations=1")
