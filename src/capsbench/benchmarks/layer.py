@@ -60,7 +60,7 @@ def benchmark_layer(
     device: torch.device,
     shapes: Mapping[str, Shape] | None = None,
 ) -> list[Measurement]:
-    """Measure capsule layers in training: milliseconds forward, forward and backward, extra memory, and operations.
+    """Measure capsule layers: milliseconds of inference and of training, extra memory, and operations.
 
     The reference pass in each turn forms the votes alone. Where a layer can be written in a few lines of einsum, that
     takes its turn, too.
@@ -106,11 +106,11 @@ def _of_shape(
     leaf = torch.randn(batch, transform.num_children, child_dim, device=device, requires_grad=True)
     poses = leaf.clone()  # of leaves that a module gets, the counter of operations cannot follow the gradient
     children = Capsules(poses, torch.rand(batch, transform.num_children, device=device))
-    forward = {way: _without_gradients(partial(layer, children)) for way, layer in layers.items()}
+    forward: dict[Way, Callable[[], object]] = {way: partial(infer, layer, children) for way, layer in layers.items()}
     both: dict[Way, Callable[[], object]] = {
         way: partial(forward_and_backward, layer, children) for way, layer in layers.items()
     }
-    times = [interleaved(ways, repetitions) for ways in (forward, both)]
+    times = [interleaved(ways, repetitions) for ways in (forward, both)]  # inference, then training
 
     votes_bytes = 4 * batch * transform.num_children * transform.num_parents * transform.pose_dim
     found = [Measurement.of([votes_bytes / 1e6], name, "votes", "MB")]
@@ -174,15 +174,14 @@ def _timed(
 
 def forward_and_backward(layer: nn.Module, children: Capsules) -> tuple[Tensor, ...]:
     """Run the layer as training does, and return its gradients."""
-    parents = layer(children)
+    parents = layer.train()(children)
     sources = [children.poses, *layer.parameters()]
     loss = parents.poses.square().sum() + parents.activations.sum()
     return torch.autograd.grad(loss, sources, allow_unused=True)
 
 
-def _without_gradients(way: Callable[[], object]) -> Callable[[], object]:
-    def run() -> object:
-        with torch.no_grad():
-            return way()
-
-    return run
+@torch.no_grad()
+def infer(layer: nn.Module, children: Capsules) -> Capsules:
+    """Run the layer as inference does."""
+    parents: Capsules = layer.eval()(children)
+    return parents

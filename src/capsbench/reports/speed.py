@@ -213,7 +213,7 @@ def hours_table(measurements: Measurements) -> pd.DataFrame:
 
 TABLES: dict[str, tuple[str, Callable[[Measurements], pd.DataFrame]]] = {
     "contention": ("Milliseconds of a training step, alone and beside other work", contention_table),
-    "layer": ("Capsule layers in training", layer_table),
+    "layer": ("Capsule layers: all votes stored, and as the layer chooses", layer_table),
     "paper": ("Hours of each experiment of the paper", hours_table),
     "systems": ("What systems cost, per image of a forward pass and per batch", costs_table),
     "table1": ("Table 1: milliseconds per batch", table1),
