@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import gc
 import os
 import signal
 import struct
@@ -33,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for message in HARMLESS:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of garbage collections: statsmodels asks for one at each adjusted p."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from capsbench.benchmarks import contention
 
 
+@pytest.mark.engines
 def test_a_step_is_measured_alone_and_in_company(find: Callable[..., float]) -> None:
     found = contention.benchmark_contention(
         {"our limit": {"GOMP_SPINCOUNT": "9"}}, repetitions=1, steps=1, batch_size=2
