@@ -231,18 +231,22 @@ class Mean(Router):
 
 
 @pytest.mark.parametrize(
-    ("router", "batch", "in_training", "in_inference"),
+    ("router", "vote_norm", "batch", "in_training", "in_inference"),
     [
-        (FMAgreement, 32, LazyVotes, Tensor),  # 4 MB
-        (FMAgreement, 31, Tensor, Tensor),
-        (FMAgreement, 64, LazyVotes, LazyVotes),
-        (partial(DynamicRouting, iterations=1), 32, LazyVotes, LazyVotes),  # needs their sum alone
+        (FMAgreement, "none", 31, Tensor, Tensor),
+        (FMAgreement, "none", 32, LazyVotes, Tensor),  # 4 MB
+        (FMAgreement, "none", 64, LazyVotes, LazyVotes),
+        (partial(DynamicRouting, iterations=1), "none", 32, LazyVotes, Tensor),
+        (DynamicRouting, "none", 63, Tensor, Tensor),
+        (DynamicRouting, "none", 64, LazyVotes, LazyVotes),
+        (DynamicRouting, "shared", 31, Tensor, Tensor),
+        (DynamicRouting, "shared", 32, LazyVotes, LazyVotes),
     ],
 )
 def test_a_kernel_is_taken_from_as_many_votes_on_as_it_is_faster(
-    router: RouterFactory, batch: int, in_training: type, in_inference: type
+    router: RouterFactory, vote_norm: VoteNormKind, batch: int, in_training: type, in_inference: type
 ) -> None:
-    layer = CapsuleLayer(MatrixTransform(64, 32, 16), router)
+    layer = CapsuleLayer(MatrixTransform(64, 32, 16), router, vote_norm=vote_norm)
     seen: list[type] = []
     layer.router.register_forward_pre_hook(lambda _, given: seen.append(type(given[0])))
     poses = torch.randn(batch, 64, 16)

@@ -59,7 +59,7 @@ class Router(nn.Module, ABC):
     only. A subclass that overrides `route` has to declare it again."""
 
     weighs_votes: bool = True
-    """Whether `route` gives votes weights. One that does not needs only their sum, which is one matrix product."""
+    """Whether `route` gives each vote a weight of its own. One that does not needs sums of votes alone."""
 
     reads_activations: ClassVar[bool] = True
     """Whether `route` reads the children's activations; a network need not compute them for one that does not."""

@@ -46,6 +46,7 @@ class FMAgreement(Router):
     """
 
     takes_lazy_votes = True
+    weighs_votes = False
     reads_activations = False
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor
 
 from capsbench.routing.kernels.blocks import Contribution, sum_over_blocks
@@ -13,10 +12,8 @@ FEW_BYTES = {"cpu": 2**25, "cuda": 2**26}
 """Up to this size, computing all lazy votes at once is faster than computing blocks of them twice. On a CPU the system
 hands out new pages for each larger tensor, which takes longer than the arithmetic."""
 
-FEWEST_EXAMPLES = 16
-FEWEST_BYTES = {"training": 2**22, "inference": 2**23}
-"""From as many examples and votes on, a kernel is faster on a CPU than all votes at once: docs/speed.md has the ratios.
-In training it is so sooner, since the backward pass of all votes at once stores several tensors of their size."""
+FEWEST_EXAMPLES, FEWEST_BYTES = 16, 2**22
+"""From as many examples and votes on, a kernel can be faster on a CPU than all votes at once."""
 
 
 def sum_over_children(
@@ -62,11 +59,10 @@ def stays_lazy(votes: LazyVotes, has_kernel: bool) -> bool:
     if is_transformed():
         return False
     if has_kernel and votes.device.type == "cpu":
-        return votes.keep_lazy or not few_votes(votes.shape[0], votes.num_bytes, training=torch.is_grad_enabled())
+        return votes.keep_lazy or not few_votes(votes.shape[0], votes.num_bytes)
     return votes.keep_lazy or votes.num_bytes > FEW_BYTES.get(votes.device.type, FEW_BYTES["cuda"])
 
 
-def few_votes(batch: int, num_bytes: int, *, training: bool) -> bool:
-    """Whether, on a CPU, all votes at once are faster than a kernel; in training there will be a backward pass."""
-    fewest = FEWEST_BYTES["training" if training else "inference"]
-    return num_bytes <= FEW_BYTES["cpu"] and (batch < FEWEST_EXAMPLES or num_bytes < fewest)
+def few_votes(batch: int, num_bytes: int) -> bool:
+    """Whether, on a CPU, all votes at once are faster than a kernel."""
+    return num_bytes <= FEW_BYTES["cpu"] and (batch < FEWEST_EXAMPLES or num_bytes < FEWEST_BYTES)
