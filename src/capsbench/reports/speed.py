@@ -234,7 +234,7 @@ def write_benchmark(record: Mapping[str, Any], folder: Path) -> None:
     """
     name, measurements = record["benchmark"], record["measurements"]
     with written_atomically(folder / f"{name}.json") as path:
-        path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if name in TABLES:
         title, make = TABLES[name]
         table = make(measurements)
