@@ -256,6 +256,15 @@ def test_a_kernel_is_taken_from_as_many_votes_on_as_it_is_faster(
     assert seen == [in_training, in_inference]
 
 
+def test_few_examples_of_many_votes_are_not_all_stored() -> None:
+    layer = CapsuleLayer(FullTransform(2400, 32, 1, 16), DynamicRouting)
+    seen: list[type] = []
+    layer.router.register_forward_pre_hook(lambda _, given: seen.append(type(given[0])))
+    with torch.inference_mode():
+        layer(torch.randn(8, 2400, 1))  # 39 MB
+    assert seen == [LazyVotes]
+
+
 def test_a_router_without_lazy_votes_gets_a_tensor() -> None:
     assert CapsuleLayer(FullTransform(7, 3, 8, 16), Mean).double()(children("full 8 to 16")).poses.shape == (
         BATCH,

@@ -63,6 +63,6 @@ def stays_lazy(votes: LazyVotes, has_kernel: bool) -> bool:
     return votes.keep_lazy or votes.num_bytes > FEW_BYTES.get(votes.device.type, FEW_BYTES["cuda"])
 
 
-def few_votes(batch: int, num_bytes: int) -> bool:
-    """Whether, on a CPU, all votes at once are faster than a kernel."""
-    return num_bytes <= FEW_BYTES["cpu"] and (batch < FEWEST_EXAMPLES or num_bytes < FEWEST_BYTES)
+def few_votes(batch: int, num_bytes: int, fewest: int = FEWEST_BYTES) -> bool:
+    """Whether, on a CPU, all votes at once are faster than a kernel, which pays from `fewest` bytes on."""
+    return num_bytes <= FEW_BYTES["cpu"] and (batch < FEWEST_EXAMPLES or num_bytes < fewest)
