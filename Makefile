@@ -89,9 +89,10 @@ benchmarks: .venv/installed  ## the speed of layers, table 1, training and scali
 gpu-check:  ## tests, speeds and the paper's runs on a CUDA GPU; MINUTES=60 OUT=outputs/gpu-check STEPS="table3 fig4"
 	scripts/gpu-check
 
-wheels:  ## the packages that gpu-check needs on a machine that has torch and lightning but no network
+wheels:  ## the packages that gpu-check needs on a machine with torch and lightning but no network; PYTHON=python3.12
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir wheels -c constraints.txt \
-	    hydra-core omegaconf antlr4-python3-runtime lazy_loader pooch platformdirs plotly beartype safetensors
+	    hydra-core omegaconf antlr4-python3-runtime hydra-joblib-launcher lazy_loader pooch platformdirs plotly \
+	    pydantic pydantic_core annotated-types typing-inspection beartype safetensors
 
 test: .venv/installed-dev  ## several files at once, each in one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal -m "not engines and not faults"
