@@ -130,11 +130,11 @@ def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
 
     What vanishes, as the gradient of a shift before a batch norm does, is nothing but rounding.
     """
-    rounding = 1e-14 * max(their.abs().max() for their in theirs)
+    largest = max(their.abs().max() for their in theirs)
     errors = [
         (our.double().cpu() - their).abs().max() / (their.abs().max() + 1e-12)
         for our, their in zip(ours, theirs, strict=True)
-        if max(our.abs().max(), their.abs().max()) > rounding
+        if max(our.abs().max().cpu(), their.abs().max()) > 50 * torch.finfo(our.dtype).eps * largest
     ]
     return float(max(errors, default=torch.zeros(())).detach())
 

@@ -105,7 +105,9 @@ def test_the_next_address_is_tried(files: FileSet, server: Server, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "page", [b"<!doctype html><title>Sign in</title>", PACKED[:-100], PACKED[:50] + b"?" + PACKED[51:], b""]
+    "page",
+    [b"<!doctype html><title>Sign in</title>", PACKED[:-100], PACKED[:50] + b"?" + PACKED[51:], b""],
+    ids=["page", "part", "damaged", "empty"],
 )
 def test_something_else_at_the_address_leaves_nothing(
     files: FileSet, server: Server, tmp_path: Path, page: bytes
@@ -164,7 +166,7 @@ def test_a_zip_cannot_write_outside_its_folder(server: Server, tmp_path: Path) -
     assert not list(tmp_path.rglob("evil"))
 
 
-@pytest.mark.parametrize("page", [b"<html>", zipped(other=b"")])
+@pytest.mark.parametrize("page", [b"<html>", zipped(other=b"")], ids=["page", "another member"])
 def test_a_zip_that_is_none_leaves_nothing(server: Server, tmp_path: Path, page: bytes) -> None:
     server.pages["x.zip"] = page
     files = FileSet("set", (DataFile("wanted", None, (server.url("x.zip"),), None, 0.1),))

@@ -177,7 +177,9 @@ def _in_lightning(model: nn.Module, data: Pictures, steps: int) -> float:
     """Train in Lightning's loop, with the metrics that a run keeps; return the same seconds."""
     module = ClassificationModule(model, MarginLoss(), partial(torch.optim.Adam, fused=True), num_classes=10)
     times = StepTimes()
+    device = next(model.parameters()).device
     quiet_trainer(steps + 1, times).fit(module, train_dataloaders=data.train_dataloader())
+    model.to(device)  # Lightning leaves it on the CPU
     return times.seconds
 
 
