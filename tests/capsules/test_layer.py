@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
@@ -263,6 +264,30 @@ def test_few_examples_of_many_votes_are_not_all_stored() -> None:
     with torch.inference_mode():
         layer(torch.randn(8, 2400, 1))  # 39 MB
     assert seen == [LazyVotes]
+
+
+@pytest.mark.parametrize(
+    ("router", "vote_norm", "batch", "given"),
+    [
+        (FMAgreement, "none", 1, LazyVotes),
+        (partial(DynamicRouting, iterations=1), "none", 1, LazyVotes),
+        (FMAgreement, "shared", 2047, Tensor),
+        (FMAgreement, "shared", 2048, LazyVotes),  # 256 MB
+        (DynamicRouting, "none", 2047, Tensor),
+        (DynamicRouting, "none", 2048, LazyVotes),
+        (EMRouting, "shared", 2048, LazyVotes),
+    ],
+)
+def test_a_gpu_stores_the_votes_until_they_need_much_memory(
+    router: RouterFactory, vote_norm: VoteNormKind, batch: int, given: type
+) -> None:
+    layer = CapsuleLayer(MatrixTransform(64, 32, 16), router, vote_norm=vote_norm).eval()
+    seen: list[type] = []
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        layer.to_empty(device="cuda")
+        layer.router.register_forward_pre_hook(lambda _, inputs: seen.append(type(inputs[0])))
+        layer(Capsules(torch.empty(batch, 64, 16), torch.empty(batch, 64)))
+    assert issubclass(seen[0], given)
 
 
 def test_a_router_without_lazy_votes_gets_a_tensor() -> None:

@@ -66,8 +66,8 @@ def add(add_run: Add, tmp_path: Path) -> Add:
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path) -> Callable[..., None]:
-    """Write the benchmark's file: benchmark({("resnet", "none"): 10.0}, batch_size=128)."""
+def step_times(tmp_path: Path) -> Callable[..., None]:
+    """Write the benchmark's file: step_times({("resnet", "none"): 10.0}, batch_size=128)."""
 
     def write(milliseconds: dict[tuple[str, str], float], batch_size: int = 128) -> None:
         measured = [
@@ -116,8 +116,8 @@ def test_the_control_of_a_router_is_the_same_network_without_agreement(two: Path
     assert frame["Verdict"].tolist() == ["–", "better", "–"]
 
 
-def test_accuracy_after_equal_time(two: Path, benchmark: Callable[..., None]) -> None:
-    benchmark({("resnet", "none"): 10.0, ("capsnet", "fm"): 20.0, ("capsnet", "dynamic1"): 25.0})
+def test_accuracy_after_equal_time(two: Path, step_times: Callable[..., None]) -> None:
+    step_times({("resnet", "none"): 10.0, ("capsnet", "fm"): 20.0, ("capsnet", "dynamic1"): 25.0})
     frame, caption = shown(two)
     # ResNet's 200 steps take 2 s; then FM has ended one epoch, and Dynamic (1) none.
     assert frame["After 2 s %"].tolist() == ["92.00 [89.52, 94.48]", "72.00 [69.52, 74.48]", "–"]
@@ -125,8 +125,8 @@ def test_accuracy_after_equal_time(two: Path, benchmark: Callable[..., None]) ->
     assert "–: no epoch ends by then" in caption
 
 
-def test_a_step_of_another_batch_tells_no_time(two: Path, benchmark: Callable[..., None]) -> None:
-    benchmark({("resnet", "none"): 10.0}, batch_size=64)
+def test_a_step_of_another_batch_tells_no_time(two: Path, step_times: Callable[..., None]) -> None:
+    step_times({("resnet", "none"): 10.0}, batch_size=64)
     frame, _ = shown(two)
     assert not [name for name in frame if name.startswith(("After", "Training"))]
 
@@ -169,8 +169,8 @@ def test_a_rate_that_was_not_chosen_is_told(two: Path, add: Add) -> None:
     )
 
 
-def test_it_is_written_beside_the_runs_and_into_pages(two: Path, benchmark: Callable[..., None]) -> None:
-    benchmark({("resnet", "none"): 10.0, ("capsnet", "fm"): 20.0})
+def test_it_is_written_beside_the_runs_and_into_pages(two: Path, step_times: Callable[..., None]) -> None:
+    step_times({("resnet", "none"): 10.0, ("capsnet", "fm"): 20.0})
     comparison, report = Comparison.of(two, protocol), two / "report"
     report.mkdir()
     write_systems(comparison, report)

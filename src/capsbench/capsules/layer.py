@@ -9,7 +9,7 @@ from capsbench.capsules.folding import can_fold, fold
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, LazyVotes, Router, RouterFactory, check_effect, make_router
-from capsbench.routing.kernels.sums import FEWEST_BYTES, few_votes
+from capsbench.routing.kernels.sums import FEW_BYTES, FEWEST_BYTES, few_votes
 from capsbench.routing.transformations import is_transformed
 
 
@@ -107,10 +107,13 @@ class CapsuleLayer(nn.Module):
         transform, batch = self.transform, poses.shape[0]
         num_votes = batch * transform.num_children * transform.num_parents * transform.pose_dim
         num_bytes = num_votes * transform.weight.dtype.itemsize
-        # A norm that is folded saves passes over all votes, and so does the gradient of their sums: docs/speed.md
-        saves = isinstance(self.vote_norm, VoteNorm) or (torch.is_grad_enabled() and not router.weighs_votes)
-        fewest = FEWEST_BYTES if saves else 2 * FEWEST_BYTES
-        is_few = poses.device.type == "cpu" and few_votes(batch, num_bytes, fewest)
+        is_normed = isinstance(self.vote_norm, VoteNorm)
+        if poses.device.type == "cpu":
+            # A norm that is folded saves passes over all votes, and so does the gradient of their sums: docs/speed.md
+            saves = is_normed or (torch.is_grad_enabled() and not router.weighs_votes)
+            is_few = few_votes(batch, num_bytes, FEWEST_BYTES if saves else 2 * FEWEST_BYTES)
+        else:  # the kernels of plain sums are as fast with few votes
+            is_few = (is_normed or router.weighs_votes) and num_bytes < FEW_BYTES["cuda"]
         return router.implementation == "fused" or not is_few
 
     def _lazy_votes(self, poses: Tensor) -> LazyVotes:

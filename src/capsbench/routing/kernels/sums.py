@@ -8,9 +8,10 @@ from capsbench.routing.kernels.blocks import Contribution, sum_over_blocks
 from capsbench.routing.transformations import is_transformed
 from capsbench.routing.votes import LazyVotes, Votes
 
-FEW_BYTES = {"cpu": 2**25, "cuda": 2**26}
+FEW_BYTES = {"cpu": 2**25, "cuda": 2**28}
 """Up to this size, computing all lazy votes at once is faster than computing blocks of them twice. On a CPU the system
-hands out new pages for each larger tensor, which takes longer than the arithmetic."""
+hands out new pages for each larger tensor, which takes longer than the arithmetic. A GPU is faster with all votes at
+once; there blocks save memory, of which a pass over all votes needs several times their size."""
 
 FEWEST_EXAMPLES, FEWEST_BYTES = 16, 2**22
 """From as many examples and votes on, a kernel can be faster on a CPU than all votes at once."""
