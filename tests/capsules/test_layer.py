@@ -1,5 +1,7 @@
 """The capsule layer: the same parents whether or not it stores all votes."""
 
+import statistics
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -95,9 +97,14 @@ def test_a_full_transform_takes_poses_of_any_size() -> None:
 
 
 def make_layer(
-    transform: str, router: str, vote_norm: VoteNormKind, implementation: str, dtype: torch.dtype = torch.float64
+    transform: str,
+    router: str,
+    vote_norm: VoteNormKind,
+    implementation: str,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
 ) -> CapsuleLayer:
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     made = CapsuleLayer(
         TRANSFORMS[transform](), partial(ROUTERS[router], implementation=implementation), vote_norm=vote_norm
     )
@@ -107,10 +114,10 @@ def make_layer(
     return made.to(dtype)
 
 
-def children(transform: str, dtype: torch.dtype = torch.float64) -> Capsules:
+def children(transform: str, dtype: torch.dtype = torch.float64, seed: int = 1) -> Capsules:
     module = TRANSFORMS[transform]()
     dim = module.weight.shape[2] if isinstance(module, FullTransform) else module.pose_dim
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     poses = torch.randn(BATCH, len(module.weight), dim, generator=generator, dtype=torch.float64)
     activations = torch.rand(BATCH, len(module.weight), generator=generator, dtype=torch.float64)
     return Capsules(poses.to(dtype).requires_grad_(), activations.to(dtype).requires_grad_())
@@ -129,15 +136,15 @@ def predict(made: CapsuleLayer, given: Capsules) -> tuple[list[Tensor], list[Ten
 def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """The largest of the tensors' errors, each relative to its largest element.
 
-    What vanishes, as the gradient of a shift before a batch norm does, is nothing but rounding.
+    What vanishes, as the gradient of a shift before a batch norm does, is nothing but rounding, of the largest of all.
     """
-    largest = max(their.abs().max() for their in theirs)
+    sizes = [their.abs().max() for their in theirs]
+    largest = max(sizes) + 1e-12
     errors = [
-        (our.double().cpu() - their).abs().max() / (their.abs().max() + 1e-12)
-        for our, their in zip(ours, theirs, strict=True)
-        if max(our.abs().max().cpu(), their.abs().max()) > 50 * torch.finfo(our.dtype).eps * largest
+        (our.double().cpu() - their).abs().max() / (size if size > 1e-8 * largest else largest)
+        for our, their, size in zip(ours, theirs, sizes, strict=True)
     ]
-    return float(max(errors, default=torch.zeros(())).detach())
+    return float(max(errors).detach())
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -161,14 +168,22 @@ def test_same_as_plain(
 @pytest.mark.parametrize("transform", ["full 8 to 16", "matrix 9"])
 @pytest.mark.parametrize("router", ROUTERS)
 def test_float32_is_near_float64(router: str, transform: str, device: str) -> None:
-    """Or, where the problem itself loses more digits (EM's variances), as near as where all votes are held."""
-    parents, gradients = predict(make_layer(transform, router, "shared", "plain"), children(transform))
-    plain = predict(make_layer(transform, router, "shared", "plain", torch.float32), children(transform, torch.float32))
-    single = make_layer(transform, router, "shared", "fused", torch.float32).to(device)
-    poses, activations = (part.detach().to(device).requires_grad_() for part in children(transform, torch.float32))
-    our_parents, our_gradients = predict(single, Capsules(poses, activations))
-    assert distance(our_parents, parents) <= max(1e-5, 2 * distance(plain[0], parents))
-    assert distance(our_gradients, gradients) <= max(1e-4, 2 * distance(plain[1], gradients))
+    """Or, where the problem itself loses more digits (EM's variances), as near as where all votes are held.
+
+    A single draw may lose many, by chance: medians of several are compared.
+    """
+    errors: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for seed in range(7):
+        exact = predict(make_layer(transform, router, "shared", "plain", seed=seed), children(transform, seed=seed))
+        for implementation in ("plain", "fused"):
+            single = make_layer(transform, router, "shared", implementation, torch.float32, seed).to(device)
+            given = children(transform, torch.float32, seed)
+            found = predict(single, Capsules(*(part.detach().to(device).requires_grad_() for part in given)))
+            for what, ours, theirs in zip(("parents", "gradients"), found, exact, strict=True):
+                errors[implementation, what].append(distance(ours, theirs))
+    median = {key: statistics.median(values) for key, values in errors.items()}
+    assert median["fused", "parents"] <= max(1e-5, 2 * median["plain", "parents"])
+    assert median["fused", "gradients"] <= max(1e-5, 2 * median["plain", "gradients"])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
