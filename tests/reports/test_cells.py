@@ -97,6 +97,13 @@ def test_both_protocols_stand_beside_the_paper_whatever_folder_a_run_is_in(
     ]
 
 
+def test_what_a_row_need_not_say_is_of_its_own_protocol(add_paper_run: AddRun, tmp_path: Path) -> None:
+    add_paper_run(tmp_path, "fig4", "fm", 1, 0.9, settings={"optim.optimizer.lr": 0.002})
+    add_paper_run(tmp_path, "fig4_authors", "fm_raw", 1, 0.9)
+    accuracy, *_ = tables(Comparison.of(tmp_path / "fig4", protocol))
+    assert "In brackets: what differs from the paper's protocol." in accuracy.caption
+
+
 def test_each_of_two_tables_explains_its_own_columns(add_paper_run: AddRun, tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         add_paper_run(tmp_path, "table3", "fm", seed, 0.93)
@@ -386,6 +393,15 @@ def test_times_are_shown_only_where_the_load_was_low(add_run: AddRun, tmp_path: 
     assert [found["FM"][name] for name in ("Training", "Images/s", "ms/batch")] == ["2:03 h", "1,000", "5.0"]
     assert found["EM (3)"]["Training"] == "–", "one seed ran beside others"
     assert "Training" not in table(tmp_path / "old")["FM"], "nobody knows the load"
+
+
+@pytest.mark.parametrize(("after", "minutes"), [(1.6, "2 min"), (6.0, None)])
+def test_times_on_a_gpu_that_other_runs_shared_are_not_shown(
+    add_run: AddRun, tmp_path: Path, after: float, minutes: str | None
+) -> None:
+    load = {"before": 0.2, "after": after, "cores": 16}
+    add_run(tmp_path / "demo", "fm", 1, 0.9, machine_load=load, device="NVIDIA H200")
+    assert table(tmp_path / "demo")["FM"].get("Training") == minutes
 
 
 def test_numbers_for_machines(add_paper_run: AddRun, tmp_path: Path) -> None:

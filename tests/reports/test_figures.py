@@ -15,7 +15,7 @@ from capsbench.launch.protocols import protocol
 from capsbench.reports.comparison import Comparison, Panel
 from capsbench.reports.curves import training_curves
 from capsbench.reports.drawings import COMBINATIONS, SETTINGS, setting_figures, write_figures
-from capsbench.reports.figures import colors, write_figure
+from capsbench.reports.figures import colors, in_order, write_figure
 
 AddRun = Callable[..., Path]
 TEN = [str(number) for number in range(10)]
@@ -201,3 +201,20 @@ def test_what_was_measured_in_no_common_epoch_leaves_its_axes_empty(add_run: Add
         history[measured - 1]["test/accuracy"] = 0.9
         add_run(tmp_path, "fm", seed, 0.9, history=history, metrics={"test/accuracy": 0.9}, epochs=3)
     assert_nothing_is_cut(curves(tmp_path))
+
+
+def test_a_router_has_one_color_in_both_protocols(add_paper_run: AddRun, tmp_path: Path) -> None:
+    for experiment, routers in (("fig4", ("fm", "dynamic")), ("fig4_authors", ("dynamic", "fm_raw"))):
+        for router in routers:
+            changes = {"optim.optimizer.lr": 0.002} if experiment == "fig4" else {}
+            add_paper_run(tmp_path, experiment, router, 1, 0.9, settings=changes)
+    panels = Comparison.of(tmp_path / "fig4", protocol).panels
+    found = colors(panels)
+    by_router = {
+        one.row: {found[other.label] for panel in panels for other in panel.conditions if other.row == one.row}
+        for panel in panels
+        for one in panel.conditions
+    }
+    assert [len(by_router[router]) for router in ("fm", "dynamic")] == [1, 1]
+    assert by_router["fm"] != by_router["dynamic"]
+    assert [next(iter(in_order(panel)))[0].partition(" ")[0] for panel in panels] == ["FM", "FM"]

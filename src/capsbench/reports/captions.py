@@ -1,5 +1,6 @@
 """What all rows of a table have in common, said once."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
         told.append(OF_LABELS)
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
-    told += _brackets(conditions, shared) if comparison.target else []
+    told += _brackets(rows, shared) if comparison.target else []
     told += [_chosen(runs), _changed(runs)]
     if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
@@ -102,18 +103,25 @@ def _common(runs: Sequence[Run], with_data: bool) -> list[str]:
     return [*told, f"on {' / '.join(sorted({result.device for result in results}))}"]
 
 
-def _brackets(conditions: Sequence[Condition], shared: Sequence[str]) -> list[str]:
-    """What brackets tell, and what a row has in a setting that only others tell."""
-    said = [{word.partition("=")[0] for word in condition.differences} for condition in conditions]
-    told = {word.partition("=")[0] for one in conditions for word in one.differences if word not in shared}
-    if not told:
+def _brackets(rows: Sequence[Row], shared: Sequence[str]) -> list[str]:
+    """What brackets tell, and what a row has in a setting that only others of its protocol tell."""
+    by_protocol: dict[str, list[Condition]] = defaultdict(list)
+    for row in rows:
+        for protocol, condition in row.conditions.items():
+            by_protocol[protocol].append(condition)
+    any_told, usual = False, set()
+    for conditions in by_protocol.values():
+        said = [{word.partition("=")[0] for word in condition.differences} for condition in conditions]
+        told = {word.partition("=")[0] for one in conditions for word in one.differences if word not in shared}
+        any_told = any_told or bool(told)
+        usual |= {
+            f"{name}={value}"
+            for condition in conditions
+            for name, value in condition.usual.items()
+            if name in told and any(name not in names for names in said)
+        }
+    if not any_told:
         return []
-    usual = {
-        f"{name}={value}"
-        for condition in conditions
-        for name, value in condition.usual.items()
-        if name in told and any(name not in names for names in said)
-    }
     unsaid = f"; where a row does not say: {', '.join(sorted(usual))}" if usual else ""
     return [f"In brackets: what {'else ' if shared else ''}differs from the paper's protocol{unsaid}."]
 

@@ -29,8 +29,12 @@ def palette(names: Iterable[str]) -> dict[str, str]:
 
 
 def colors(panels: list[Panel]) -> dict[str, str]:
-    """Give each label a colour (#rrggbb), the same in all these panels."""
-    return palette(one.label for one in _fm_first([one for panel in panels for one in panel.conditions]))
+    """Give each label a colour (#rrggbb), the same in all these panels; a router one, where panels have it once."""
+    of_routers = all(len({one.title for one in panel.conditions}) == len(panel.conditions) for panel in panels)
+    conditions = _fm_first([one for panel in panels for one in panel.conditions])
+    named = {one.label: one.title if of_routers else one.label for one in conditions}
+    found = palette(named.values())
+    return {label: found[name] for label, name in named.items()}
 
 
 def in_order(panel: Panel) -> list[tuple[str, list[Run]]]:
@@ -39,7 +43,7 @@ def in_order(panel: Panel) -> list[tuple[str, list[Run]]]:
 
 
 def _fm_first(conditions: list[Condition]) -> list[Condition]:
-    return sorted(conditions, key=lambda condition: (condition.router != COMPARED_WITH, condition.label.lower()))
+    return sorted(conditions, key=lambda one: (COMPARED_WITH not in (one.router, one.row), one.label.lower()))
 
 
 def label_of(label: str, runs: list[Run]) -> str:

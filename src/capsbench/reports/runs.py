@@ -23,6 +23,8 @@ MEASURED = {f"{split}/{name}": f"{of} {words}" for split, of in SPLITS.items() f
 """What these metrics are called."""
 LOW_LOAD = 0.75
 """Of the machine, per core, up to which times measured in training count."""
+LOW_LOAD_OF_GPU = 2
+"""The same of a machine whose GPU trains one run alone: what else uses the GPU adds to the load at least 1."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ class Run:
     def is_timed(self) -> bool:
         """Whether the machine's load was low before and after training; older results do not tell."""
         before, after, cores = (self.result.machine_load.get(name) for name in ("before", "after", "cores"))
-        return None not in (before, after, cores) and max(before or 0, after or 0) <= LOW_LOAD * (cores or 1)
+        if before is None or after is None or cores is None:
+            return False
+        low = LOW_LOAD * cores
+        return max(before, after) <= (low if self.result.device.startswith("cpu") else min(low, LOW_LOAD_OF_GPU))
 
     def curves(self) -> pd.DataFrame:
         """Return accuracy in training and `metric` after each epoch, counted from 1; NaN where it was not measured.
