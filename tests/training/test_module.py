@@ -96,6 +96,30 @@ def test_metrics_and_throughput(tmp_path: Path) -> None:
     assert throughput.images_per_second > 0
 
 
+class StopAfter(lightning.Callback):
+    """Ends training in the middle of an epoch, as a limit on time does."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_an_epoch_that_ends_early_has_the_loss_of_its_batches(tmp_path: Path, steps: int) -> None:
+    losses: list[float] = []
+
+    class Recorded(MarginLoss):
+        def forward(self, *arguments: Any) -> torch.Tensor:
+            loss: torch.Tensor = super().forward(*arguments)
+            losses.append(loss.item())
+            return loss
+
+    trainer = fit(make_module(loss=Recorded()), tmp_path, 1, StopAfter(steps), limit_val_batches=0, min_epochs=0)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(losses) / steps, rel=1e-6)
+
+
 def test_spread_margin_grows_over_the_training(tmp_path: Path) -> None:
     seen = []
 
