@@ -15,6 +15,7 @@ from capsbench.commands.arguments import parse_settings, read
 from capsbench.commands.settings import COMMANDS
 from capsbench.launch.config import Composer, open_configuration
 from capsbench.launch.sweep import PlannedRun, plan
+from capsbench.reports.comparison import roots_of
 from capsbench.runs import Result
 from capsbench.runs.identity import changes
 
@@ -99,7 +100,8 @@ def tables() -> list[tuple[Path, str, str]]:
 @pytest.mark.parametrize(("page", "experiment", "section"), tables(), ids=lambda value: getattr(value, "name", None))
 def test_the_commands_above_a_table_ask_for_its_settings(page: Path, experiment: str, section: str) -> None:
     runs = [run.identity for words in commands(section) if words[0] == "train" for run in planned(*words)]
-    published = [Result.load(path.parent) for path in (PUBLISHED / experiment).rglob("result.json")]
+    both = roots_of(PUBLISHED / experiment)  # the paper's protocol and its authors'
+    published = [Result.load(path.parent) for root in both for path in root.rglob("result.json")]
     assert {_told(run.settings) for run in runs} == {_told(result.settings) for result in published}
     assert {run.experiment for run in runs} == {experiment} == {result.experiment for result in published}
 

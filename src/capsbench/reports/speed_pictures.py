@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 from capsbench.data.files import written_atomically
 from capsbench.reports.figures import legend_below, palette
@@ -32,16 +33,23 @@ def draw_scaling(measurements: Measurements, folder: Path) -> None:
     """Draw scaling.png: milliseconds of each router against children, parents and batch, on logarithmic axes."""
     varied = list(dict.fromkeys(one["subject"] for one in measurements))
     figure = Figure(figsize=(4 * len(varied), 3.6), layout="constrained")
+    handles: dict[str, Any] = {}
     for axes, subject in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
         points = pd.DataFrame([one for one in measurements if one["subject"] == subject])
         for router, curve in points.groupby("router", sort=False):
-            axes.plot(curve["size"], curve["median"], marker="o", label=router_title(str(router)))
+            (handles[router_title(str(router))],) = axes.plot(curve["size"], curve["median"], marker="o")
             axes.fill_between(curve["size"], curve["least"], curve["most"], alpha=0.2)
         reference = points[points["router"].isna()]
         if len(reference):
-            axes.plot(reference["size"], reference["median"], color="0.5", linestyle="dashed", label=VOTES_ALONE)
+            line = axes.plot(reference["size"], reference["median"], color="0.5", linestyle="dashed")
+            handles[VOTES_ALONE] = line[0]
         axes.set(xlabel=subject, ylabel="ms, forward and backward", xscale="log", yscale="log")
-        axes.legend()
+        sizes = sorted(set(points["size"]))
+        axes.set_xticks(sizes, labels=[f"{size:,}" for size in sizes])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))  # where there is room
+    legend_below(figure, handles)
     _save(figure, folder / "scaling.png")
 
 
