@@ -73,7 +73,7 @@ table4: .venv/installed  ## reconstructions and equivariance of table 3's models
 	$(BIN)/capsbench analyze equivariance run=$(RUNS)/$(call experiment,table3) $(ANALYSIS) $(GO_ON); \
 	$(call REPORT,table3); $(END)
 
-evidence: .venv/installed  ## the runs of docs/results.md, 30 hours of one core; after a stop it goes on; JOBS=1, RUNS=outputs
+evidence: .venv/installed  ## the runs of docs/results.md (fig4: a fifth), 30 hours of a core; after a stop it goes on; JOBS=1, RUNS=outputs
 	$(call QUEUE,experiment=factorial); \
 	$(call QUEUE,experiment=em_start); \
 	$(call QUEUE,$(TENTH_OF_TABLE3)); \

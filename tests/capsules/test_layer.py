@@ -286,11 +286,11 @@ def test_few_examples_of_many_votes_are_not_all_stored() -> None:
     [
         (FMAgreement, "none", 1, LazyVotes),
         (partial(DynamicRouting, iterations=1), "none", 1, LazyVotes),
-        (FMAgreement, "shared", 2047, Tensor),
-        (FMAgreement, "shared", 2048, LazyVotes),  # 256 MB
-        (DynamicRouting, "none", 2047, Tensor),
-        (DynamicRouting, "none", 2048, LazyVotes),
-        (EMRouting, "shared", 2048, LazyVotes),
+        (FMAgreement, "shared", 2048, Tensor),  # 256 MB
+        (FMAgreement, "shared", 2049, LazyVotes),
+        (DynamicRouting, "none", 2048, Tensor),
+        (DynamicRouting, "none", 2049, LazyVotes),
+        (EMRouting, "shared", 2049, LazyVotes),
     ],
 )
 def test_a_gpu_stores_the_votes_until_they_need_much_memory(

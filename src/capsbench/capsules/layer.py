@@ -113,7 +113,7 @@ class CapsuleLayer(nn.Module):
             saves = is_normed or (torch.is_grad_enabled() and not router.weighs_votes)
             is_few = few_votes(batch, num_bytes, FEWEST_BYTES if saves else 2 * FEWEST_BYTES)
         else:  # the kernels of plain sums are as fast with few votes
-            is_few = (is_normed or router.weighs_votes) and num_bytes < FEW_BYTES["cuda"]
+            is_few = (is_normed or router.weighs_votes) and num_bytes <= FEW_BYTES["cuda"]
         return router.implementation == "fused" or not is_few
 
     def _lazy_votes(self, poses: Tensor) -> LazyVotes:
