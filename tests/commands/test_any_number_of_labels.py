@@ -55,6 +55,18 @@ def test_from_arrays_to_answers(
     assert "Each label by itself" in page
     assert "Test exact match" in page
 
+    (tmp_path / "new").mkdir()
+    (tmp_path / "attributes.npz").rename(tmp_path / "new" / "attributes.npz")
+    shown = ("data=arrays", "data.path=new/attributes.npz", "data.subset=400", "data.test_subset=200")
+    capsbench("evaluate", f"run={folder}", *shown, "split=test")
+    assert "attributes, test: exact match {exact_match:.2f} % [".format(**measured) in (told := capsys.readouterr().out)
+    assert ", F1 {f1:.2f} %, mAP {map:.2f} %".format(**measured) in told
+    record = json.loads((folder / "evaluation-attributes-test.json").read_text())
+    for name in ("exact_match", "f1", "map"):
+        assert record[name] == pytest.approx(result["metrics"][f"test/{name}"])
+    assert "accuracy" not in record
+    (tmp_path / "new" / "attributes.npz").rename(tmp_path / "attributes.npz")
+
     Image.fromarray(digits[0]).save(tmp_path / "zero.png")
     capsbench("predict", f"run={folder}", "images=zero.png", "csv=answers.csv", "sheet=answers.png")
     assert "any number of classes: those with an activation above 0.5" in capsys.readouterr().out
@@ -95,3 +107,14 @@ def test_the_weights_of_classes_are_told(capsbench: Command) -> None:
     assert found["None"] == []
     assert found[str([1] * 9 + [2])] == [1] * 9 + [2]
     assert found["balanced"] != [1] * 10
+
+
+def test_other_data_may_know_fewer_labels_and_show_one_each(capsbench: Command, digits: np.ndarray) -> None:
+    outputs = capsbench("train", *ASKED, "trainer.max_steps=20", "data.batch_size=50")
+    folder = next(outputs.rglob("result.json")).parent
+    np.savez("fewer.npz", images=digits[:100], labels=np.eye(2, dtype=bool)[np.arange(100) % 2])
+    capsbench("evaluate", f"run={folder}", "data=arrays", "data.path=fewer.npz", "split=all")
+    record = json.loads((folder / "evaluation-fewer-all.json").read_text())
+    answers = package.load(folder).predict(list(digits[:100])).labels[:, :2].numpy()
+    assert record["examples"] == 100
+    assert record["exact_match"] == (answers == np.eye(2, dtype=bool)[np.arange(100) % 2]).all(axis=1).mean()

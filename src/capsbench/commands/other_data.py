@@ -28,6 +28,9 @@ from capsbench.reports.evaluation import class_accuracies, write_evaluation
 from capsbench.reports.formats import say, to_rich
 from capsbench.reports.statistics import Share
 from capsbench.runs.environment import git_commit, versions
+from capsbench.runs.measures import BESIDE, EXACT_MATCH, MAIN
+from capsbench.training.losses import multi_hot
+from capsbench.training.metrics import BY_ORDER, measures
 
 ALL = "all"
 """As a split: training, validation and test images."""
@@ -42,13 +45,16 @@ class Measured:
     """What a network says of images whose classes are known.
 
     Attributes:
-        accuracy: the share of images of which it names all classes and no other.
+        accuracy: the share of images of which it names all classes and no other; of a network that was trained on any
+            number of classes per image, all classes that the data knows.
         confusion: how many images of each class (row) it took for each (column), by the numbers of the network's
             classes; None where an image has several.
+        by_label: of a network that was trained on any number: f1 and map, means over the classes that the data knows.
     """
 
     accuracy: Share
     confusion: list[list[int]] | None
+    by_label: dict[str, float]
 
 
 def build_other_data(
@@ -125,18 +131,30 @@ def measure(classifier: Classifier, batches: Iterable[Batch], numbers: Tensor) -
         batches: of prepared images.
         numbers: for each class of the data, that of the network.
     """
+    shown = classifier.description.labels_per_image
     matrix = MulticlassConfusionMatrix(len(classifier.class_names))
+    made = {} if shown else measures(len(numbers), None)
+    by_label = {name: made[name] for name in BESIDE if name in made}
     correct = examples = 0
     weights = next(classifier.network.parameters())
     for batch in batches:
-        labels = numbers[batch.labels.reshape(len(batch.labels), -1).cpu()]
-        predicted = classifier.answer(batch.images.to(weights)).labels
-        correct += int((predicted.sort(dim=1).values == labels.sort(dim=1).values).all(dim=1).sum())
+        answer = classifier.answer(batch.images.to(weights))
+        if shown is None:
+            predicted, labels = answer.labels[:, numbers].long(), multi_hot(batch.labels.cpu(), len(numbers))
+            for name, metric in by_label.items():
+                metric.update(answer.scores[:, numbers] if name == BY_ORDER else predicted, labels)
+        else:
+            predicted = answer.labels.sort(dim=1).values
+            labels = numbers[batch.labels.reshape(len(batch.labels), -1).cpu()].sort(dim=1).values
+        correct += int((predicted == labels).all(dim=1).sum())
         examples += len(labels)
-        if labels.shape[1] == 1:
+        if shown == 1:
             matrix.update(predicted[:, 0], labels[:, 0])
-    is_single = classifier.description.labels_per_image == 1
-    return Measured(Share(correct, examples), matrix.compute().tolist() if is_single else None)
+    return Measured(
+        Share(correct, examples),
+        matrix.compute().tolist() if shown == 1 else None,
+        {name: float(metric.compute()) for name, metric in by_label.items()},
+    )
 
 
 def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: str) -> None:
@@ -150,20 +168,22 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
     data.setup()
     numbers = numbers_of(data, classifier.class_names)
     wanted = classifier.description.labels_per_image
-    if data.labels_per_image != wanted or wanted is None:
+    if wanted is not None and data.labels_per_image != wanted:
         raise ValueError(
             f"an image of {data.title} shows {data.labels_per_image or 'any number of'} classes, one of the network's "
-            f"{wanted or 'any number'}; with data=… both must be the same number"
+            f"{wanted}; with data=… both must be the same number"
         )
     found = measure(classifier, _batches(data, split), numbers)
     title = re.sub(r"\W+", "-", data.title.lower()).strip("-") or "data"
     path = place_of(str(run)) / f"evaluation-{title}-{split}.json"
+    measured = "accuracy" if wanted else EXACT_MATCH
     record = {
         "data": data.title,
         "split": split,
         "examples": found.accuracy.of,
-        "accuracy": found.accuracy.value,
+        measured: found.accuracy.value,
         "interval": [found.accuracy.low, found.accuracy.high],
+        **found.by_label,
         "confusion": found.confusion,
         "class_names": list(classifier.class_names),
         "network": dict(classifier.description.run),
@@ -173,7 +193,8 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
     }
     with written_atomically(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
-    said = f"{data.title}, {split}: accuracy {found.accuracy}"
+    beside = "".join(f", {BESIDE[name]} {100 * value:.2f} %" for name, value in found.by_label.items())
+    said = f"{data.title}, {split}: {MAIN[measured]} {found.accuracy}{beside}"
     if found.confusion is not None:
         counts = pd.DataFrame(found.confusion, classifier.class_names, classifier.class_names)
         Console(markup=False).print(to_rich(class_accuracies(counts)))
