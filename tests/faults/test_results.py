@@ -135,6 +135,7 @@ EDITS: list[tuple[Change, str]] = [
     (field("router", "x" * 2**20), "a text has 1,048,576 characters"),
     (field("data_title", "x" * 2000), "data_title"),
     (setting("data", 5), "settings.data must be a JSON object"),
+    (setting("callbacks", None), "settings.callbacks must be a JSON object"),
     (setting("router", {"scale": 1.0}), "but its settings are those of"),
     (setting("seed", 2), "but 2 in its settings"),
     (field("schema", 99), "its schema must be a whole number up to 3"),

@@ -290,7 +290,8 @@ def test_each_run_crashed_did_not_learn_or_learned(add_run: AddRun, crash: Crash
 
 
 @pytest.mark.parametrize(
-    ("p", "shown", "verdict"), [(0.0497, "0.0497", "better"), (0.0503, "0.0503", "cannot be told apart")]
+    ("p", "shown", "verdict"),
+    [(0.04997, "0.04997", "better"), (0.0497, "0.0497", "better"), (0.0503, "0.0503", "cannot be told apart")],
 )
 def test_a_p_that_rounds_to_the_border_is_shown_on_its_side(
     add_run: AddRun, tmp_path: Path, p: float, shown: str, verdict: str

@@ -43,3 +43,14 @@ def test_elsewhere_they_are_rows_of_their_own(tmp_path: Path, add_run: Callable[
     shown = tables(comparison)[0]
     assert f"{count} of {2 + count} runs chose by a metric" in shown.caption
     assert "early_stopping" in shown.frame.to_string()
+
+
+def test_they_are_compared_where_as_much_was_allowed(tmp_path: Path, add_run: Callable[..., Path]) -> None:
+    for seed, epochs in ((1, 5), (2, 7), (3, 6)):
+        for router, shorter in (("fm", 0), ("dynamic1", 1)):
+            settings = {"seed": seed, "data": {"seed": seed}, "callbacks": STOPS, "trainer": {"max_epochs": 9}}
+            add_run(
+                tmp_path, router, seed, 0.9 - shorter / 10, settings=settings, chosen=CHOSEN, epochs=epochs - shorter
+            )
+    (shown,) = tables(Comparison.of(tmp_path, protocol))
+    assert shown.frame["Verdict"].tolist() == ["–", "worse"]

@@ -142,3 +142,10 @@ def test_a_damaged_row_of_a_label_is_left_out(add_run: AddRun, tmp_path: Path) -
         with pytest.raises(ValueError, match=r"by_label\.test must"):
             Result.load(next((tmp_path / "x").rglob("result.json")).parent)
         shutil.rmtree(tmp_path / "x")
+
+
+def test_a_class_may_have_the_name_of_a_column(add_run: AddRun, tmp_path: Path) -> None:
+    add_run(tmp_path, "fm", 1, 0.9, confusion={"test": [[4, 0], [1, 3]]}, class_names=["Router", "switch"])
+    found = tables(tmp_path)
+    assert found is not None
+    assert "<td>75.0</td>" in found.accuracy

@@ -8,8 +8,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capsbench.reports.comparison import panels
-from capsbench.reports.labels import differences
+from capsbench.launch.protocols import protocol
+from capsbench.reports.cells import tables
+from capsbench.reports.comparison import Comparison, panels
+from capsbench.reports.labels import COLUMNS, differences
+from capsbench.reports.records import numbers
 from capsbench.reports.runs import Run
 from capsbench.runs import Result
 
@@ -104,3 +107,32 @@ def test_labels_tell_conditions_apart_in_any_order(chosen: list[dict[str, Any]],
 def test_what_a_row_does_not_tell_is_usual(chosen: list[dict[str, Any]]) -> None:
     for found in differences([run(**each) for each in chosen]):
         assert all(found.told.get(key, found.usual[key]) == value for key, value in found.all.items())
+
+
+def test_a_fixed_seed_of_the_data_is_one_setting_of_all_seeds() -> None:
+    runs = [run(seed, router) for seed in (1, 2, 3) for router in ("fm", "mine")]
+    for each in runs:
+        each.result.settings["data"]["seed"] = 2
+    (panel,) = panels(runs)
+    assert [len(condition.runs) for condition in panel.conditions] == [3, 3]
+    seeds = [run(seed) for seed in (1, 2, 3)]
+    (panel,) = panels(seeds)
+    assert [len(condition.runs) for condition in panel.conditions] == [3]
+
+
+def test_a_whole_number_is_the_float_that_it_stands_for() -> None:
+    (panel,) = panels([run(1, router__scale=1), run(2, router__scale=1.0)])
+    assert [len(condition.runs) for condition in panel.conditions] == [2]
+
+
+def test_settings_do_not_take_the_names_of_columns(add_run: AddRun, tmp_path: Path) -> None:
+    for seed, value in itertools.product((1, 2, 3), (0.5, 0.75)):
+        own = {"n": value, "std": value, "mine": value}
+        add_run(tmp_path, "mine", seed, 0.8, settings={"seed": seed, "data": {"seed": int(8 * value)}, "router": own})
+    comparison = Comparison.of(tmp_path, protocol)
+    (table,) = tables(comparison)
+    assert {"n", "router.n", "router.std", "mine", "data.seed"} <= set(table.frame)
+    assert table.frame["n"].tolist() == ["3", "3"]
+    exact = numbers(comparison)
+    assert exact["router.std"].tolist() == ["0.5", "0.75"]
+    assert {name for name in exact if "." not in str(name)} - {"mine"} <= COLUMNS

@@ -132,3 +132,30 @@ def test_crashed_runs_count_at_their_levels(add_run: AddRun, crash: Callable[...
     assert [found.failed(gain, level) for level in found.levels(gain)] == [(2, 4), (3, 4)]
     assert [found.failed(width, level) for level in found.levels(width)] == [(4, 4), (1, 4)]
     assert found.of_router("EM (3)").failed(gain, "1.0") == (2, 2)
+
+
+def test_a_level_and_a_router_of_which_every_run_crashed_are_listed(
+    add_run: AddRun, crash: Callable[..., None], tmp_path: Path
+) -> None:
+    for seed, gain, width in itertools.product((1, 2), (0.5, 1.0, 2.0), (8, 16)):
+        for router in ("fm", "em"):
+            add(add_run, tmp_path, router, seed, 0.9, vote_gain=gain, width=width)
+    for folder in [*tmp_path.rglob("em/*/result.json"), *tmp_path.rglob("fm/*/result.json")]:
+        if folder.parent.parent.name == "em" or '"vote_gain": 2.0' in folder.read_text():
+            crash(folder.parent)
+    found = sweep(tmp_path)
+    assert found.routers == ["FM", "EM (3)"]
+    gain = next(name for name in found.settings if "vote_gain" in name)
+    assert found.levels(gain) == ["0.5", "1.0", "2.0"]
+    assert found.failed(gain, "2.0") == (8, 8)
+    assert found.failed("router", "EM (3)") == (12, 12)
+    assert found.seeds_by_level(gain)["2.0"].isna().all()
+
+
+def test_a_router_is_averaged_over_settings_of_its_own_that_each_seed_finished(add_run: AddRun, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        add_run(tmp_path, "dynamic1", seed, 0.7, settings={"seed": seed, "router": {}})
+        for scale, accuracy in ((0.5, 0.6), (1.0, 0.9)):
+            if (seed, scale) != (3, 1.0):
+                add_run(tmp_path, "fm", seed, accuracy, settings={"seed": seed, "router": {"scale": scale}})
+    assert sweep(tmp_path).seeds_by_level("router")["FM"].tolist() == pytest.approx([60, 60, 60])

@@ -1,5 +1,6 @@
 """Systems side by side: equal epochs, equal time, and learning rates that were chosen on a validation split."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -200,3 +201,40 @@ def test_what_a_system_costs_stands_beside_what_its_paper_says() -> None:
     ).set_index("Router")
     assert table.loc["Self-attention"].tolist() == ["efficient_capsnet", "161,824", "161K (28×28×1)", "30.1", "2,560"]
     assert table.loc["Dynamic (1)"].tolist() == ["efficient_capsnet", "161,664", "–", "–", "–"], "theirs has a router"
+
+
+def test_rates_of_one_network_are_written_alone(add: Add, tmp_path: Path) -> None:
+    for rate in (0.001, 0.003):
+        add("capsnet", "fm", 1, 0.6 + rate, rate, 0.1)
+    write_systems(Comparison.of(tmp_path / "systems", protocol), tmp_path)
+    assert pd.read_csv(tmp_path / "systems.csv")["Best rate"].tolist() == [0.003]
+
+
+def test_no_rate_is_chosen_where_more_than_rates_vary(add_run: Add, tmp_path: Path) -> None:
+    for loss, rate in itertools.product(("margin", "spread"), (0.001, 0.003)):
+        settings = {"seed": 1, "data": {"val_split": True}, "loss": {loss: 1}, "optim": {"optimizer": {"lr": rate}}}
+        metrics = {"val/accuracy": 0.8}
+        add_run(tmp_path / loss, "fm", 1, 0.8, settings=settings, metrics=metrics)
+        add_run(tmp_path / "both", "fm", 1, 0.8, settings=settings, metrics=metrics)
+    _, caption = shown(tmp_path / "margin")
+    assert caption.startswith("Validation accuracy % after the last epoch, on the validation split, by learning rate")
+    assert not system_tables(Comparison.of(tmp_path / "both", protocol))
+
+
+def test_a_control_was_trained_as_long(add_run: Add, tmp_path: Path) -> None:
+    for seed, (arch, router, epochs, accuracy) in itertools.product(
+        (1, 2, 3),
+        (
+            ("capsnet", "fm", 30, 0.9),
+            ("capsnet", "fm", 1, 0.6),
+            ("capsnet", "dynamic1", 1, 0.7),
+            ("hitnet", "fm", 1, 0.5),
+        ),
+    ):
+        settings = {"seed": seed, "data": {"seed": seed}, "router": {}, "trainer": {"max_epochs": epochs}}
+        add_run(tmp_path, router, seed, accuracy + seed / 100, arch=arch, settings=settings, epochs=epochs)
+    frame = shown(tmp_path)[0].reset_index()
+    compared = frame[frame["Difference from Dynamic (1)"] != "–"]
+    assert compared[["Network", "Router", "Difference from Dynamic (1)"]].to_numpy().tolist() == [
+        ["capsnet", "FM", "−10.00 [−10.00, −10.00]"]
+    ]

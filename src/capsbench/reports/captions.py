@@ -52,10 +52,13 @@ def caption(part: Part, rows: Sequence[Row], comparison: Comparison, shared: Seq
     if shared:
         told.append(f"Every run of ours differs from the paper's in: {', '.join(shared)}.")
     told += _brackets(rows, shared) if comparison.target else []
-    told += [_chosen(runs), _changed(runs)]
-    if not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
+    told += [_chosen(runs), _changed(runs), _files(conditions)]
+    if comparison.unlike:
+        told.append(f"{comparison.unlike} more crashed, on data of which no run finished; they are in no row.")
+    elif not any(condition.crashed for condition in conditions) and all(run.learned for run in runs) and runs:
         told.append("No run crashed, and each learned.")
-    told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
+    if runs:
+        told.append("Mean over n seeds [95 % interval]." if any(len(one.runs) > 1 for one in conditions) else SINGLE)
     return " ".join(line for line in told if line)
 
 
@@ -72,6 +75,16 @@ def _changed(runs: Sequence[Run]) -> str:
     changed = [found for run in runs if (found := run.result.changed_between_sessions)]
     names = [word for name, word in SESSIONS.items() if any(name in found for found in changed)]
     return f"{len(changed)} of {len(runs)} runs went on with another {', '.join(names)}." if changed else ""
+
+
+def _files(conditions: Sequence[Condition]) -> str:
+    """Say how many rows average runs on different images."""
+    images = [
+        {(run.result.data_files.get("digest"), run.result.train_examples, run.result.test_examples) for run in one.runs}
+        for one in conditions
+    ]
+    mixed = sum(len(found) > 1 for found in images)
+    return f"{mixed} of {len(conditions)} rows average runs whose data files differ." if mixed else ""
 
 
 def _data(rows: Sequence[Row]) -> str:

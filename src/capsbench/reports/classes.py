@@ -43,8 +43,13 @@ def class_tables(panel: Panel) -> ClassTables | None:
         if not of_labels:
             return None
         f1 = pd.concat({label: found[F1] for label, found in of_labels.items()}, axis=1)
-        each = {label: to_percent(found.rename_axis("Label").reset_index()) for label, found in of_labels.items()}
-        return ClassTables(to_percent(f1.T.rename_axis("Router").reset_index()), each, by_label=True)
+        each = {
+            label: to_percent(found.rename_axis("Label").reset_index(allow_duplicates=True))
+            for label, found in of_labels.items()
+        }
+        return ClassTables(
+            to_percent(f1.T.rename_axis("Router").reset_index(allow_duplicates=True)), each, by_label=True
+        )
     counts = {label_of(label, runs): found for label, runs in in_order(panel) if (found := confusion(runs)) is not None}
     if not counts:
         return None
@@ -53,7 +58,7 @@ def class_tables(panel: Panel) -> ClassTables | None:
         for label, found in counts.items()
     ]
     accuracy = pd.concat(columns, axis=1)
-    shown = accuracy.T.rename_axis("Router").reset_index()
+    shown = accuracy.T.rename_axis("Router").reset_index(allow_duplicates=True)
     return ClassTables(
         to_percent(shown),
         {label: confusions(found) for label, found in counts.items()},

@@ -23,6 +23,7 @@ class Comparison:
         panels: what can be compared, in the order of the paper's data sets, then by title.
         begun: (router, data title) of the runs that were begun and are not finished.
         baseline: the router that the others are compared with.
+        unlike: how many runs crashed on data of which no run finished; they are in no panel.
         smoke: whether these are smoke runs, whose numbers mean nothing.
         faults: a line for each file that was left out because it cannot be believed.
         elsewhere: runs that were left out because they lie in an output folder inside the experiment's.
@@ -35,6 +36,7 @@ class Comparison:
     panels: list[Panel]
     begun: frozenset[tuple[str, str]] = frozenset()
     baseline: str = COMPARED_WITH
+    unlike: int = 0
     smoke: bool = False
     faults: tuple[str, ...] = ()
     elsewhere: tuple[Path, ...] = ()
@@ -98,6 +100,7 @@ class Comparison:
             name,
             None,
             panels(repeats, papers, loaded.crashed),
+            unlike=loaded.unlike,
             smoke=smoke,
             faults=loaded.faults,
             elsewhere=loaded.elsewhere,

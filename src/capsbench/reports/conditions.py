@@ -54,9 +54,12 @@ class Condition:
         return self.title + (f" [{', '.join(self.differences)}]" if self.differences else "")
 
     @property
-    def budget(self) -> tuple[int, int, int]:
-        """Epochs, steps and training images of a run."""
+    def budget(self) -> tuple[int | None, int | None, int]:
+        """Epochs, steps and training images of a run; where a metric chose when to stop, the most that were allowed."""
         result = self.runs[0].result
+        if result.chosen:
+            trainer = result.settings.get("trainer", {})
+            return trainer.get("max_epochs"), trainer.get("max_steps"), result.train_examples
         return result.epochs, result.steps, result.train_examples
 
     def without(self, words: Iterable[str]) -> "Condition":
@@ -131,7 +134,7 @@ def panels(runs: Sequence[Run], papers: Sequence[Paper] = (), crashed: Sequence[
 
     def place(panel: Panel) -> tuple[object, ...]:
         at = order.index(panel.data) if panel.data in order else len(order)
-        return -panel.version, not panel.metric.startswith("test/"), at, panel.protocol, panel.title
+        return -panel.version, not panel.metric.startswith("test/"), panel.metric, at, panel.protocol, panel.title
 
     return sorted(found, key=place)
 
@@ -201,6 +204,6 @@ def _condition(found: Differences, same: list[Run], paper: Paper | None, names: 
         | frozenset(found.words),
         own=frozenset(of_router),
         usual={names.get(key, key): value for key, value in found.usual.items()},
-        settings=described(result),
+        settings=described(result) | dict(found.all),
         varying=tuple(key for key, value in found.all.items() if titled.get(key) != value),
     )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from capsbench.data.files import written_atomically
 from capsbench.reports.comparison import Panel
 from capsbench.reports.figures import colors, in_order, legend_below, literal
-from capsbench.reports.formats import NOTHING
+from capsbench.reports.formats import NOTHING, estimate_text
 from capsbench.reports.measured import OF_SINGLE_DIGITS, PREDICTORS, UNITS, of_pairs, predictors
 from capsbench.reports.runs import PERCENT
 from capsbench.reports.statistics import Estimate, estimate
@@ -71,7 +71,7 @@ def _cell(found: list[dict[str, float]]) -> str:
     if not found:
         return NOTHING
     judged = _judged(found)
-    return f"{judged.mean:.2f} [{judged.low:.2f}, {judged.high:.2f}]"
+    return estimate_text(judged)
 
 
 def _judged(found: list[dict[str, float]]) -> Estimate:

@@ -26,7 +26,7 @@ def class_accuracies(counts: pd.DataFrame) -> pd.DataFrame:
         wrong = np.where(np.arange(len(row)) == number, 0, row)
         most = f"{names[wrong.argmax()]} {wrong.max()}" if wrong.any() else NOTHING
         share = Share(int(row[number]), int(row.sum()))
-        rows.append((names[number], str(share.of), f"{100 * share.value:.1f}", share.interval, most))
+        rows.append((names[number], str(share.of), f"{100 * share.value:.2f}", share.interval, most))
     return pd.DataFrame(rows, columns=["Class", "Images", "Accuracy %", "95 % interval", "Most taken for"])
 
 

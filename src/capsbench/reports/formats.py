@@ -146,11 +146,11 @@ def estimate_text(found: Estimate, sign: str = "") -> str:
 
 
 def p_text(p: float) -> str:
-    """Write p with three digits, or with four if it would look like the border."""
+    """Write p with three digits, or with more while it would look like the border."""
     if math.isnan(p):
         return NOTHING
-    text = f"{p:.3f}"
-    return "< 0.001" if p < 0.001 else f"{p:.4f}" if text == f"{ALPHA:.3f}" else text
+    texts = (f"{p:.{digits}f}" for digits in range(3, 17))
+    return "< 0.001" if p < 0.001 else next((text for text in texts if float(text) != ALPHA), f"{p:.3f}")
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,14 @@ UNCLEAR = frozenset(
     ("class", "decay", "end", "eps", "filters", "init", "normalize", "output", "places", "reduction", "scale", "start")
 ) | {"kind", "number"}
 """Last names of settings that say too little without their part."""
+COLUMNS = frozenset(
+    ("accuracy", "baseline", "crashed", "data", "did_not_learn", "difference", "difference_high", "difference_low")
+) | frozenset(("high", "identity_version", "inference_ms_per_batch", "learned", "learned_high", "learned_low"))
+COLUMNS |= frozenset(("learned_mean", "low", "mean", "metric", "n", "p_holm", "pairs", "paper_mean", "paper_std"))
+COLUMNS |= frozenset(("parameters", "probability_of_improvement", "protocol", "router", "seed", "seeds_missing"))
+COLUMNS |= frozenset(("stand_in", "std", "training_images_per_s", "training_s", "verdict"))
+"""What tables call their own columns."""
+DATA_SEED = "data.seed"
 NO_CHOICE = ("logger", "trainer")
 """Choices whose name decides no number."""
 
@@ -66,7 +74,7 @@ def differences(runs: Sequence[Run]) -> list[Differences]:
     The words of two runs differ wherever a setting does: a run tells a setting that it alone would need to change to
     become its neighbour.
     """
-    settings = [described(run.result) for run in runs]
+    settings = _all_described(runs)
     changed = [flat(changes(run.result.settings)) for run in runs]
     used = {key for each in changed for key in each} | {key for run in runs for key in run.result.choices}
     used.add("callbacks")
@@ -132,15 +140,28 @@ def described(result: Result) -> dict[str, str]:
     """Return every setting but the seed as text, by its dotted name; a part's own name has the choice made for it."""
     found: dict[str, Any] = flat(completed(result.settings))
     seed = found.pop("seed", None)
-    if found.get("data.seed") == seed:
-        found.pop("data.seed", None)
+    if found.get(DATA_SEED) == seed:
+        found.pop(DATA_SEED, None)
     named = {part: name for part, name in result.choices.items() if part not in NO_CHOICE}
     named["callbacks"] = "+".join(result.settings.get("callbacks", {})) or "none"
     return {key: text(value) for key, value in found.items()} | named
 
 
+def _all_described(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Describe runs; the seed of their data counts where it is the same over several seeds."""
+    settings = [described(run.result) for run in runs]
+    seeds = [(run.result.seed, run.result.settings.get("data", {}).get("seed")) for run in runs]
+    fixed = {of_data for seed, of_data in seeds if of_data != seed}
+    if {of_data for seed, of_data in seeds if of_data == seed} <= fixed - {None}:
+        return [
+            each | {DATA_SEED: text(of)} if of is not None else each
+            for each, (_, of) in zip(settings, seeds, strict=True)
+        ]
+    return settings
+
+
 def short_names(settings: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Give settings their last name where it is clear, and no other setting has it: "vote_gain", but "loss.scale".
+    """Give settings their last name where it is clear, and nothing else has it: "vote_gain", but "loss.scale".
 
     Args:
         settings: of the runs of a table, as described.
@@ -148,4 +169,4 @@ def short_names(settings: Iterable[Mapping[str, str]]) -> dict[str, str]:
     keys = {key for each in settings for key in each}
     last = Counter(key.rpartition(".")[2] for key in keys)
     short = {key: key.rpartition(".")[2] for key in keys}
-    return {key: name if last[name] == 1 and name not in UNCLEAR else key for key, name in short.items()}
+    return {key: name if last[name] == 1 and name not in UNCLEAR | COLUMNS else key for key, name in short.items()}

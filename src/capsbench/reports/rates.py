@@ -8,13 +8,13 @@ import pandas as pd
 from capsbench.reports.cells import Table
 from capsbench.reports.comparison import Comparison
 from capsbench.reports.formats import NOTHING, estimate_text
+from capsbench.reports.labels import described
 from capsbench.reports.paper import router_title
 from capsbench.reports.protocol import flat
 from capsbench.reports.runs import VALIDATION, Run, accuracies
 from capsbench.reports.statistics import estimate_accuracy
 
 RATE = "optim.optimizer.lr"
-OPTIMIZER = "optim.optimizer._target_"
 ENDING = "_rates"
 """Of the name of an experiment that chooses the rates of another."""
 
@@ -61,24 +61,35 @@ def best(rates: dict[float, list[Run]]) -> float:
 
 
 def rates_table(comparison: Comparison) -> Table | None:
-    """Tabulate validation accuracy by rate, a row for each system, and which is best; None if no rate varies."""
-    found = {system: rates for system, rates in by_rate(comparison.runs).items() if len(rates) > 1}
-    if not found or comparison.target is not None:
+    """Tabulate validation accuracy by rate, a row for each system, and which is best.
+
+    None if no rate varies, or more than the rate does in a system.
+    """
+    runs = [run for run in comparison.runs if run.metric == VALIDATION]
+    found = {system: rates for system, rates in by_rate(runs).items() if len(rates) > 1}
+    if not found or comparison.target is not None or any(map(_vary, found.values())):
         return None
     rows = []
     for system, rates in found.items():
         row = {"Network": system.arch, "Data": system.data, "Router": router_title(system.router)}
         for rate in sorted({rate for each in found.values() for rate in each}):
-            runs = rates.get(rate, [])
-            row[f"Rate {rate:g}"] = estimate_text(estimate_accuracy(accuracies(runs))) if runs else NOTHING
+            tried = rates.get(rate, [])
+            row[f"Rate {rate:g}"] = estimate_text(estimate_accuracy(accuracies(tried))) if tried else NOTHING
         seeds = sorted({len(runs) for runs in rates.values()})
         rows.append(row | {"n": " to ".join(map(str, seeds)), "Best rate": f"{best(rates):g}"})
     frame = pd.DataFrame(rows)
     frame = frame if frame["Data"].nunique() > 1 else frame.drop(columns="Data")
-    held = {flat(run.result.settings)["data.val_fraction"] for run in comparison.runs}
-    part = f"{held.pop():.0%} of the training images" if len(held) == 1 else "a part of the training images"
+    held = {run.result.settings["data"].get("val_fraction") for run in runs}
+    share = held.pop() if len(held) == 1 else None
+    part = f"{share:.0%} of the training images" if share else "the validation split"
     return Table(
         frame,
         f"Validation accuracy % after the last epoch, on {part}, by learning rate; mean over n seeds. Best: the "
         "largest mean; of equal ones the smaller rate. The test set was not read.",
     )
+
+
+def _vary(rates: dict[float, list[Run]]) -> bool:
+    """Whether runs of one system differ in more than rate and seed."""
+    settings = [described(run.result) for runs in rates.values() for run in runs]
+    return len({tuple(sorted((key, value) for key, value in each.items() if key != RATE)) for each in settings}) > 1

@@ -14,7 +14,7 @@ from capsbench.reports.measured import read_equivariance, read_tested
 from capsbench.reports.statistics import PERCENT as PERCENT
 from capsbench.runs import Identity, Result, RunFolder, begun_runs, finished_runs
 from capsbench.runs.checks import holds_out
-from capsbench.runs.measures import MAIN, main_metric
+from capsbench.runs.measures import EXACT_MATCH, MAIN, main_metric
 from capsbench.runs.outcome import has_learned
 
 TEST, VALIDATION = "test/accuracy", "val/accuracy"
@@ -71,7 +71,8 @@ class Run:
         if metrics := self.result.metrics:
             is_validated = holds_out(self.result.settings.get("data", {}))
             return main_metric(metrics, ("val", "test") if is_validated else ("test",))
-        return VALIDATION if holds_out(self.result.settings.get("data", {})) else TEST
+        split = "val" if holds_out(self.result.settings.get("data", {})) else "test"
+        return f"{split}/{'accuracy' if self.result.most_frequent_labels is None else EXACT_MATCH}"
 
     @property
     def accuracy(self) -> float:
@@ -114,12 +115,14 @@ class Loaded:
     Attributes:
         finished: the runs that finished; smoke runs only where there are no others.
         crashed: those that failed, each with the result that it would have had, but without metrics.
+        unlike: how many failed beside these, on data of which no run finished.
         faults: a line for each file that was left out because it cannot be believed.
         elsewhere: runs that lie in an output folder inside the experiment's.
     """
 
     finished: list[Run]
     crashed: list[Run]
+    unlike: int = 0
     faults: tuple[str, ...] = ()
     elsewhere: tuple[Path, ...] = ()
 
@@ -141,8 +144,8 @@ def load_runs(root: Path, folders: Iterable[RunFolder] | None = None, within: Se
     """Load runs.
 
     What only a finished run tells, such as the title of its data, a crashed one takes from a run with the same data,
-    and of the same length if there is one. A failed run that is like none of them is left out, and a smoke run among
-    others.
+    and of the same length if there is one. A failed run that is like none of them is only counted. A smoke run among
+    others is left out.
 
     Args:
         root: a folder of runs; a message names it.
@@ -177,13 +180,13 @@ def load_runs(root: Path, folders: Iterable[RunFolder] | None = None, within: Se
     if not runs:
         raise NoRunsError(root, faults)
     finished = [run for run in runs.values() if not run.result.smoke] or list(runs.values())
-    lost = [
-        Run(result, folder.path)
+    counted = [
+        (_as_crashed(identity, finished), folder)
         for identity, folder in crashed
         if is_within(folder, identity, within) and (finished[0].result.smoke or not identity.is_smoke)
-        for result in _as_crashed(identity, finished)
     ]
-    return Loaded(finished, lost, tuple(faults), tuple(elsewhere))
+    lost = [Run(result, folder.path) for result, folder in counted if result is not None]
+    return Loaded(finished, lost, len(counted) - len(lost), tuple(faults), tuple(elsewhere))
 
 
 def is_within(folder: RunFolder, run: Identity, roots: Sequence[Path]) -> bool:
@@ -192,7 +195,7 @@ def is_within(folder: RunFolder, run: Identity, roots: Sequence[Path]) -> bool:
     return not places or folder.path.parent in places
 
 
-def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
+def _as_crashed(identity: Identity, finished: list[Run]) -> Result | None:
     def same(run: Run, part: str) -> bool:
         own = [dict(settings.get(part, {})) for settings in (identity.settings, run.result.settings)]
         for settings in own:
@@ -201,10 +204,12 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
 
     like = [run for run in finished if same(run, "data")]
     if not like:
-        return []
+        return None
     closest = max(like, key=lambda run: (same(run, "trainer"), run.result.arch == identity.arch))
     trainer = identity.settings.get("trainer", {})
-    length: dict[str, Any] = {name: max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps")}
+    per_epoch = closest.result.steps / closest.result.epochs
+    epochs, steps = (max(trainer.get(f"max_{name}") or 0, 0) for name in ("epochs", "steps"))
+    length = {"epochs": epochs or math.ceil(steps / per_epoch), "steps": steps or round(epochs * per_epoch)}
     told = {name: getattr(identity, name) for name in ("data", "arch", "router", "seed", "settings", "choices")}
     changed: dict[str, Any] = {
         **told,
@@ -213,7 +218,7 @@ def _as_crashed(identity: Identity, finished: list[Run]) -> list[Result]:
         "metrics": {},
         "history": (),
     }
-    return [replace(closest.result, **changed | ({} if same(closest, "trainer") else length))]
+    return replace(closest.result, **changed | ({} if same(closest, "trainer") else length))
 
 
 def unfinished(root: Path) -> list[RunFolder]:

@@ -62,7 +62,8 @@ class Sweep:
     @property
     def routers(self) -> list[str]:
         """Titles of the routers, FM first."""
-        return sorted(self.runs[ROUTER].unique(), key=lambda title: (title != router_title(COMPARED_WITH), title))
+        found = {*self.runs[ROUTER], *self.crashed[ROUTER]}
+        return sorted(found, key=lambda title: (title != router_title(COMPARED_WITH), title))
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -76,14 +77,15 @@ class Sweep:
 
     def levels(self, factor: str) -> list[str]:
         """List the values of a setting: numbers by size, texts by name, FM first."""
-        return self.routers if factor == ROUTER else _levels(self.runs[factor])
+        return self.routers if factor == ROUTER else _levels(pd.concat([self.runs[factor], self.crashed[factor]]))
 
     def seeds_by_level(self, factor: str) -> pd.DataFrame:
         """Average over all other settings, a row for each seed and a column for each level.
 
         The average is over the combinations of other settings that each of these seeds finished at every level, so that
         levels are compared on the same runs. Of a sweep that is not finished, those seeds count that leave the most
-        runs. Without such combinations the table is empty. Routers are compared over the settings that all have.
+        runs. Without such combinations the table is empty. Routers are compared over the settings that all have, each
+        averaged over those values of its other settings that all of its seeds finished.
         """
         table = self.combinations(factor)
         return table.mean().unstack(factor).reindex(columns=self.levels(factor)) if len(table) else pd.DataFrame()
@@ -92,7 +94,9 @@ class Sweep:
         """List the accuracies that `seeds_by_level` averages: combinations down, (level, seed) across."""
         runs = self.runs[self.runs[factor].notna()]
         others = [name for name in self.factors if name != factor and (factor != ROUTER or runs[name].notna().all())]
-        runs = runs.fillna(dict.fromkeys(others, ""))
+        runs = runs.fillna(dict.fromkeys(self.settings, ""))
+        alike = runs.groupby([*others, factor])[SEED].transform("nunique")
+        runs = runs[runs.groupby([*self.factors])[SEED].transform("nunique") == alike]
         if runs.empty:
             return pd.DataFrame()
         table = runs.pivot_table(ACCURACY, others, [factor, SEED])

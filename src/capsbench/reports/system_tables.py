@@ -82,12 +82,23 @@ def _cells(group: Group, row: Row, paired: Paired | None) -> dict[str, str]:
 
 
 def _paired(group: Group) -> dict[int, Paired]:
-    """Compare each system with the same network without agreement, by the row's identity in memory."""
+    """Compare each system with the same network without agreement, as long trained, by the row's identity in memory."""
     finished = [row for row in group.rows if row.condition.runs]
-    controls = {row.arch: row for row in reversed(finished) if row.condition.router == CONTROL}
-    others = [row for row in finished if row.condition.router != CONTROL and row.arch in controls]
-    pairs = [(accuracies(row.condition.runs), accuracies(controls[row.arch].condition.runs)) for row in others]
-    return {id(row): found for row, found in zip(others, compare(pairs), strict=True)}
+    found = [(row, _control(row, finished)) for row in finished if row.condition.router != CONTROL]
+    pairs = [(row, control) for row, control in found if control is not None]
+    compared = compare([(accuracies(row.condition.runs), accuracies(other.condition.runs)) for row, other in pairs])
+    return {id(row): paired for (row, _), paired in zip(pairs, compared, strict=True)}
+
+
+def _control(row: Row, rows: Sequence[Row]) -> Row | None:
+    """Find the control of a system: of several the one with the most of its settings."""
+    own = row.condition
+    alike = [
+        other
+        for other in rows
+        if other.arch == row.arch and other.condition.router == CONTROL and other.condition.budget == own.budget
+    ]
+    return max(alike, key=lambda other: len(own.settings.items() & other.condition.settings.items()), default=None)
 
 
 def _caption(group: Group, comparison: Comparison, paired: Mapping[int, Paired]) -> str:
@@ -104,7 +115,7 @@ def _caption(group: Group, comparison: Comparison, paired: Mapping[int, Paired])
             "training takes its steps times the benchmark's time of a step; –: no epoch ends by then."
         )
     if paired:
-        told.append(f"Difference from {router_title(CONTROL)} in the same network, seed by seed.")
+        told.append(f"Difference from {router_title(CONTROL)} in the same network, as long trained, seed by seed.")
     if tests := sum(found.n >= MIN_PAIRS for found in paired.values()):
         told.append(f"Verdicts are of paired t-tests, adjusted by Holm for {tests}, and intervals are widened alike.")
     told.append(_of_rates(group, comparison))
@@ -154,7 +165,7 @@ def numbers(group: Group) -> pd.DataFrame:
 
 def write_systems(comparison: Comparison, folder: Path) -> None:
     """Write systems.md, .tex, .csv and figures into a folder, or remove them where there is nothing to tell."""
-    tables = system_tables(comparison)
+    tables, found = system_tables(comparison), groups(comparison)
     for path in folder.glob(f"{SYSTEMS}*.*"):
         path.unlink()
     if not tables:
@@ -162,11 +173,11 @@ def write_systems(comparison: Comparison, folder: Path) -> None:
     texts = {
         "md": "\n".join(f"{to_markdown(table.frame)}\n{emphasized(table.caption)}" for table in tables),
         "tex": "\n".join(to_latex(table.frame, table.caption) for table in tables),
-        "csv": to_csv(pd.concat([numbers(group) for group in groups(comparison)])),
+        "csv": to_csv(pd.concat([numbers(group) for group in found]) if found else tables[0].frame),
     }
     for ending, text in texts.items():
         with written_atomically(folder / f"{SYSTEMS}.{ending}") as path:
             path.write_text(text, encoding="utf-8")
-    for number, group in enumerate(groups(comparison)):
+    for number, group in enumerate(found):
         if (figure := time_figure(group)) is not None:
             write_figure(figure, folder, f"{SYSTEMS}-{number + 1}" if number else SYSTEMS)

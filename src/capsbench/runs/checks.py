@@ -9,7 +9,7 @@ from capsbench.runs.measures import BESIDE, MAIN
 if TYPE_CHECKING:
     from capsbench.runs.result import Result
 
-PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer")
+PARTS = ("data", "arch", "router", "decoder", "loss", "optim", "trainer", "callbacks")
 """Settings that are groups of settings."""
 COUNTS = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 OURS = "capsbench."

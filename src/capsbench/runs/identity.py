@@ -182,8 +182,7 @@ def _changes(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
         default = known.get(key)
         if isinstance(value, Mapping):
             value = _changes(value, default if isinstance(default, Mapping) else {})
-        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        value = _like(value, default)
         if key not in ("_target_", "_partial_") and value != default and value != {}:
             found[key] = value
     return found
@@ -206,10 +205,18 @@ def _completed(node: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, A
         if key not in node and not (isinstance(default, Mapping) and "class" in default):
             whole[key] = deepcopy(default)
     for key, value in node.items():
+        default = known.get(key)
         if isinstance(value, Mapping):
-            default = known.get(key)
             whole[key] = _completed(value, default if isinstance(default, Mapping) else {})
+        else:
+            whole[key] = _like(value, default)
     return whole
+
+
+def _like(value: Any, default: Any) -> Any:
+    """A whole number as a float where its default is one: 1 and 1.0 are the same setting."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole and isinstance(default, float) else value
 
 
 def settings_of(axis: str, name: str) -> dict[str, Any]:
