@@ -118,3 +118,15 @@ def test_other_data_may_know_fewer_labels_and_show_one_each(capsbench: Command, 
     answers = package.load(folder).predict(list(digits[:100])).labels[:, :2].numpy()
     assert record["examples"] == 100
     assert record["exact_match"] == (answers == np.eye(2, dtype=bool)[np.arange(100) % 2]).all(axis=1).mean()
+
+
+def test_a_callback_that_watches_the_accuracy_is_refused_before_training(
+    capsbench: Command, digits: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        capsbench("train", *ASKED, "data.val_fraction=0.2", "callbacks=best_checkpoint", "trainer.max_epochs=1")
+    assert str(ended.value) == (
+        "error: ModelCheckpoint watches val/accuracy, which is not measured of these labels; set its monitor to "
+        "val/exact_match or val/f1 or val/map"
+    )
+    assert "epoch 1" not in capsys.readouterr().out

@@ -377,3 +377,18 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert wrong.stderr.startswith("error: there is no router=fmm")
     assert wrong.stderr.strip().count("\n") == 0
     assert "Traceback" not in wrong.stderr
+
+
+def test_weights_can_be_read_by_whom_results_can(capsbench: Run) -> None:
+    outputs = capsbench("train", "trainer=smoke", "data=digits", "arch=capsnet_light")
+    modes = {path.stat().st_mode for path in outputs.rglob("*") if path.name in ("model.safetensors", "result.json")}
+    assert len(modes) == 1
+
+
+def test_a_result_of_very_many_classes_has_no_matrix_and_can_be_read(
+    capsbench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capsbench.training.evaluation.LARGEST_MATRIX", 9)
+    outputs = capsbench("train", "trainer=smoke", "data=digits", "arch=capsnet_light")
+    (folder,) = (path.parent for path in outputs.rglob("result.json"))
+    assert Result.load(folder).confusion == {}

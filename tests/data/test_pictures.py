@@ -1,5 +1,6 @@
 """Pictures are read as a viewer shows them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from capsbench.data import DataError
-from capsbench.data.pictures import is_grey, natural, read_picture, resized
+from capsbench.data.pictures import files_below, in_order, is_grey, natural, read_picture, resized
 
 PIXELS = np.zeros((6, 8, 3), np.uint8)
 PIXELS[:3] = (200, 100, 50)
@@ -126,3 +127,16 @@ def test_another_size() -> None:
 
 def test_names_are_sorted_as_people_do() -> None:
     assert sorted(["class10", "class2", "b", "1", "01a", ""], key=natural) == ["", "1", "01a", "b", "class2", "class10"]
+
+
+def test_an_order_of_files_does_not_change_that_of_pictures(tmp_path: Path) -> None:
+    names = [["1.png", "01.png"], ["01.png", "1.png"]]
+    assert [path.name for path in in_order(map(Path, names[0]))] == [
+        path.name for path in in_order(map(Path, names[1]))
+    ]
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(os.fsencode(tmp_path) + b"/caf\xe9.png", format="PNG")
+    with pytest.raises(DataError, match=r"caf\\xe9.png' is not in UTF-8; rename it"):
+        files_below(tmp_path)

@@ -250,3 +250,28 @@ def test_names_of_the_package() -> None:
     assert capsbench.load is load
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         capsbench.lode  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_picture_of_pillows_is_read_as_its_file(tmp_path: Path) -> None:
+    classifier = capsbench.load("digits/fm")
+    ink = np.zeros((32, 24, 4), np.uint8)
+    ink[8:, 4:12] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ink).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray((ink[..., 0] * 257.0).astype(np.uint16)).save(tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert torch.equal(classifier.prepare(picture), classifier.prepare(tmp_path / name))
+    with pytest.raises(ValueError, match="pixels of Pillow's mode F, whose black and white are not known"):
+        classifier.prepare(Image.new("F", (8, 8)))
+
+
+def test_a_network_without_filters_is_refused_in_a_line(tmp_path: Path) -> None:
+    description = capsbench.load("digits/fm").description
+    for changed, said in (
+        ({"arch": {**description.arch, "filters": -1}}, "the network cannot be made"),
+        ({"class_names": ("a",) * 10}, "two classes have one name"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dataclasses.replace(description, **changed).build()

@@ -103,3 +103,10 @@ def test_a_run_that_stopped_early_and_was_killed_before_its_result_trains_no_fur
     after = torch.load(kept, weights_only=True)["state_dict"]
     assert Result.load(kept.parents[1]).epochs == 2
     assert all(weight.equal(before[name]) for name, weight in after.items())
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "f1", "map"])
+def test_what_is_better_the_larger_it_is(composer: Composer, metric: str) -> None:
+    watched = f"callbacks.early_stopping.monitor=val/{metric}"
+    with pytest.raises(ValueError, match=rf"callbacks\.early_stopping\.mode must be max for val/{metric}, got min"):
+        digest(composer, "callbacks=early_stopping", "data.val_fraction=0.1", watched)

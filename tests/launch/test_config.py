@@ -176,3 +176,18 @@ def test_the_words_that_ask_for_the_same_runs_again(tmp_path: Path) -> None:
         )
     with open_configuration(str(tmp_path)) as loader:
         assert asked_again(loader, ["gpus_per_run=1", "seed=1"]) == f"seed=1 --config-dir {tmp_path}"
+
+
+def test_a_text_may_look_like_a_number() -> None:
+    with open_configuration() as loader:
+        composer = Composer(loader)
+        words = ("data=arrays", "data.path=2025", "data.title=7")
+        data = composer.compose(words).config.data
+        assert (data.path, data.title) == ("2025", "7")
+        for wrong, said in (
+            ("data.title=[a,b]", r"data\.title must be a text, got \['a', 'b'\]"),
+            ("data.title=true", r"data\.title must be a text, got True; quote"),
+            ("data.path=null", r"data\.path must be a file or folder, got null"),
+        ):
+            with pytest.raises(ValueError, match=said):
+                composer.compose((*words, wrong))

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from capsbench.capsules import DeconvDecoder
 from capsbench.data import Batch, BatchKey, Digits
@@ -253,3 +254,21 @@ def test_the_decoder_trains_the_network_through_the_pose() -> None:
     poses = module(torch.rand(4, 1, 32, 32)).poses
     module.decoder(poses, torch.tensor([[0], [1], [2], [3]])).sum().backward()
     assert module.model.primary.conv.weight.grad.abs().sum() > 0
+
+
+def test_nan_in_the_images_of_a_plain_loader_is_told_and_kept(tmp_path: Path) -> None:
+    images = torch.full((32, 1, 32, 32), torch.nan)
+    loader = DataLoader(TensorDataset(images, torch.zeros(32, dtype=torch.int64)), batch_size=32)
+    guard = NaNGuard(tmp_path / "nonfinite.ckpt")
+    trainer = lightning.Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[guard],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(NonFiniteError, match="images"):
+        trainer.fit(make_module(), loader)

@@ -1,7 +1,7 @@
 """The types that data is passed around in: a split in memory, the key of a batch, and the batch."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, Real
@@ -95,3 +95,11 @@ class BatchKey(NamedTuple):
 
     epoch: int
     indices: Int64[Tensor, "batch"]
+
+
+def as_batch(batch: Any) -> Batch:
+    """Make a `Batch` of the (images, labels) of a plain loader; a batch of ours stays as it is."""
+    if isinstance(batch, Batch):
+        return batch
+    images, labels = batch
+    return Batch(images, labels, images.unsqueeze(1))

@@ -158,7 +158,7 @@ def _one_each(labels: np.ndarray, place: Path) -> np.ndarray:
         labels = labels[:, 0]
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8")
-    if labels.dtype.kind == "f" and (labels == labels.round()).all():
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all():
         labels = labels.astype(np.int64)
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iuU":
         raise DataError(

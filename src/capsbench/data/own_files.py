@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from capsbench.data.files import DataError, at_home
-from capsbench.data.pictures import PASSED_OVER, files_below, natural
+from capsbench.data.pictures import PASSED_OVER, files_below, in_order
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
@@ -80,5 +80,4 @@ def folders_in(place: Path) -> list[Path]:
     """
     if not place.is_dir():
         raise DataError(f"data.path: there is no folder {place}")
-    found = [entry for entry in place.iterdir() if entry.is_dir() and not PASSED_OVER.match(entry.name)]
-    return sorted(found, key=lambda entry: natural(entry.name))
+    return in_order(entry for entry in place.iterdir() if entry.is_dir() and not PASSED_OVER.match(entry.name))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,6 +21,7 @@ DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of 16-bit grey."""
 GREY = ("1", "L", "LA", *DEEP)
 """Pillow's modes without colour."""
+UNKNOWN = "whose black and white are not known; save it as grey of 8 or 16 bits, or as RGB"
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 PASSED_OVER = re.compile(r"\.|__MACOSX$|Thumbs\.db$|desktop\.ini$", re.IGNORECASE)
@@ -47,16 +49,27 @@ def read_picture(path: str | PathLike[str], background: str = "black") -> Image.
         ValueError: there is no such colour.
     """
     path = Path(path)
-    colour = ImageColor.getrgb(background)
+    ImageColor.getrgb(background)
     with open_picture(path) as image:
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _opaque(upright, (*colour[:3], 255))
+            return as_shown(image, background)
         except DataError:
             raise
         except Exception as error:  # each format has errors of its own
             raise DataError(f"{path} is damaged: {error}") from error
+
+
+def as_shown(image: Image.Image, background: str = "black") -> Image.Image:
+    """Turn a picture as its EXIF orientation says, and give it 8 bits and no transparency; see `read_picture`.
+
+    Raises:
+        ValueError: black and white of its pixels are not known, or there is no such colour.
+    """
+    if image.mode not in (*GREY, *COLOUR):
+        raise ValueError(f"pixels of Pillow's mode {image.mode}, {UNKNOWN}")
+    upright = ImageOps.exif_transpose(image)
+    return _opaque(upright, (*ImageColor.getrgb(background)[:3], 255))
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -77,10 +90,7 @@ def open_picture(path: Path) -> Image.Image:
         raise DataError(f"{path} is {image.width}×{image.height}, at most {LARGEST_SIDE}×{LARGEST_SIDE} can be read")
     if image.mode not in (*GREY, *COLOUR):
         image.close()
-        raise DataError(
-            f"{path} has pixels of Pillow's mode {image.mode}, whose black and white are not known; save it as grey of "
-            "8 or 16 bits, or as RGB"
-        )
+        raise DataError(f"{path} has pixels of Pillow's mode {image.mode}, {UNKNOWN}")
     return image
 
 
@@ -125,7 +135,22 @@ def files_below(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not PASSED_OVER.match(name)]
         found += [Path(place, name) for name in names if not PASSED_OVER.match(name)]
-    return sorted(found, key=lambda path: natural(str(path)))
+    return in_order(found)
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths as people sort names; the order that a file system lists them in does not count.
+
+    Raises:
+        DataError: a name is not in UTF-8.
+    """
+    found = {str(path): path for path in paths}
+    for name in found:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the name {os.fsencode(name)!r} is not in UTF-8; rename it") from error
+    return [found[name] for name in sorted(found, key=lambda name: (natural(name), name))]
 
 
 def is_named_as_picture(path: Path) -> bool:

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int64, Real
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from capsbench.data.files import written_atomically
 from capsbench.data.foreign import check_regular
-from capsbench.data.pictures import Fit, as_bytes, read_picture, resized
+from capsbench.data.pictures import Fit, as_bytes, as_shown, read_picture, resized
 from capsbench.inference.description import Description
 from capsbench.inference.files import DESCRIPTION, WEIGHTS
 from capsbench.routing import Capsules
@@ -84,7 +85,8 @@ class Classifier:
 
         Raises:
             DataError: a file cannot be read.
-            ValueError: an array or tensor is of another shape or kind, or its floats are outside [0, 1].
+            ValueError: an array, tensor or picture of Pillow's is of another shape or kind, or its floats are outside
+                [0, 1].
         """
         one_of = (str, os.PathLike, Image.Image, np.ndarray, Tensor)
         listed: list[Picture] = [pictures] if isinstance(pictures, one_of) else list(pictures)
@@ -103,7 +105,9 @@ class Classifier:
             raise ValueError(f"this network sees {channels} channels; give it tensors")
         if isinstance(picture, np.ndarray):
             picture = _of_array(picture)
-        elif not isinstance(picture, Image.Image):
+        elif isinstance(picture, Image.Image):
+            picture = as_shown(picture, preparation.background)
+        else:
             picture = read_picture(picture, preparation.background)
         fitted = resized(picture, (width, height), fit or preparation.fit)
         return torch.tensor(as_bytes(fitted, channels)).unsqueeze(0)
@@ -232,7 +236,7 @@ def save(description: Description, network: nn.Module, folder: Path) -> None:
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with written_atomically(folder / WEIGHTS) as path:
-        save_file(weights, path)
+        path.write_bytes(to_safetensors(weights))
     description.save(folder / DESCRIPTION)
 
 

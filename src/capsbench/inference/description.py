@@ -106,14 +106,18 @@ class Description:
         known |= own if isinstance(own, Mapping) else {f"{made.__module__}.{made.__qualname__}": made for made in own}
         if (self.labels_per_image or 1) > len(self.class_names):
             raise ValueError(f"an image cannot show {self.labels_per_image} of {len(self.class_names)} classes")
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("two classes have one name")
         make, router = _maker(self.arch, known), _maker(self.router, known)
         try:
             with torch.device("meta"):
                 network: nn.Module = make(
                     image_shape=self.preparation.seen, num_classes=len(self.class_names), router=router
                 )
-        except TypeError as error:
-            raise ValueError(f"the network cannot be made: {str(error).splitlines()[0]}") from error
+        except ValueError:
+            raise
+        except Exception as error:  # numbers that make no layer have errors of many kinds
+            raise ValueError(f"the network cannot be made: {str(error).partition(chr(10))[0]}") from error
         return network
 
 

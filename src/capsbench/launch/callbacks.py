@@ -8,12 +8,13 @@ from omegaconf import DictConfig
 
 from capsbench.runs import RunFolder
 from capsbench.runs.checks import holds_out
+from capsbench.runs.measures import BESIDE, MAIN
 
 if TYPE_CHECKING:
     import lightning
 
-BETTER = {"accuracy": "max", "loss": "min", "reconstruction": "min"}
-"""The mode of what is measured in every run."""
+BETTER = {**dict.fromkeys((*MAIN, *BESIDE), "max"), "loss": "min", "reconstruction": "min"}
+"""The mode of what runs measure."""
 KEEPS_WEIGHTS = ".ModelCheckpoint"
 
 

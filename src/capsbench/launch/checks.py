@@ -16,6 +16,8 @@ from capsbench.launch.words import check_words
 NUMBERS_OR_NULL = {"data.subset": int, "data.test_subset": int, "arch.vote_gain": float}
 NUMBERS_OR_NULL |= dict.fromkeys(("data.resize", "data.crop", "loss.steps"), int)
 """Settings that are null by default, and otherwise numbers."""
+TEXTS = frozenset(f"data.{name}" for name in ("path", "title", "stands_in_for", "background", "cache"))
+"""Settings that are texts, also where they look like a number."""
 OR_WORD = {"loss.scale": "learned"}
 """Settings that are numbers by default, and may also be a word."""
 SPELLINGS: Mapping[str, Mapping[str, int | str]] = {
@@ -137,6 +139,8 @@ def _check_weights(config: DictConfig) -> None:
 def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
     """Compare what was set with the type of the default that it replaces."""
     default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
+    if value is None and key == "data.path":
+        raise ValueError("data.path must be a file or folder, got null")
     if value is None or key == "seed" or value == OR_WORD.get(key):  # an identity checks its seed
         return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -145,6 +149,10 @@ def _check_type(key: str, config: DictConfig, defaults: DictConfig) -> None:
             kind = "whole number" if NUMBERS_OR_NULL[key] is int else "number"
             raise ValueError(f"{key} must be a {kind} or null, got {value}")
         OmegaConf.update(config, key, NUMBERS_OR_NULL[key](value))
+    elif key in TEXTS:
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError(f"{key} must be a text, got {value}; quote what looks like a number: {key}=\"'1.5'\"")
+        OmegaConf.update(config, key, str(value))
     elif isinstance(default, bool):
         if not isinstance(value, bool):
             raise ValueError(f"{key} must be true or false, got {value}")

@@ -38,6 +38,7 @@ from capsbench.training import (
     Throughput,
     UnfailingLogger,
     VerifiedIO,
+    check_monitors,
     check_share,
     choose,
     evaluate,
@@ -74,6 +75,7 @@ def train_and_test(
     threads, to the same weights and metrics, bit for bit, as without the interruption.
 
     Raises:
+        ValueError: a callback watches what is not measured.
         NonFiniteError: NaN in training, or in what was measured at its end.
         DataError: the data has changed since the run began.
         Interrupted: a signal said to stop.
@@ -91,6 +93,7 @@ def train_and_test(
         progress: how far the run is shows as a bar, or as a line for each epoch, or not at all.
         checkpoint_every: the time between two checkpoints.
     """
+    check_monitors(callbacks, [name.replace("_", "/", 1) for name in module.metrics])
     throughput, history = Throughput(), History()
     contents, checkpoint = data.contents, find_checkpoint(folder)
     provenance = Provenance(identity, folder, contents)

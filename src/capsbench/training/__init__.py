@@ -13,7 +13,7 @@ from capsbench.training.nan_guard import NaNGuard
 from capsbench.training.optimizers import KerasAdam, parameter_groups
 from capsbench.training.performance import compile_networks, keep_freed_memory, use_channels_last
 from capsbench.training.resume import ResumeCheckpoint, StopOnSignal, write_checkpoint
-from capsbench.training.selection import choose
+from capsbench.training.selection import check_monitors, choose
 from capsbench.training.throughput import Throughput, inference_ms, load_average
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "UnfailingLogger",
     "VerifiedIO",
     "WandbLogger",
+    "check_monitors",
     "check_share",
     "choose",
     "compile_networks",

@@ -12,9 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capsbench.data.batch import as_batch
 from capsbench.routing import Capsules, LazyVotes, NonFiniteError, Router
 from capsbench.training.losses import multi_hot
-from capsbench.training.module import ClassificationModule, as_batch
+from capsbench.training.module import ClassificationModule
 
 log = logging.getLogger(__name__)
 

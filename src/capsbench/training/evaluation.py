@@ -21,6 +21,9 @@ from capsbench.training.losses import multi_hot
 from capsbench.training.metrics import BY_ORDER, MEASURES, AveragePrecision, Metrics, mean_over_examples, measures
 from capsbench.training.module import ClassificationModule
 
+LARGEST_MATRIX = 1000
+"""Classes whose confusion matrix is kept: a result of more is larger than what is read."""
+
 COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
 """In the order of torchmetrics."""
 AVERAGE = "average_precision"
@@ -128,7 +131,7 @@ class _Measuring(lightning.LightningModule):
         metrics |= {f"{split}/accuracy_{name}": MultilabelExactMatch(classes) for name in companions}
         self.metrics = Metrics(metrics)
         self.matrix: Metric | None = None
-        if labels_per_image == 1:
+        if labels_per_image == 1 and classes <= LARGEST_MATRIX:
             self.matrix = MulticlassConfusionMatrix(classes)
         elif labels_per_image is None:
             self.matrix = MultilabelConfusionMatrix(classes)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from capsbench.data import Batch
-from capsbench.data.batch import SplitName
+from capsbench.data.batch import SplitName, as_batch
 from capsbench.routing import Capsules, NonFiniteError, check_choice
 from capsbench.training.losses import Labels, Weights, multi_hot, reconstruction_error, unordered_reconstruction_error
 from capsbench.training.metrics import BY_ORDER, MEASURES, Metrics, mean_over_examples, measures
@@ -140,6 +140,7 @@ class ClassificationModule(lightning.LightningModule):
 
     def blame(self, batch: Batch) -> str:
         """Describe the first place where a batch gives NaN or infinity."""
+        batch = as_batch(batch)
         if not torch.isfinite(batch.images).all():
             return "the images themselves are not finite"
         found = blame(self.model, batch.images)
@@ -360,14 +361,6 @@ class ClassificationModule(lightning.LightningModule):
             raise ValueError("the schedule has no end: set trainer.max_epochs or trainer.max_steps")
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         return int(steps) if self.scheduler_interval == "step" else math.ceil(steps / per_epoch)
-
-
-def as_batch(batch: Any) -> Batch:
-    """Make a `Batch` of the (images, labels) of a plain loader; a batch of ours stays as it is."""
-    if isinstance(batch, Batch):
-        return batch
-    images, labels = batch
-    return Batch(images, labels, images.unsqueeze(1))
 
 
 def most_active(activations: Float[Tensor, "batch class"], k: int) -> Int64[Tensor, "batch k"]:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from capsbench.data.batch import as_batch
 from capsbench.routing import NonFiniteError
 from capsbench.training.checkpoint import save_checkpoint
 
@@ -78,7 +79,7 @@ class NaNGuard(lightning.Callback):
         if self.path is None or not isinstance(exception, NonFiniteError) or trainer.state.fn != TrainerFn.FITTING:
             return
         kept = {
-            "batch": self._batch._asdict(),
+            "batch": as_batch(self._batch)._asdict(),
             "state_dict": pl_module.state_dict(),
             "training": trainer.training,
             "progress": pl_module.progress,
