@@ -304,7 +304,11 @@ def test_no_tensor_grows_as_votes_do_with_the_map(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("router", "competition"),
-    [(FMAgreement, "place"), *itertools.product([DynamicRouting, EMRouting, VBRouting], ["place", "all"])],
+    [
+        (FMAgreement, "place"),
+        (HitOrMiss, "place"),
+        *itertools.product([DynamicRouting, EMRouting, VBRouting], ["place", "all"]),
+    ],
 )
 def test_some_rows_at_a_time_give_the_same(
     router: RouterFactory, competition: Any, monkeypatch: pytest.MonkeyPatch
@@ -320,4 +324,17 @@ def test_some_rows_at_a_time_give_the_same(
         results.append([*parents, *torch.autograd.grad(loss, [poses, *layer.parameters()]), *layer.buffers()])
         results[-1] = [tensor.clone() for tensor in results[-1]]
     for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("router", [HitOrMiss, VBRouting])
+def test_what_is_normalised_over_the_batch_has_32_bits_until_then(
+    router: RouterFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(router).half()
+    given = Capsules(1000 * torch.randn(5, 90, 16).half(), torch.ones(5, 90).half())
+    whole = layer(given)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    for ours, theirs in zip(layer(given), whole, strict=True):
+        assert ours.dtype == torch.float16
         torch.testing.assert_close(ours, theirs)

@@ -218,7 +218,11 @@ class ConvCapsuleLayer(nn.Module):
 
         rows = self._rows(windows[0])
         parents = _InChunks.apply(route, rows, len(windows), *windows, *weights)
-        return self.layer.router.normalise(Capsules(*parents))
+        kind = windows[0].device.type
+        dtype = parents[0].dtype if torch.is_autocast_enabled(kind) else self.layer.transform.weight.dtype
+        with torch.autocast(kind, enabled=False):  # as in the router
+            normed = self.layer.router.normalise(Capsules(*parents))
+        return Capsules(normed.poses.to(dtype), normed.activations.to(dtype))
 
     def _weights(self) -> list[tuple[str, Tensor]]:
         """Return the weights by name; those of a replica that `torch.nn.DataParallel` makes are no parameters."""

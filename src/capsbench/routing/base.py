@@ -107,7 +107,7 @@ class Router(nn.Module, ABC):
         Args:
             votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
             activations: (batch, child), how active each child is; some routers ignore it.
-            normalise: also compute what needs the whole batch, see `normalise`.
+            normalise: also compute what needs the whole batch, see `normalise`. If not, parents have at least 32 bits.
             dtype: of the parents; None for that of the votes. Under autocast it is float32.
 
         Returns:
@@ -125,7 +125,7 @@ class Router(nn.Module, ABC):
         is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
             wide = torch.promote_types(votes.dtype, torch.float32)
-            narrow = wide if is_scaled else dtype or votes.dtype
+            narrow = wide if is_scaled or not normalise else dtype or votes.dtype
             votes = votes.to(wide) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, wide)
             if activations is not None:
                 activations = activations.to(wide) if is_scaled else widen(activations, wide)

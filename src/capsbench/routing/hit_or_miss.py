@@ -46,8 +46,13 @@ class HitOrMiss(Router):
         self.norm = BatchNorm(num_parents * pose_dim, BATCH_NORM_EPS, batch_norm_momentum)
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
-        """Compute the parents; child activations are ignored."""
+        """Sum the votes; child activations are ignored. `normalise` computes the parents' activations, here 0."""
         total = votes.sum(dim=1)
+        return Capsules(total, activations=torch.zeros_like(total[..., 0]))
+
+    def normalise(self, parents: Capsules) -> Capsules:
+        """Normalise sums over the batch, squeeze them into the cube, and compute activations."""
+        total = parents.poses
         poses = self.norm(total.flatten(1)).sigmoid().view_as(total)
         return Capsules(poses, activations=hit_activation(poses))
 
