@@ -338,3 +338,16 @@ def test_what_is_normalised_over_the_batch_has_32_bits_until_then(
     for ours, theirs in zip(layer(given), whole, strict=True):
         assert ours.dtype == torch.float16
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["trained alone", "frozen alone"])
+def test_votes_are_normalised_over_the_batch_where_their_batch_norm_trains(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(FMAgreement, vote_norm="shared").train(not training)
+    layer.layer.vote_norm.norm.train(training)
+    given = torch.randn(5, 90, 16, dtype=torch.float64)
+    whole = layer(given)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    torch.testing.assert_close(layer(given), whole)
+    assert layer.layer.vote_norm.norm.num_batches_tracked == 2 * training

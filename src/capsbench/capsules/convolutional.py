@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from capsbench.capsules.layer import CapsuleLayer, unpack
-from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, Router, RouterFactory, check_choice
 from capsbench.routing.kernels.recompute import gradients_again
@@ -194,7 +194,8 @@ class ConvCapsuleLayer(nn.Module):
 
     def _fits(self, poses: Float[Tensor, "rows slot d"]) -> bool:
         """Whether to route all rows at once: few, as was asked for, transformed, or normalised over the batch."""
-        is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
+        norm = self.layer.vote_norm
+        is_normed = isinstance(norm, VoteNorm) and norm.norm.training
         if is_transformed():
             return True
         return is_normed or self.layer.router.implementation != "auto" or self._rows(poses) >= len(poses)
