@@ -8,6 +8,7 @@ from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router
 from capsbench.routing.batch_norm import BatchNorm
+from capsbench.routing.functional import length
 from capsbench.routing.votes import Votes
 
 BATCH_NORM_EPS = 1e-3
@@ -63,5 +64,5 @@ def hit_activation(poses: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
     >>> hit_activation(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
     tensor([1., 0.])
     """
-    distance = torch.linalg.vector_norm(poses - 0.5, dim=-1)
-    return 1 - 2 * distance / math.sqrt(poses.shape[-1])
+    offset = poses.to(torch.promote_types(poses.dtype, torch.float32)) - 0.5
+    return (1 - 2 * length(offset) / math.sqrt(poses.shape[-1])).to(poses.dtype)

@@ -27,7 +27,8 @@ def vote_sums(
     """Sum votes, and their element-wise squares, over children.
 
     Args:
-        votes: (batch, child, parent, dim). Lazy float32 votes on a CUDA GPU are summed by Triton kernels.
+        votes: (batch, child, parent, dim). Those of 16 bits are summed in float32. Lazy float32 votes on a CUDA GPU are
+            summed by Triton kernels.
         normalize: divide each vote by its length first.
 
     Returns:
@@ -36,6 +37,10 @@ def vote_sums(
     >>> vote_sums(torch.tensor([[[[3.0, 4.0]], [[0.0, 2.0]]]]), normalize=True)
     (tensor([[[0.6000, 1.8000]]]), tensor([[[0.3600, 1.6400]]]))
     """
+    dtype, wide = votes.dtype, torch.promote_types(votes.dtype, torch.float32)
+    if dtype != wide:
+        total, squares = vote_sums(votes.to(wide), normalize)
+        return total.to(dtype), squares.to(dtype)
     if isinstance(votes, LazyVotes) and votes.device.type == "cuda" and votes.dtype == torch.float32 and HAS_TRITON:
         from capsbench.routing.kernels.triton import vote_sums as sums_by_triton  # loads the compiler
 
