@@ -159,6 +159,20 @@ def test_poses_alone_are_refused_where_activations_weigh_them(layer: Callable[[A
         layer(router)(children().poses)
 
 
+@pytest.mark.parametrize("implementation", ["plain", "auto"])
+@pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting, VBRouting, HitOrMiss])
+def test_an_empty_batch_gives_no_parents(
+    layer: Callable[[Any], nn.Module], router: type[Router], implementation: str
+) -> None:
+    made = layer(partial(router, implementation=implementation))
+    none = Capsules(torch.randn(0, CHILDREN, DIM, requires_grad=True), torch.rand(0, CHILDREN))
+    dim = made(children()).poses.shape[1:]
+    for training in (True, False):
+        parents = made.train(training)(none)
+        assert parents.poses.shape == (0, *dim)
+        (parents.poses.sum() + parents.activations.sum()).backward()
+
+
 WRONG = {"one child": (1, DIM), "too many": (CHILDREN + 1, DIM), "one dimension": (CHILDREN, 1), "dim": (CHILDREN, 4)}
 
 

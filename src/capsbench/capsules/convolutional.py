@@ -140,7 +140,7 @@ class ConvCapsuleLayer(nn.Module):
         )
 
     def _windows(self, values: Float[Tensor, "batch child d"]) -> Float[Tensor, "rows slot d"]:
-        at_places = values.reshape(values.shape[0], *self.grid, self.num_types, -1)
+        at_places = values.reshape(values.shape[0], *self.grid, self.num_types, values.shape[2])
         return self._cut(F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))).flatten(0, 1)
 
     def _cut(self, padded: Tensor) -> Tensor:
