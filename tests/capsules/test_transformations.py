@@ -267,7 +267,9 @@ def test_sixteen_bits(place: Place, dtype: torch.dtype) -> None:
     assert weight.grad is not None
     assert weight.grad.dtype == dtype
     assert torch.isfinite(weight.grad).all()
-    assert {buffer.dtype for buffer in layer.buffers() if buffer.is_floating_point()} <= {dtype}
+    for name, buffer in layer.named_buffers():
+        if buffer.is_floating_point():  # routing normalises in float32
+            assert buffer.dtype == (torch.float32 if name.startswith("router.") else dtype), name
 
 
 def test_sixteen_bits_train() -> None:
