@@ -134,7 +134,7 @@ class Router(nn.Module, ABC):
                 parents = self.normalise(parents)
             parents = Capsules(parents.poses.to(narrow), parents.activations.to(narrow))
         if self.check_finite and votes.device.type == "cpu" and not is_transformed():
-            _check_finite(parents, votes)
+            _check_finite(parents, votes, activations, self)
         return parents
 
     def check_place(self, **sizes: int) -> None:
@@ -198,7 +198,7 @@ def _check_input(votes: Tensor | LazyVotes, activations: Tensor | None) -> None:
         )
 
 
-def _check_finite(parents: Capsules, votes: Votes) -> None:
+def _check_finite(parents: Capsules, votes: Votes, activations: Tensor | None, router: nn.Module) -> None:
     # The sum is NaN or infinite if any element is, and costs least.
     if torch.isfinite(parents.poses.sum() + parents.activations.sum()):
         return
@@ -206,10 +206,15 @@ def _check_finite(parents: Capsules, votes: Votes) -> None:
         return
     if isinstance(votes, LazyVotes):
         votes = votes.materialize()
-    bad = int((~torch.isfinite(votes)).sum())
-    cause = (
-        f"{bad} of {votes.numel()} votes are NaN or infinite"
-        if bad
-        else f"finite votes (largest magnitude {votes.abs().max():.3g}) overflowed"
-    )
-    raise NonFiniteError(f"routing gave parents that are not finite: {cause}")
+    given = {"votes": votes} if activations is None else {"votes": votes, "activations": activations}
+    state = (
+        dict(router.named_parameters()) if router.training else router.state_dict()
+    )  # in training, statistics follow
+    learned = {f"elements of the router's {name}": tensor for name, tensor in state.items()}
+    causes = [
+        f"{bad} of {tensor.numel()} {name} are NaN or infinite"
+        for name, tensor in (given | learned).items()
+        if (bad := int((~torch.isfinite(tensor)).sum()))
+    ]
+    overflow = f"finite votes (largest magnitude {votes.abs().max():.3g}) overflowed"
+    raise NonFiniteError(f"routing gave parents that are not finite: {' and '.join(causes) or overflow}")
