@@ -101,6 +101,29 @@ def test_a_router_that_feeds_no_capsules_is_refused_where_capsules_read_it() -> 
     CapsuleLayer(transform, FMAgreement(feeds_capsules=True), feeds_capsules=True)
 
 
+def test_a_router_that_feeds_capsules_is_refused_where_none_read_it() -> None:
+    transform = MatrixTransform(CHILDREN, PARENTS, DIM)
+    for router in (FMAgreement(feeds_capsules=True), InvertedAttention(DIM, feeds_capsules=True)):
+        with pytest.raises(
+            ValueError, match=r"feeds capsules, but the layer does not; .*, or set feeds_capsules=False"
+        ):
+            CapsuleLayer(transform, router)
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (partial(EMRouting, 5), "this EMRouting was made for 5 parents, got 3 parents from the layer"),
+        (lambda: AttentionRouting(1, PARENTS), "made for 1 children and 3 parents, got 18 children and 3 parents"),
+        (partial(HitOrMiss, PARENTS, 9), "made for 3 parents and 9 dimensions, got 3 parents and 16 dimensions"),
+        (lambda: InvertedAttention(DIM, feeds_capsules=True), "feeds capsules, but the layer does not"),
+    ],
+)
+def test_a_factory_of_a_router_for_another_place_is_refused(factory: Callable[..., Router], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CapsuleLayer(MatrixTransform(CHILDREN, PARENTS, DIM), factory)
+
+
 def test_what_makes_no_router_is_refused() -> None:
     with pytest.raises(ValueError, match=r"router must make a capsbench\.routing\.Router, got Identity"):
         CapsuleLayer(MatrixTransform(CHILDREN, PARENTS, DIM), nn.Identity)
