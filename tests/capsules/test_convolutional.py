@@ -198,6 +198,18 @@ def test_second_derivatives_are_those_of_all_votes_at_once(monkeypatch: pytest.M
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting])
+def test_gradients_that_are_computed_together(router: RouterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, given = make(router), torch.randn(2, 90, 16, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 5 * 27 * 4 * 16 * 8)  # five of 24 places
+    active = layer(Capsules(given, torch.ones(2, 90, dtype=torch.float64))).activations
+    sources, seeds = (given, layer.layer.transform.weight), torch.randn(3, *active.shape, dtype=torch.float64)
+    together = torch.autograd.grad(active, sources, seeds, retain_graph=True, is_grads_batched=True)
+    for number, seed in enumerate(seeds):
+        alone = torch.autograd.grad(active, sources, seed, retain_graph=True)
+        torch.testing.assert_close(tuple(found[number] for found in together), alone)
+
+
 def test_per_example_gradients_of_layers_that_route_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, (poses, activations) = chunked(monkeypatch, EMRouting)
     layer.eval()

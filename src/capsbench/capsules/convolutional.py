@@ -14,7 +14,7 @@ from capsbench.capsules.layer import CapsuleLayer, unpack
 from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, Router, RouterFactory, check_choice
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import add_to_part, gradients_again, part_of
 from capsbench.routing.transformations import is_transformed
 
 Competition = Literal["place", "all"]
@@ -269,20 +269,18 @@ class _InChunks(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        totals = [
-            torch.zeros_like(tensor) if is_wanted else None for tensor, is_wanted in zip(tensors, wanted, strict=True)
-        ]
+        axes = [0 if number < ctx.cut else None for number in range(len(tensors))]
+        totals = {number: torch.zeros_like(tensor) for number, tensor in enumerate(tensors) if wanted[number]}
         for chunk in _chunks(len(tensors[0]), ctx.rows):
-            where = [*[chunk] * ctx.cut, *[slice(None)] * (len(tensors) - ctx.cut)]
-            inputs = [tensor[part] for tensor, part in zip(tensors, where, strict=True)]
+            inputs = [part_of(tensor, axis, chunk) for tensor, axis in zip(tensors, axes, strict=True)]
             seeds = [gradient[chunk] for gradient in gradients]
             with torch.autocast(*ctx.autocast):
                 found = gradients_again(ctx.route, inputs, wanted, seeds)
-            for total, part, gradient in zip(totals, where, found, strict=True):
-                if total is not None and gradient is not None:
-                    total[part] += gradient
-        return None, None, None, *totals
+            for number, gradient in enumerate(found):
+                if gradient is not None:
+                    totals[number] = add_to_part(totals[number], axes[number], chunk, gradient)
+        return None, None, None, *(totals.get(number) for number in range(len(tensors)))
 
 
 def _chunks(size: int, rows: int) -> list[slice]:
-    return [slice(start, start + rows) for start in range(0, size, rows)]
+    return [slice(start, min(start + rows, size)) for start in range(0, size, rows)]

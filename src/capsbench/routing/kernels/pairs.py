@@ -10,7 +10,7 @@ from torch import Tensor
 
 from capsbench.routing.functional import l2_normalize
 from capsbench.routing.kernels.batch_last import Gradients, batch_first, batch_last, batch_last_blocks, sum_over_dims
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import gradients_again, stores_all
 from capsbench.routing.kernels.sums import sum_over_children
 from capsbench.routing.votes import LazyVotes, Votes
 
@@ -87,7 +87,7 @@ class _VoteSums(torch.autograd.Function):
         """With g = ∂Σv + 2 v⊙∂Σv⊙v, the gradient of û is (g - v⟨v, g⟩)/‖û‖, or g of votes that keep their length."""
         children, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
+        if stores_all((by_total, by_squares)):
             compute = partial(plain_sums, normalize=ctx.normalize)
             return *gradients_again(compute, (children, weight), wanted, (by_total, by_squares)), None
         rows = weight.shape[3]
