@@ -111,7 +111,7 @@ def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[T
 
 
 def digamma(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Compute ψ(x) of positive numbers. Exported, from operations that ONNX has; within 2e-6 of it in float32.
+    """Compute ψ(x) of numbers of at least 1. Exported, from operations that ONNX has; within 2e-6 of it in float32.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 6.3.5 (from x to x + 6) and 6.3.18.
 
