@@ -198,6 +198,16 @@ def test_second_derivatives_are_those_of_all_votes_at_once(monkeypatch: pytest.M
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("router", ROUTERS)
+def test_second_derivatives_are_finite_where_children_lie_outside_the_map(router: str) -> None:
+    layer = make(ROUTERS[router], padding=1)
+    given = torch.randn(2, 90, 16, dtype=torch.float64, requires_grad=True)
+    parents = layer(Capsules(given, torch.ones(2, 90, dtype=torch.float64)))
+    (slope,) = torch.autograd.grad(parents.poses.sin().sum() + parents.activations.sum(), given, create_graph=True)
+    for found in torch.autograd.grad(slope.square().sum(), (given, layer.layer.transform.weight)):
+        assert torch.isfinite(found).all()
+
+
 @pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting])
 def test_gradients_that_are_computed_together(router: RouterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, given = make(router), torch.randn(2, 90, 16, dtype=torch.float64, requires_grad=True)
