@@ -86,7 +86,7 @@ def test_time_and_memory(find: Callable[..., float]) -> None:
         for quantity in ("training step", "evaluation"):
             assert find(found, subject=subject, quantity=quantity, unit="ms") > 0
     assert find(found, subject="resnet, noise", quantity="evaluation", unit="÷ resnet") == 1.0
-    larger = benchmark_systems(both[1:], repetitions=1, batch_size=16, device=CPU)
-    memory = [find(each, subject="capsnet, noise", quantity="peak memory", unit="MB") for each in (found, larger)]
+    small, larger = (benchmark_systems(both[1:], repetitions=1, batch_size=size, device=CPU) for size in (16, 64))
+    memory = [find(each, subject="capsnet, noise", quantity="peak memory", unit="MB") for each in (small, larger)]
     assert 3 < memory[1] / memory[0] < 5, "memory is mostly that of the batch"
     assert not [one for one in larger if one.unit.startswith("÷")], "there is nothing to be relative to"

@@ -198,6 +198,28 @@ def test_second_derivatives_are_those_of_all_votes_at_once(monkeypatch: pytest.M
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("router", ROUTERS)
+def test_second_derivatives_are_finite_where_children_lie_outside_the_map(router: str) -> None:
+    layer = make(ROUTERS[router], padding=1)
+    given = torch.randn(2, 90, 16, dtype=torch.float64, requires_grad=True)
+    parents = layer(Capsules(given, torch.ones(2, 90, dtype=torch.float64)))
+    (slope,) = torch.autograd.grad(parents.poses.sin().sum() + parents.activations.sum(), given, create_graph=True)
+    for found in torch.autograd.grad(slope.square().sum(), (given, layer.layer.transform.weight)):
+        assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting])
+def test_gradients_that_are_computed_together(router: RouterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, given = make(router), torch.randn(2, 90, 16, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 5 * 27 * 4 * 16 * 8)  # five of 24 places
+    active = layer(Capsules(given, torch.ones(2, 90, dtype=torch.float64))).activations
+    sources, seeds = (given, layer.layer.transform.weight), torch.randn(3, *active.shape, dtype=torch.float64)
+    together = torch.autograd.grad(active, sources, seeds, retain_graph=True, is_grads_batched=True)
+    for number, seed in enumerate(seeds):
+        alone = torch.autograd.grad(active, sources, seed, retain_graph=True)
+        torch.testing.assert_close(tuple(found[number] for found in together), alone)
+
+
 def test_per_example_gradients_of_layers_that_route_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, (poses, activations) = chunked(monkeypatch, EMRouting)
     layer.eval()
@@ -304,7 +326,11 @@ def test_no_tensor_grows_as_votes_do_with_the_map(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("router", "competition"),
-    [(FMAgreement, "place"), *itertools.product([DynamicRouting, EMRouting, VBRouting], ["place", "all"])],
+    [
+        (FMAgreement, "place"),
+        (HitOrMiss, "place"),
+        *itertools.product([DynamicRouting, EMRouting, VBRouting], ["place", "all"]),
+    ],
 )
 def test_some_rows_at_a_time_give_the_same(
     router: RouterFactory, competition: Any, monkeypatch: pytest.MonkeyPatch
@@ -321,3 +347,29 @@ def test_some_rows_at_a_time_give_the_same(
         results[-1] = [tensor.clone() for tensor in results[-1]]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("router", [HitOrMiss, VBRouting])
+def test_what_is_normalised_over_the_batch_has_32_bits_until_then(
+    router: RouterFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(router).half()
+    given = Capsules(1000 * torch.randn(5, 90, 16).half(), torch.ones(5, 90).half())
+    whole = layer(given)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    for ours, theirs in zip(layer(given), whole, strict=True):
+        assert ours.dtype == torch.float16
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["trained alone", "frozen alone"])
+def test_votes_are_normalised_over_the_batch_where_their_batch_norm_trains(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(FMAgreement, vote_norm="shared").train(not training)
+    layer.layer.vote_norm.norm.train(training)
+    given = torch.randn(5, 90, 16, dtype=torch.float64)
+    whole = layer(given)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    torch.testing.assert_close(layer(given), whole)
+    assert layer.layer.vote_norm.norm.num_batches_tracked == 2 * training

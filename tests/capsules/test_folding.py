@@ -28,6 +28,17 @@ def test_same_votes_and_statistics_as_normalising_them(kind: VoteNormKind, train
     torch.testing.assert_close(folding.state_dict(), norm.state_dict())
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["trained alone", "frozen alone"])
+def test_the_batch_norm_within_decides_whether_statistics_are_those_of_the_batch(training: bool) -> None:
+    norm, votes = VoteNorm(7, 3, 8, "shared", gain=0.5).double().train(not training), lazy_votes()
+    norm.norm.train(training)
+    folding = deepcopy(norm)
+    torch.testing.assert_close(fold(folding, votes).materialize(), norm(votes.materialize()))
+    torch.testing.assert_close(folding.state_dict(), norm.state_dict())
+    assert norm(votes.materialize()[:0]).shape == fold(folding, lazy_votes(batch=0)).shape
+    assert can_fold(torch.nn.SyncBatchNorm.convert_sync_batchnorm(norm)) is not training
+
+
 def test_votes_that_must_stay_lazy_do() -> None:
     votes = lazy_votes()
     votes.keep_lazy = True

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -157,6 +158,20 @@ def test_tensorflow_pads_an_even_input_after_more_than_before(kernel_size: int, 
     expected = nn.functional.conv2d(nn.functional.pad(images, (*columns, *rows)), symmetric.weight, stride=2)
     assert tensorflow(images).shape == symmetric(images).shape
     torch.testing.assert_close(tensorflow(images), expected)
+
+
+def test_tensorflow_pads_each_axis_by_its_own_kernel() -> None:
+    images = torch.randn(2, 2, 8, 8)
+    conv = Conv2d(2, 4, (3, 5), 2, (1, 2), groups=2, stride_padding="tensorflow")
+    padded = nn.functional.pad(images, (1, 2, 0, 1))
+    torch.testing.assert_close(conv(images), nn.functional.conv2d(padded, conv.weight, stride=2, groups=2))
+
+
+@pytest.mark.parametrize(("kernel_size", "padding"), [(3, 0), (3, 2), (4, 2), ((3, 5), 1)])
+def test_tensorflow_refuses_padding_that_is_not_half_the_kernel(kernel_size: Any, padding: int) -> None:
+    with pytest.raises(ValueError, match=r"padding=kernel_size // 2, got kernel_size=.* and padding=.\Z"):
+        Conv2d(1, 1, kernel_size, 2, padding, stride_padding="tensorflow")
+    Conv2d(1, 1, kernel_size, 1, padding, stride_padding="tensorflow")
 
 
 REFUSALS = """

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from capsbench.capsules import CapsuleLayer, Capsules, FullTransform, MatrixTransform, RouterFactory, VoteNormKind
@@ -236,6 +237,40 @@ def test_never_holds_all_votes(router: str) -> None:
     with Largest() as largest:
         made(Capsules(poses, torch.rand(100, 64))).poses.sum().backward()
     assert largest.elements <= 0.1 * votes
+
+
+@pytest.mark.parametrize("implementation", ["plain", "fused"])
+@pytest.mark.parametrize("vote_norm", ["none", "shared"])
+def test_hooks_of_the_transform_and_the_vote_norm_are_called(implementation: str, vote_norm: VoteNormKind) -> None:
+    made = make_layer("full 8 to 16", "fm", vote_norm, implementation)
+    called: list[str] = []
+    parts = [("transform", made.transform), ("vote_norm", made.vote_norm)]
+    if vote_norm != "none":
+        parts.append(("batch norm", made.vote_norm.norm))
+    for name, part in parts:
+        for register in (
+            part.register_forward_pre_hook,
+            part.register_forward_hook,
+            part.register_full_backward_pre_hook,
+            part.register_full_backward_hook,
+        ):
+            handle = register(lambda *_, name=name: called.append(name))
+            predict(made, children("full 8 to 16"))
+            assert called == [name]
+            called.clear()
+            handle.remove()
+
+
+@pytest.mark.parametrize("implementation", ["plain", "fused"])
+def test_a_transform_is_pruned_whatever_the_implementation(implementation: str) -> None:
+    made = make_layer("full 8 to 16", "fm", "none", implementation)
+    prune.l1_unstructured(made.transform, "weight", 0.5)
+    predict(made, children("full 8 to 16"))
+    with torch.no_grad():
+        made.transform.weight_orig.add_(1.0)
+    expected = made.transform.weight_orig * made.transform.weight_mask
+    predict(made, children("full 8 to 16"))  # again: the graph is a new one
+    torch.testing.assert_close(made.transform.weight, expected)
 
 
 class Mean(Router):

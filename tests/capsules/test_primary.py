@@ -5,6 +5,7 @@ import torch
 
 from capsbench.capsules import PrimaryCapsules
 from capsbench.capsules.primary import PrimaryNormKind
+from capsbench.routing import squashed_norm
 
 
 @pytest.mark.parametrize("norm", ["none", "shared", "per_capsule"])
@@ -62,3 +63,11 @@ def test_another_map_is_refused(norm: PrimaryNormKind, shape: tuple[int, ...]) -
 def test_a_momentum_without_a_norm_is_refused() -> None:
     with pytest.raises(ValueError, match='batch_norm_momentum has no effect with norm="none"; leave it out'):
         PrimaryCapsules(3, 4, 8, map_size=(8, 8), kernel_size=3, batch_norm_momentum=0.1)
+
+
+def test_the_activation_of_a_rectified_capsule_is_that_of_its_pose() -> None:
+    layer = PrimaryCapsules(4, groups=2, pose_dim=3, map_size=(5, 5), kernel_size=3, activation="relu")
+    poses, activations = layer(torch.randn(6, 4, 5, 5))
+    torch.testing.assert_close(activations, squashed_norm(poses))
+    torch.nn.init.constant_(layer.conv.bias, -100.0)
+    assert not layer(torch.randn(1, 4, 5, 5)).activations.any()

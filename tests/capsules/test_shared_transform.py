@@ -38,3 +38,7 @@ def test_without_coordinates_places_are_alike() -> None:
 def test_poses_of_one_dimension_have_rows_only() -> None:
     transform = SharedMatrixTransform((2, 4), 1, 3, 1)
     assert transform.coordinates().flatten().tolist() == [0.25] * 4 + [0.75] * 4
+
+
+def test_its_text_has_the_children_of_all_places() -> None:
+    assert "children=144, parents=10, pose_dim=16" in repr(SharedMatrixTransform((3, 3), 16, 10, 16))

@@ -101,6 +101,29 @@ def test_a_router_that_feeds_no_capsules_is_refused_where_capsules_read_it() -> 
     CapsuleLayer(transform, FMAgreement(feeds_capsules=True), feeds_capsules=True)
 
 
+def test_a_router_that_feeds_capsules_is_refused_where_none_read_it() -> None:
+    transform = MatrixTransform(CHILDREN, PARENTS, DIM)
+    for router in (FMAgreement(feeds_capsules=True), InvertedAttention(DIM, feeds_capsules=True)):
+        with pytest.raises(
+            ValueError, match=r"feeds capsules, but the layer does not; .*, or set feeds_capsules=False"
+        ):
+            CapsuleLayer(transform, router)
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (partial(EMRouting, 5), "this EMRouting was made for 5 parents, got 3 parents from the layer"),
+        (lambda: AttentionRouting(1, PARENTS), "made for 1 children and 3 parents, got 18 children and 3 parents"),
+        (partial(HitOrMiss, PARENTS, 9), "made for 3 parents and 9 dimensions, got 3 parents and 16 dimensions"),
+        (lambda: InvertedAttention(DIM, feeds_capsules=True), "feeds capsules, but the layer does not"),
+    ],
+)
+def test_a_factory_of_a_router_for_another_place_is_refused(factory: Callable[..., Router], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CapsuleLayer(MatrixTransform(CHILDREN, PARENTS, DIM), factory)
+
+
 def test_what_makes_no_router_is_refused() -> None:
     with pytest.raises(ValueError, match=r"router must make a capsbench\.routing\.Router, got Identity"):
         CapsuleLayer(MatrixTransform(CHILDREN, PARENTS, DIM), nn.Identity)
@@ -157,6 +180,20 @@ def test_poses_alone_are_refused_where_activations_weigh_them(layer: Callable[[A
         ValueError, match=rf"{router.__name__} weighs .*: pass Capsules\(poses, activations\), not poses"
     ):
         layer(router)(children().poses)
+
+
+@pytest.mark.parametrize("implementation", ["plain", "auto"])
+@pytest.mark.parametrize("router", [FMAgreement, DynamicRouting, EMRouting, VBRouting, HitOrMiss])
+def test_an_empty_batch_gives_no_parents(
+    layer: Callable[[Any], nn.Module], router: type[Router], implementation: str
+) -> None:
+    made = layer(partial(router, implementation=implementation))
+    none = Capsules(torch.randn(0, CHILDREN, DIM, requires_grad=True), torch.rand(0, CHILDREN))
+    dim = made(children()).poses.shape[1:]
+    for training in (True, False):
+        parents = made.train(training)(none)
+        assert parents.poses.shape == (0, *dim)
+        (parents.poses.sum() + parents.activations.sum()).backward()
 
 
 WRONG = {"one child": (1, DIM), "too many": (CHILDREN + 1, DIM), "one dimension": (CHILDREN, 1), "dim": (CHILDREN, 4)}

@@ -80,6 +80,14 @@ def test_a_pair_does_a_step_or_is_refused(arch: str, router: str) -> None:
     assert torch.isfinite(module.outcome(batch).loss)
 
 
+@pytest.mark.parametrize("arch", [*classes("arch"), "hitnet"])
+def test_no_images_give_no_classes(arch: str) -> None:
+    router = next(router for router in ("fm", "none") if refusal(arch, router) is None)
+    net = instantiate(choice("arch", arch))((1, SIDE, SIDE), 3, instantiate(choice("router", router)))
+    for training in (True, False):
+        assert net.train(training)(torch.rand(0, 1, SIDE, SIDE)).activations.shape == (0, 3)
+
+
 def pairs() -> list[Any]:
     """Those that fit; all routers in one network and one router in all networks are tried first."""
     fit = [(arch, router) for arch in classes("arch") for router in classes("router") if refusal(arch, router) is None]

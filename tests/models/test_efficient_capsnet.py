@@ -35,12 +35,23 @@ def test_a_primary_capsule_sees_its_own_channels_only() -> None:
     assert changed.nonzero().flatten().tolist() == list(range(8, 16))
 
 
-@pytest.mark.parametrize(("settings", "least"), [({}, 11), (SMALL_NORB, 19)])
+@pytest.mark.parametrize(("settings", "least"), [({}, 11), (SMALL_NORB | {"norm": "batch"}, 19)])
 def test_the_smallest_image(settings: dict[str, Any], least: int) -> None:
     net = EfficientCapsNet((2, least, least), 5, AttentionRouting, **settings)
     assert net.primary.kernel_size == (1, 1)
     with pytest.raises(ValueError, match=f"needs images of at least {least}×{least} pixels .* got 40×{least - 1}"):
         EfficientCapsNet((2, 40, least - 1), 5, AttentionRouting, **settings)
+
+
+def test_an_instance_norm_of_one_pixel_is_refused() -> None:
+    for side in (19, 22):
+        with pytest.raises(
+            ValueError, match=f'norm="instance" needs a map of .* leave 1×1 of {side}×{side}; take larger'
+        ):
+            EfficientCapsNet((2, side, side), 5, AttentionRouting, **SMALL_NORB)
+    for shape in ((2, 23, 23), (2, 19, 23)):
+        net = EfficientCapsNet(shape, 5, AttentionRouting, **SMALL_NORB)
+        assert net(torch.rand(2, *shape)).poses.shape == (2, 5, 16)
 
 
 def test_primary_capsules_divide_the_channels() -> None:

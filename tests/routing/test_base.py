@@ -153,6 +153,27 @@ def test_votes_that_are_not_finite(router: Router, votes: torch.Tensor, activati
         router(votes, activations)
 
 
+@pytest.mark.parametrize("name", ["em 3", "vb 3"])
+def test_activations_that_are_not_finite_are_named(name: str, votes: torch.Tensor, activations: torch.Tensor) -> None:
+    activations[0, :3] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"not finite: 3 of 14 activations are NaN or infinite\Z"):
+        MAKERS[name]()(votes, activations)
+    votes[1, 2, 0, 1] = torch.inf
+    with pytest.raises(NonFiniteError, match=r"1 of 168 votes are .* and 3 of 14 activations are NaN or infinite\Z"):
+        MAKERS[name]()(votes, activations)
+
+
+def test_parameters_and_statistics_that_are_not_finite_are_named(
+    votes: torch.Tensor, activations: torch.Tensor
+) -> None:
+    em, hit_or_miss = EMRouting(PARENTS), HitOrMiss(PARENTS, DIM).eval()
+    torch.nn.init.constant_(em.beta_a, torch.nan)
+    hit_or_miss.norm.running_mean[1] = torch.nan
+    for router, said in ((em, "3 of 3 elements of the router's beta_a"), (hit_or_miss, "1 of 12 .* norm.running_mean")):
+        with pytest.raises(NonFiniteError, match=rf"not finite: {said} are NaN or infinite\Z"):
+            router(votes, activations)
+
+
 def test_an_empty_batch_is_no_error(router: Router, votes: torch.Tensor, activations: torch.Tensor) -> None:
     assert router(votes[:0], activations[:0]).poses.shape == (0, PARENTS, DIM)
 

@@ -37,3 +37,14 @@ def test_another_type_changes_nothing_else(votes: LazyVotes) -> None:
 
 def test_bytes_are_those_of_all_votes(votes: LazyVotes) -> None:
     assert votes.num_bytes == votes.materialize().nbytes
+
+
+def test_votes_computed_without_a_gradient_are_computed_again_where_it_is_wanted(votes: LazyVotes) -> None:
+    votes.weight.requires_grad_()
+    with torch.no_grad():
+        first = votes.materialize()
+        assert votes.materialize() is first
+    votes.materialize().sum().backward()
+    assert votes.weight.grad is not None
+    with torch.no_grad():
+        assert votes.materialize().equal(first)

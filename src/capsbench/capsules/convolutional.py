@@ -11,10 +11,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from capsbench.capsules.layer import CapsuleLayer, unpack
-from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNormKind
+from capsbench.capsules.normalization import BATCH_NORM_MOMENTUM, VoteNorm, VoteNormKind
 from capsbench.capsules.transforms import FullTransform, MatrixTransform, check_poses
 from capsbench.routing import Capsules, Router, RouterFactory, check_choice
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import add_to_part, gradients_again, part_of
 from capsbench.routing.transformations import is_transformed
 
 Competition = Literal["place", "all"]
@@ -140,7 +140,7 @@ class ConvCapsuleLayer(nn.Module):
         )
 
     def _windows(self, values: Float[Tensor, "batch child d"]) -> Float[Tensor, "rows slot d"]:
-        at_places = values.reshape(values.shape[0], *self.grid, self.num_types, -1)
+        at_places = values.reshape(values.shape[0], *self.grid, self.num_types, values.shape[2])
         return self._cut(F.pad(at_places, (0, 0, 0, 0, *[self.padding] * 4))).flatten(0, 1)
 
     def _cut(self, padded: Tensor) -> Tensor:
@@ -194,7 +194,8 @@ class ConvCapsuleLayer(nn.Module):
 
     def _fits(self, poses: Float[Tensor, "rows slot d"]) -> bool:
         """Whether to route all rows at once: few, as was asked for, transformed, or normalised over the batch."""
-        is_normed = self.training and not isinstance(self.layer.vote_norm, nn.Identity)
+        norm = self.layer.vote_norm
+        is_normed = isinstance(norm, VoteNorm) and norm.norm.training
         if is_transformed():
             return True
         return is_normed or self.layer.router.implementation != "auto" or self._rows(poses) >= len(poses)
@@ -218,7 +219,11 @@ class ConvCapsuleLayer(nn.Module):
 
         rows = self._rows(windows[0])
         parents = _InChunks.apply(route, rows, len(windows), *windows, *weights)
-        return self.layer.router.normalise(Capsules(*parents))
+        kind = windows[0].device.type
+        dtype = parents[0].dtype if torch.is_autocast_enabled(kind) else self.layer.transform.weight.dtype
+        with torch.autocast(kind, enabled=False):  # as in the router
+            normed = self.layer.router.normalise(Capsules(*parents))
+        return Capsules(normed.poses.to(dtype), normed.activations.to(dtype))
 
     def _weights(self) -> list[tuple[str, Tensor]]:
         """Return the weights by name; those of a replica that `torch.nn.DataParallel` makes are no parameters."""
@@ -264,20 +269,18 @@ class _InChunks(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        totals = [
-            torch.zeros_like(tensor) if is_wanted else None for tensor, is_wanted in zip(tensors, wanted, strict=True)
-        ]
+        axes = [0 if number < ctx.cut else None for number in range(len(tensors))]
+        totals = {number: torch.zeros_like(tensor) for number, tensor in enumerate(tensors) if wanted[number]}
         for chunk in _chunks(len(tensors[0]), ctx.rows):
-            where = [*[chunk] * ctx.cut, *[slice(None)] * (len(tensors) - ctx.cut)]
-            inputs = [tensor[part] for tensor, part in zip(tensors, where, strict=True)]
+            inputs = [part_of(tensor, axis, chunk) for tensor, axis in zip(tensors, axes, strict=True)]
             seeds = [gradient[chunk] for gradient in gradients]
             with torch.autocast(*ctx.autocast):
                 found = gradients_again(ctx.route, inputs, wanted, seeds)
-            for total, part, gradient in zip(totals, where, found, strict=True):
-                if total is not None and gradient is not None:
-                    total[part] += gradient
-        return None, None, None, *totals
+            for number, gradient in enumerate(found):
+                if gradient is not None:
+                    totals[number] = add_to_part(totals[number], axes[number], chunk, gradient)
+        return None, None, None, *(totals.get(number) for number in range(len(tensors)))
 
 
 def _chunks(size: int, rows: int) -> list[slice]:
-    return [slice(start, start + rows) for start in range(0, size, rows)]
+    return [slice(start, min(start + rows, size)) for start in range(0, size, rows)]

@@ -9,7 +9,7 @@ from capsbench.routing import LazyVotes
 
 def can_fold(norm: VoteNorm) -> bool:
     """Return whether `fold` replaces `norm`: not while training on several devices, whose statistics it cannot see."""
-    return not (norm.training and isinstance(norm.norm, nn.SyncBatchNorm))
+    return not (norm.norm.training and isinstance(norm.norm, nn.SyncBatchNorm))
 
 
 def fold(norm: VoteNorm, votes: LazyVotes) -> LazyVotes:
@@ -25,7 +25,7 @@ def fold(norm: VoteNorm, votes: LazyVotes) -> LazyVotes:
         ValueError: the statistics of a training batch come from one vote, which has no variance.
     """
     batch, num_children, num_parents, _ = votes.shape
-    is_measured = norm.training and batch > 0
+    is_measured = norm.norm.training and batch > 0
     mean, variance = _batch_statistics(norm, votes) if is_measured else _running_statistics(norm)
     scale = norm.norm.weight * (variance.to(votes.dtype) + norm.norm.eps).rsqrt()
     shift = norm.norm.bias - mean * scale

@@ -86,6 +86,10 @@ class Conv2d(nn.Conv2d):
         stride_padding: of a convolution with a stride. "symmetric" pads both sides by `padding`; "tensorflow" as its
             'same': where one zero more is needed on one side, it comes after. The size of the output is the same.
 
+    Raises:
+        ValueError: init or stride_padding is unknown; or stride_padding is "tensorflow" and there is a stride, but the
+            kernel's sides are even, or padding is not half of them.
+
     >>> conv = Conv2d(1, 1, 3, stride=2, padding=1, stride_padding="tensorflow")
     >>> conv(torch.rand(1, 1, 4, 5)).shape
     torch.Size([1, 1, 2, 3])
@@ -99,7 +103,7 @@ class Conv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: int | tuple[int, int],
         stride: int = 1,
-        padding: int = 0,
+        padding: int | tuple[int, int] = 0,
         *,
         groups: int = 1,
         bias: bool = False,
@@ -111,6 +115,12 @@ class Conv2d(nn.Conv2d):
         check_choice("stride_padding", stride_padding, "symmetric", "tensorflow")
         self.he, self.init, self.stride_padding = he, init, stride_padding
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
+        zeros = (padding, padding) if isinstance(padding, int) else padding
+        if self._pads_as_tensorflow and self.kernel_size != tuple(2 * each + 1 for each in zeros):
+            raise ValueError(
+                'stride_padding="tensorflow" pads by half an odd kernel: set padding=kernel_size // 2, '
+                f"got kernel_size={kernel_size} and padding={padding}"
+            )
 
     def reset_parameters(self) -> None:
         """Draw initial values."""
@@ -119,14 +129,18 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch out h w"]:
         """Pad and convolve."""
-        if self.stride_padding == "symmetric" or self.stride[0] == 1:
+        if not self._pads_as_tensorflow:
             return super().forward(x)
-        sides = [side for size in (x.shape[-1], x.shape[-2]) for side in self._same(size)]
-        return F.conv2d(F.pad(x, sides), self.weight, self.bias, self.stride)
+        sides = [side for axis in (1, 0) for side in self._same(x.shape[2 + axis], axis)]
+        return F.conv2d(F.pad(x, sides), self.weight, self.bias, self.stride, groups=self.groups)
 
-    def _same(self, size: int) -> tuple[int, int]:
+    @property
+    def _pads_as_tensorflow(self) -> bool:
+        return self.stride_padding == "tensorflow" and max(self.stride) > 1
+
+    def _same(self, size: int, axis: int) -> tuple[int, int]:
         """How many zeros go before and after, so that an output has ⌈size/stride⌉ pixels."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
+        kernel, stride = self.kernel_size[axis], self.stride[axis]
         zeros = max(0, (-(-size // stride) - 1) * stride + kernel - size)
         return zeros // 2, zeros - zeros // 2
 

@@ -31,7 +31,8 @@ class CapsuleLayer(nn.Module):
     """Compute votes, normalise them and route them, as one layer.
 
     The layer owns all three steps, so `router.implementation` can decide whether all votes are stored. While training
-    on several devices they always are, because SyncBatchNorm reads them.
+    on several devices they always are, because SyncBatchNorm reads them; and so they are where the transform or the
+    norm has hooks, such as those of `torch.nn.utils.prune`.
 
     Source: the paper's §3.3 and fig. 2.
 
@@ -114,7 +115,9 @@ class CapsuleLayer(nn.Module):
             is_few = few_votes(batch, num_bytes, FEWEST_BYTES if saves else 2 * FEWEST_BYTES)
         else:  # the kernels of plain sums are as fast with few votes
             is_few = (is_normed or router.weighs_votes) and num_bytes <= FEW_BYTES["cuda"]
-        return router.implementation == "fused" or not is_few
+        if is_few and router.implementation == "auto":
+            return False
+        return not any(map(_has_hooks, (*self.transform.modules(), *self.vote_norm.modules())))
 
     def _lazy_votes(self, poses: Tensor) -> LazyVotes:
         with torch.autocast(poses.device.type, enabled=False):  # as in the router
@@ -122,3 +125,9 @@ class CapsuleLayer(nn.Module):
             dtype = torch.promote_types(torch.promote_types(children.dtype, weight.dtype), torch.float32)
             votes = LazyVotes(children.to(dtype), weight.to(dtype), self.router.implementation == "fused")
             return fold(self.vote_norm, votes) if isinstance(self.vote_norm, VoteNorm) else votes
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether something is to happen when a module is called or differentiated."""
+    forward = module._forward_pre_hooks or module._forward_hooks
+    return bool(forward or module._backward_pre_hooks or module._backward_hooks)

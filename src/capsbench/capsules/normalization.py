@@ -28,6 +28,8 @@ def batch_norm_2d(num_channels: int, momentum: float = BATCH_NORM_MOMENTUM) -> n
 class VoteNorm(nn.Module):
     """Normalise votes over the batch.
 
+    It trains where `norm`, the batch norm within, does: batch norms are often frozen alone.
+
     Source: the paper's Algorithm 2, line 4.
 
     Args:
@@ -81,7 +83,8 @@ class VoteNorm(nn.Module):
         return self._normed(votes.flatten(1)).view_as(votes)
 
     def _normed(self, x: Tensor) -> Tensor:
-        if self.training and x.numel() == 0 and not isinstance(self.norm, nn.SyncBatchNorm):  # others may have examples
+        is_shared = isinstance(self.norm, nn.SyncBatchNorm)  # then other devices may have examples
+        if self.norm.training and x.numel() == 0 and not is_shared:
             return by_running_statistics(self.norm, x)
         check_statistics_may_change(self.norm)
         normed: Tensor = self.norm(x)

@@ -89,7 +89,7 @@ class PrimaryCapsules(nn.Module):
         self.norm = None if norm == "none" else batch_norm_1d(normed, batch_norm_momentum)
 
     def forward(self, features: Float[Tensor, "batch channel height width"]) -> Capsules:
-        """Turn a feature map into capsules; the activation of each is the length of its squashed pose."""
+        """Turn a feature map into capsules; the activation of each is the length of its (rectified) pose, squashed."""
         if features.shape[1:] != self.takes:
             channels, height, width = self.takes
             raise ValueError(
@@ -99,6 +99,7 @@ class PrimaryCapsules(nn.Module):
         poses = maps.permute(0, 3, 4, 1, 2).flatten(1, 3)
         if self.norm is not None:
             poses = self.norm(poses.reshape(-1, self.norm.num_features)).view_as(poses)
-        return Capsules(
-            squash(poses) if self.activation == "squash" else poses.relu(), activations=squashed_norm(poses)
-        )
+        if self.activation == "relu":
+            poses = poses.relu()
+            return Capsules(poses, activations=squashed_norm(poses))
+        return Capsules(squash(poses), activations=squashed_norm(poses))

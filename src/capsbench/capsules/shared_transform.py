@@ -63,7 +63,7 @@ class SharedMatrixTransform(MatrixTransform):
     def forward(self, poses: Float[Tensor, "batch child k"]) -> Float[Tensor, "batch child parent k"]:
         """Compute the votes of child poses."""
         matrices = self._matrices(poses.to(self.weight.dtype))
-        matrices = matrices.reshape(poses.shape[0], -1, len(self.weight), *matrices.shape[2:])
+        matrices = matrices.reshape(poses.shape[0], math.prod(self.grid), len(self.weight), *matrices.shape[2:])
         votes = torch.einsum("bpixy,ijyz->bpijxz", matrices, self.weight).flatten(-2).flatten(1, 2)
         return votes + self.coordinates().unsqueeze(1)
 

@@ -157,5 +157,4 @@ class MatrixTransform(nn.Module):
         return poses.reshape(*poses.shape[:-1], side, side)
 
     def extra_repr(self) -> str:
-        children, parents, *_ = self.weight.shape
-        return f"children={children}, parents={parents}, pose_dim={self.pose_dim}"
+        return f"children={self.num_children}, parents={self.num_parents}, pose_dim={self.pose_dim}"

@@ -45,8 +45,9 @@ class EfficientCapsNet(nn.Module):
         batch_norm_momentum: each batch's share in the running statistics that evaluation uses.
 
     Raises:
-        ValueError: the image is too small for the four convolutions, 128 cannot be divided by primary_dim, norm,
-            weight_init or conv_init is unknown, or batch_norm_momentum is set without a batch norm.
+        ValueError: the image is too small for the four convolutions, or leaves an instance norm one pixel; primary_dim
+            does not divide 128; norm, weight_init or conv_init is unknown; or batch_norm_momentum is set without a
+            batch norm.
 
     >>> import torch
     >>> from capsbench.routing import AttentionRouting
@@ -99,6 +100,11 @@ class EfficientCapsNet(nn.Module):
             ]
             channels = filters
             height, width = ((pixels - kernel) // stride + 1 for pixels in (height, width))
+        if norm == "instance" and height * width == 1:
+            raise ValueError(
+                'norm="instance" needs a map of more than one pixel, but the four convolutions leave 1×1 of '
+                f'{image_shape[1]}×{image_shape[2]}; take larger images or norm="batch"'
+            )
         self.convolutions = nn.Sequential(*layers)
         self.primary = conv(channels, channels, (height, width), groups=channels)
         transform = FullTransform(channels // primary_dim, num_classes, primary_dim, pose_dim, weight_init)

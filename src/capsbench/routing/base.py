@@ -107,7 +107,7 @@ class Router(nn.Module, ABC):
         Args:
             votes: (batch, child, parent, dim), what each child predicts for the pose of each parent.
             activations: (batch, child), how active each child is; some routers ignore it.
-            normalise: also compute what needs the whole batch, see `normalise`.
+            normalise: also compute what needs the whole batch, see `normalise`. If not, parents have at least 32 bits.
             dtype: of the parents; None for that of the votes. Under autocast it is float32.
 
         Returns:
@@ -125,7 +125,7 @@ class Router(nn.Module, ABC):
         is_scaled = torch.is_autocast_enabled(votes.device.type)  # then a gradient that overflows is to be seen
         with torch.autocast(votes.device.type, enabled=False):
             wide = torch.promote_types(votes.dtype, torch.float32)
-            narrow = wide if is_scaled else dtype or votes.dtype
+            narrow = wide if is_scaled or not normalise else dtype or votes.dtype
             votes = votes.to(wide) if isinstance(votes, LazyVotes) or is_scaled else widen(votes, wide)
             if activations is not None:
                 activations = activations.to(wide) if is_scaled else widen(activations, wide)
@@ -134,7 +134,7 @@ class Router(nn.Module, ABC):
                 parents = self.normalise(parents)
             parents = Capsules(parents.poses.to(narrow), parents.activations.to(narrow))
         if self.check_finite and votes.device.type == "cpu" and not is_transformed():
-            _check_finite(parents, votes)
+            _check_finite(parents, votes, activations, self)
         return parents
 
     def check_place(self, **sizes: int) -> None:
@@ -198,7 +198,7 @@ def _check_input(votes: Tensor | LazyVotes, activations: Tensor | None) -> None:
         )
 
 
-def _check_finite(parents: Capsules, votes: Votes) -> None:
+def _check_finite(parents: Capsules, votes: Votes, activations: Tensor | None, router: nn.Module) -> None:
     # The sum is NaN or infinite if any element is, and costs least.
     if torch.isfinite(parents.poses.sum() + parents.activations.sum()):
         return
@@ -206,10 +206,15 @@ def _check_finite(parents: Capsules, votes: Votes) -> None:
         return
     if isinstance(votes, LazyVotes):
         votes = votes.materialize()
-    bad = int((~torch.isfinite(votes)).sum())
-    cause = (
-        f"{bad} of {votes.numel()} votes are NaN or infinite"
-        if bad
-        else f"finite votes (largest magnitude {votes.abs().max():.3g}) overflowed"
-    )
-    raise NonFiniteError(f"routing gave parents that are not finite: {cause}")
+    given = {"votes": votes} if activations is None else {"votes": votes, "activations": activations}
+    state = (
+        dict(router.named_parameters()) if router.training else router.state_dict()
+    )  # in training, statistics follow
+    learned = {f"elements of the router's {name}": tensor for name, tensor in state.items()}
+    causes = [
+        f"{bad} of {tensor.numel()} {name} are NaN or infinite"
+        for name, tensor in (given | learned).items()
+        if (bad := int((~torch.isfinite(tensor)).sum()))
+    ]
+    overflow = f"finite votes (largest magnitude {votes.abs().max():.3g}) overflowed"
+    raise NonFiniteError(f"routing gave parents that are not finite: {' and '.join(causes) or overflow}")

@@ -1,5 +1,7 @@
 """Batch normalisation where a batch may have one example, or none, or be part of a function that is transformed."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,9 +11,10 @@ from capsbench.routing.transformations import in_torch_func
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """`torch.nn.BatchNorm1d` that takes inputs of any type, and in training one example or none, too.
+    """`torch.nn.BatchNorm1d` that takes inputs of any type, and in training one value of each feature or none, too.
 
-    These are normalised by the running statistics, which stay.
+    These are normalised by the running statistics, which stay. Parameters and statistics keep at least 32 bits where a
+    network is cast to fewer: 16 are too few to add up small changes, and sums over children exceed them.
 
     Raises:
         RuntimeError: see `check_statistics_may_change`.
@@ -19,6 +22,15 @@ class BatchNorm(nn.BatchNorm1d):
     >>> BatchNorm(3)(torch.ones(1, 3)).shape
     torch.Size([1, 3])
     """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BatchNorm":
+        def at_least_32_bits(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            if not made.is_floating_point() or made.dtype.itemsize >= 4:
+                return made
+            return tensor.to(made.device, torch.float32)
+
+        return super()._apply(at_least_32_bits, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (batch, features) or (batch, features, length)."""

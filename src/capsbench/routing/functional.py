@@ -1,4 +1,7 @@
-"""Vector functions that routers share."""
+"""Vector functions that routers share.
+
+Those of lengths compute in float32 where vectors have 16 bits, and have finite first and second derivatives at zero.
+"""
 
 import torch
 from jaxtyping import Float
@@ -10,15 +13,15 @@ from capsbench.routing.transformations import is_transformed
 def squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
     """Shrink each vector to a length below 1 and keep its direction: ‖s‖²/(1+‖s‖²) · s/‖s‖.
 
-    Computed as s · ‖s‖/(1+‖s‖²), which divides by no small number: value and gradient are 0 at the zero vector.
+    Computed as s · ‖s‖/(1+‖s‖²), which divides by no small number: value and derivatives are 0 at the zero vector.
 
     Source: Sabour et al. 2017 (arXiv:1710.09829), eq. 1.
 
     >>> squash(torch.tensor([3.0, 4.0]))
     tensor([0.5769, 0.7692])
     """
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors * (norm / (1 + norm * norm))
+    wide, squared = _squared_length(vectors)
+    return (wide * (_root(squared) / (1 + squared))).to(vectors.dtype)
 
 
 def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
@@ -27,8 +30,8 @@ def squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]
     >>> squashed_norm(torch.tensor([3.0, 4.0]))
     tensor(0.9615)
     """
-    squared = vectors.square().sum(dim=-1)
-    return squared / (1 + squared)
+    _, squared = _squared_length(vectors)
+    return (squared / (1 + squared)).squeeze(-1).to(vectors.dtype)
 
 
 def exp_squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"]:
@@ -41,9 +44,11 @@ def exp_squash(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes dim"
     >>> exp_squash(torch.tensor([0.0, 5.0]))
     tensor([0.0000, 0.9933])
     """
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    wide, squared = _squared_length(vectors)
+    norm = _root(squared)
     is_tiny = norm < 1e-12
-    return vectors * torch.where(is_tiny, 1.0, -torch.expm1(-norm) / norm.masked_fill(is_tiny, 1.0))
+    scale = torch.where(is_tiny, 1.0, -torch.expm1(-norm) / norm.masked_fill(is_tiny, 1.0))
+    return (wide * scale).to(vectors.dtype)
 
 
 def exp_squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
@@ -52,11 +57,11 @@ def exp_squashed_norm(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*ax
     >>> exp_squashed_norm(torch.tensor([0.0, 5.0]))
     tensor(0.9933)
     """
-    return -torch.expm1(-torch.linalg.vector_norm(vectors, dim=-1))
+    return (-torch.expm1(-length(vectors))).to(vectors.dtype)
 
 
 def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Float[Tensor, "*axes dim"]:
-    """Divide each vector by its length. One shorter than `eps` becomes zero, and so does its gradient.
+    """Divide each vector by its length. One no longer than `eps` becomes zero, and so do its derivatives.
 
     So does one whose square overflows: in float32 a length above 1.8e19.
 
@@ -64,8 +69,30 @@ def l2_normalize(vectors: Float[Tensor, "*axes dim"], eps: float = 1e-12) -> Flo
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / norm.masked_fill(norm < eps, torch.inf)
+    wide, squared = _squared_length(vectors)
+    return (wide * squared.masked_fill(squared <= eps**2, torch.inf).rsqrt()).to(vectors.dtype)
+
+
+def length(vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
+    """Compute the length of each vector, of at least 32 bits. Its derivatives are 0 at the zero vector.
+
+    >>> length(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    _, squared = _squared_length(vectors)
+    return _root(squared).squeeze(-1)
+
+
+def _squared_length(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return vectors of at least 32 bits, and the square of their lengths (…, 1): PyTorch's norm has no derivative at
+    zero that could be differentiated again."""
+    wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    return wide, (wide * wide).sum(dim=-1, keepdim=True)
+
+
+def _root(squared: Tensor) -> Tensor:
+    is_zero = squared < torch.finfo(squared.dtype).tiny
+    return squared.masked_fill(is_zero, 1.0).sqrt().masked_fill(is_zero, 0.0)
 
 
 def weighted_sum(
@@ -84,7 +111,7 @@ def softmax_over_parents(logits: Float[Tensor, "batch child parent"]) -> Float[T
 
 
 def digamma(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Compute ψ(x) of positive numbers. Exported, from operations that ONNX has; within 2e-6 of it in float32.
+    """Compute ψ(x) of numbers of at least 1. Exported, from operations that ONNX has; within 2e-6 of it in float32.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 6.3.5 (from x to x + 6) and 6.3.18.
 

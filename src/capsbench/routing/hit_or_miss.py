@@ -8,6 +8,7 @@ from torch import Tensor
 
 from capsbench.routing.base import Capsules, Router
 from capsbench.routing.batch_norm import BatchNorm
+from capsbench.routing.functional import length
 from capsbench.routing.votes import Votes
 
 BATCH_NORM_EPS = 1e-3
@@ -46,8 +47,13 @@ class HitOrMiss(Router):
         self.norm = BatchNorm(num_parents * pose_dim, BATCH_NORM_EPS, batch_norm_momentum)
 
     def route(self, votes: Votes, activations: Float[Tensor, "batch child"] | None = None) -> Capsules:
-        """Compute the parents; child activations are ignored."""
+        """Sum the votes; child activations are ignored. `normalise` computes the parents' activations, here 0."""
         total = votes.sum(dim=1)
+        return Capsules(total, activations=torch.zeros_like(total[..., 0]))
+
+    def normalise(self, parents: Capsules) -> Capsules:
+        """Normalise sums over the batch, squeeze them into the cube, and compute activations."""
+        total = parents.poses
         poses = self.norm(total.flatten(1)).sigmoid().view_as(total)
         return Capsules(poses, activations=hit_activation(poses))
 
@@ -58,5 +64,5 @@ def hit_activation(poses: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes"]:
     >>> hit_activation(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
     tensor([1., 0.])
     """
-    distance = torch.linalg.vector_norm(poses - 0.5, dim=-1)
-    return 1 - 2 * distance / math.sqrt(poses.shape[-1])
+    offset = poses.to(torch.promote_types(poses.dtype, torch.float32)) - 0.5
+    return (1 - 2 * length(offset) / math.sqrt(poses.shape[-1])).to(poses.dtype)

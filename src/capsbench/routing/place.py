@@ -18,7 +18,8 @@ def make_router(
     """Make a router for its place in a network.
 
     A router names in its constructor what it has to know of its place, and gets only that. So no layer knows a router.
-    What it draws there shifts no other layer's initial values. A router that is there already is returned as it is.
+    What it draws there shifts no other layer's initial values. A router that is there already is returned as it is, if
+    it fits.
 
     Args:
         router: makes the router: its class, or `functools.partial` of it; or a router.
@@ -27,8 +28,8 @@ def make_router(
         feeds_capsules: whether another capsule layer reads the parents.
 
     Raises:
-        ValueError: the factory sets one of these itself or makes something else, or the router was made for another
-            place.
+        ValueError: the factory names one of these itself or makes something else, or the router, given or made, is one
+            for another place.
 
     >>> from capsbench.routing import EMRouting, FMAgreement
     >>> place = {"num_children": 7, "num_parents": 3, "pose_dim": 16, "feeds_capsules": True}
@@ -40,7 +41,7 @@ def make_router(
     sizes = {"num_children": num_children, "num_parents": num_parents, "pose_dim": pose_dim}
     place = {**sizes, "feeds_capsules": feeds_capsules}
     if isinstance(router, Router):
-        _check_instance(router, sizes, feeds_capsules)
+        _check_fits(router, sizes, feeds_capsules)
         return router
     if not callable(router):
         raise ValueError(f"router must be a router, its class or functools.partial of it, got {router!r}")
@@ -55,10 +56,13 @@ def make_router(
         made = router(**given)
     if not isinstance(made, Router):
         raise ValueError(f"router must make a capsbench.routing.Router, got {type(made).__name__}")
+    _check_fits(
+        made, sizes, None if "feeds_capsules" in given else feeds_capsules
+    )  # one that is told may do as it likes
     return made
 
 
-def _check_instance(router: Router, sizes: dict[str, int], feeds_capsules: bool) -> None:
+def _check_fits(router: Router, sizes: dict[str, int], feeds_capsules: bool | None) -> None:
     kind = type(router).__name__
     try:
         router.check_place(**sizes)
@@ -66,7 +70,7 @@ def _check_instance(router: Router, sizes: dict[str, int], feeds_capsules: bool)
         raise ValueError(f"{error} from the layer; give it {kind} itself, and it makes one that fits") from None
     if not router.shares_within_places:
         raise ValueError(f"this {kind} divides the children of another layer among places; give each layer its own")
-    if feeds_capsules and not getattr(router, "feeds_capsules", True):
-        raise ValueError(
-            f"this {kind} feeds no capsules, but the layer does; give it {kind} itself, or set feeds_capsules=True"
-        )
+    theirs = getattr(router, "feeds_capsules", feeds_capsules)
+    if feeds_capsules is not None and theirs != feeds_capsules:
+        said = "feeds no capsules, but the layer does" if feeds_capsules else "feeds capsules, but the layer does not"
+        raise ValueError(f"this {kind} {said}; give it {kind} itself, or set feeds_capsules={not theirs}")

@@ -1,6 +1,5 @@
 """Votes that are computed only where they are needed."""
 
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -47,6 +46,7 @@ class LazyVotes:
         self.children = children
         self.weight = weight
         self.keep_lazy = keep_lazy
+        self._all: Tensor | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -74,12 +74,11 @@ class LazyVotes:
         return LazyVotes(self.children.to(dtype), self.weight.to(dtype), self.keep_lazy)
 
     def materialize(self) -> Float[Tensor, "batch child parent dim"]:
-        """Compute all votes; later calls return the same tensor."""
-        return self._materialized
-
-    @cached_property
-    def _materialized(self) -> Float[Tensor, "batch child parent dim"]:
-        return torch.einsum("bixy,ijyxz->bijxz", self.children, self.weight).flatten(-2)
+        """Compute all votes; later calls return the same tensor, if it has the gradient that is wanted then."""
+        needs_gradient = torch.is_grad_enabled() and (self.children.requires_grad or self.weight.requires_grad)
+        if self._all is None or (needs_gradient and not self._all.requires_grad):
+            self._all = torch.einsum("bixy,ijyxz->bijxz", self.children, self.weight).flatten(-2)
+        return self._all
 
     def sum(self, dim: Literal[1]) -> Float[Tensor, "batch parent dim"]:
         """Sum the votes over children: one matrix product, which computes no single vote."""

@@ -104,3 +104,26 @@ def test_parents_and_both_derivatives_are_those_of_all_votes_at_once(name: str, 
     votes = LazyVotes(children, weight, keep_lazy=True)
     ours, theirs = (outcome(router, votes, activations, all_at_once=each) for each in (False, True))
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_gradients_that_are_computed_together_are_those_one_by_one(name: str) -> None:
+    torch.manual_seed(0)
+    votes, router = lazy_votes(2, 7), ROUTERS[name]().double()
+    active = router(votes, torch.rand(2, 7, dtype=torch.float64)).activations
+    seeds = torch.randn(3, *active.shape, dtype=torch.float64)
+    sources = (votes.children, votes.weight, *(p for p in router.parameters() if p.requires_grad))
+    together = torch.autograd.grad(active, sources, seeds, retain_graph=True, is_grads_batched=True, allow_unused=True)
+    for number, seed in enumerate(seeds):
+        alone = torch.autograd.grad(active, sources, seed, retain_graph=True, allow_unused=True)
+        torch.testing.assert_close(tuple(None if found is None else found[number] for found in together), alone)
+
+
+def test_a_contribution_that_no_gradient_flows_through_adds_none() -> None:
+    votes, centre = lazy_votes(2, 7), torch.randn(2, 5, 16, dtype=torch.float64)
+    (total,) = sum_over_children(
+        lambda votes, centre: ((votes.detach() * centre.unsqueeze(1)).sum(1),), votes, shared=(centre,)
+    )
+    (total.sum() + votes.children.sum()).backward()
+    torch.testing.assert_close(votes.children.grad, torch.ones_like(votes.children))
+    assert not votes.weight.grad.any()

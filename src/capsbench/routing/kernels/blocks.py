@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import add_to_part, gradients_again, part_of
 from capsbench.routing.votes import LazyVotes
 
 Contribution = Callable[..., tuple[Tensor, ...]]
@@ -35,7 +35,7 @@ class _SumOverBlocks(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         sums: tuple[Tensor, ...] = ()
         for block in blocks_of(*tensors[:2]):
-            inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, child_axes, strict=True)]
+            inputs = [part_of(tensor, axis, block) for tensor, axis in zip(tensors, child_axes, strict=True)]
             added = _contribute(contribution, *inputs)
             sums = tuple(a.add_(b) for a, b in zip(sums, added, strict=True)) if sums else added
         return sums
@@ -48,10 +48,10 @@ class _SumOverBlocks(torch.autograd.Function):
         totals = {number: torch.zeros_like(tensor) for number, tensor in enumerate(tensors) if wanted[number]}
         compute = partial(_contribute, ctx.contribution)
         for block in blocks_of(*tensors[:2]):
-            inputs = [_part(tensor, axis, block) for tensor, axis in zip(tensors, axes, strict=True)]
+            inputs = [part_of(tensor, axis, block) for tensor, axis in zip(tensors, axes, strict=True)]
             for number, gradient in enumerate(gradients_again(compute, inputs, wanted, gradients)):
                 if gradient is not None:
-                    _part(totals[number], axes[number], block).add_(gradient)
+                    totals[number] = add_to_part(totals[number], axes[number], block, gradient)
         return None, None, *(totals.get(number) for number in range(len(tensors)))
 
 
@@ -67,7 +67,3 @@ def blocks_of(children: Tensor, weight: Tensor) -> Iterator[slice]:
     size = max(1, BLOCK_BYTES.get(votes.device.type, BLOCK_BYTES["cuda"]) // bytes_per_child)
     for start in range(0, num_children, size):
         yield slice(start, min(start + size, num_children))
-
-
-def _part(tensor: Tensor, axis: int | None, block: slice) -> Tensor:
-    return tensor if axis is None else tensor.narrow(axis, block.start, block.stop - block.start)

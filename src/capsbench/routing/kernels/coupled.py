@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from capsbench.routing.kernels.batch_last import Gradients, batch_first, batch_last, batch_last_blocks, sum_over_dims
 from capsbench.routing.kernels.blocks import Contribution
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import gradients_again, stores_all
 from capsbench.routing.votes import LazyVotes
 
 
@@ -45,7 +45,7 @@ class _CoupledSum(torch.autograd.Function):
         """∂c = ⟨û, ∂s⟩, ∂b = c (∂c - Σ c ∂c) over parents, ∂û = c ∂s + ∂b sum_of_v, and ∂sum_of_v = Σ ∂b û."""
         children, weight, sum_of_v = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
+        if stores_all((by_s,)):
             compute = partial(_plain, ctx.plain)
             return *gradients_again(compute, (children, weight, sum_of_v), wanted, (by_s,)), None, None, None
         sum_of_v, by_s = (batch_last(values, weight.shape[3]) for values in (sum_of_v, by_s))

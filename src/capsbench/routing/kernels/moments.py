@@ -9,7 +9,7 @@ from torch import Tensor
 
 from capsbench.routing.kernels.batch_last import Gradients, batch_first, batch_last, batch_last_blocks, sum_over_dims
 from capsbench.routing.kernels.blocks import Contribution
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import gradients_again, stores_all
 from capsbench.routing.votes import LazyVotes
 
 
@@ -66,7 +66,7 @@ class _AssignedSums(torch.autograd.Function):
         """
         children, weight, *others = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():
+        if stores_all(seeds):
             compute = partial(_plain, ctx.plain)
             return None, None, *gradients_again(compute, (children, weight, *others), wanted, seeds)
         activations, centre, densities = _arranged(ctx.is_centred, weight.shape[3], others)

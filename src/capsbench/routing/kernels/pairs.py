@@ -10,7 +10,7 @@ from torch import Tensor
 
 from capsbench.routing.functional import l2_normalize
 from capsbench.routing.kernels.batch_last import Gradients, batch_first, batch_last, batch_last_blocks, sum_over_dims
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import gradients_again, stores_all
 from capsbench.routing.kernels.sums import sum_over_children
 from capsbench.routing.votes import LazyVotes, Votes
 
@@ -27,7 +27,8 @@ def vote_sums(
     """Sum votes, and their element-wise squares, over children.
 
     Args:
-        votes: (batch, child, parent, dim). Lazy float32 votes on a CUDA GPU are summed by Triton kernels.
+        votes: (batch, child, parent, dim). Those of 16 bits are summed in float32. Lazy float32 votes on a CUDA GPU are
+            summed by Triton kernels.
         normalize: divide each vote by its length first.
 
     Returns:
@@ -36,6 +37,10 @@ def vote_sums(
     >>> vote_sums(torch.tensor([[[[3.0, 4.0]], [[0.0, 2.0]]]]), normalize=True)
     (tensor([[[0.6000, 1.8000]]]), tensor([[[0.3600, 1.6400]]]))
     """
+    dtype, wide = votes.dtype, torch.promote_types(votes.dtype, torch.float32)
+    if dtype != wide:
+        total, squares = vote_sums(votes.to(wide), normalize)
+        return total.to(dtype), squares.to(dtype)
     if isinstance(votes, LazyVotes) and votes.device.type == "cuda" and votes.dtype == torch.float32 and HAS_TRITON:
         from capsbench.routing.kernels.triton import vote_sums as sums_by_triton  # loads the compiler
 
@@ -82,7 +87,7 @@ class _VoteSums(torch.autograd.Function):
         """With g = ∂Σv + 2 v⊙∂Σv⊙v, the gradient of û is (g - v⟨v, g⟩)/‖û‖, or g of votes that keep their length."""
         children, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
+        if stores_all((by_total, by_squares)):
             compute = partial(plain_sums, normalize=ctx.normalize)
             return *gradients_again(compute, (children, weight), wanted, (by_total, by_squares)), None
         rows = weight.shape[3]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capsbench.routing.kernels.pairs import plain_sums
-from capsbench.routing.kernels.recompute import gradients_again
+from capsbench.routing.kernels.recompute import gradients_again, stores_all
 from capsbench.routing.votes import LazyVotes
 
 FEWEST = 16
@@ -169,7 +169,7 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Any) -
 
 
 def _gradient(ctx: Any, by_total: Tensor, by_squares: Tensor) -> tuple[Tensor | None, ...]:
-    if torch.is_grad_enabled():
+    if stores_all((by_total, by_squares)):
         compute = partial(plain_sums, normalize=ctx.normalize)
         return *gradients_again(compute, ctx.saved_tensors, ctx.needs_input_grad[:2], (by_total, by_squares)), None
     return *_vote_sums_backward(by_total, by_squares, *ctx.saved_tensors, ctx.normalize), None
