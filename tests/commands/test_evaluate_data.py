@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,19 +32,36 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A network that saw squares of 17 pixels, in another order of classes and with one more."""
+CLASSES = ("eel", "fox", "cat", "[b]dog")
+SEEN = Preparation((1, 17, 17), standardized=True, fit="pad")
+
+
+def write_network(folder: Path, preparation: Preparation = SEEN, **options: Any) -> Path:
+    """Write a network that was not trained."""
     description = Description(
         arch={"_target_": "capsbench.models.CapsNet", "filters": 4, "groups": 2},
         router={"_target_": "capsbench.routing.FMAgreement"},
-        preparation=Preparation((1, 17, 17), standardized=True, fit="pad"),
-        class_names=("eel", "fox", "cat", "[b]dog"),
+        preparation=preparation,
+        **{"class_names": CLASSES, **options},
     )
     torch.manual_seed(0)
-    (tmp_path / "run").mkdir()
-    save(description, CapsNet((1, 17, 17), 4, FMAgreement, filters=4, groups=2), tmp_path / "run")
-    return tmp_path / "run"
+    folder.mkdir()
+    network = CapsNet(preparation.seen, len(description.class_names), FMAgreement, filters=4, groups=2)
+    save(description, network, folder)
+    return folder
+
+
+def write_arrays(path: Path, side: int = 17, number: int = 40, **others: Any) -> np.ndarray:
+    """Write images of noise that are not divided, and their labels; returns the images."""
+    images = np.random.default_rng(0).integers(0, 256, (number, side, side), dtype=np.uint8)
+    np.savez(path, **{"images": images, "labels": np.array(CLASSES)[np.arange(number) % 4], **others})
+    return images
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A network that saw squares of 17 pixels, in another order of classes and with one more."""
+    return write_network(tmp_path / "run")
 
 
 def test_another_folder(capsbench: Command, run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,3 +136,13 @@ def test_classes_by_number(capsbench: Command, run: Path, tmp_path: Path, capsys
     told = capsys.readouterr().out
     assert "mine numbers its classes: 0 is taken for eel, 3 for [b]dog" in told
     assert json.loads((run / "evaluation-mine-all.json").read_text())["examples"] == 40
+
+
+def test_images_to_train_on_are_prepared_as_in_evaluation(capsbench: Command, tmp_path: Path) -> None:
+    run = write_network(tmp_path / "run", Preparation((1, 24, 24), crop=17))
+    images = write_arrays(tmp_path / "mine.npz", side=24)
+    capsbench("evaluate", f"run={run}", "data=arrays", "data.path=mine.npz", "split=all")
+    record = json.loads((run / "evaluation-mine-all.json").read_text())
+    predicted = load(run).predict(list(images)).labels[:, 0].numpy()
+    assert np.array(record["confusion"]).sum(axis=0).tolist() == np.bincount(predicted, minlength=4).tolist()
+    assert record["accuracy"] == (predicted == np.arange(40) % 4).mean()

@@ -164,6 +164,7 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
         ValueError: data has no such split, or its images another number of classes each.
         DataError: the data cannot be had.
     """
+    data.augments = False
     data.prepare_data()
     data.setup()
     numbers = numbers_of(data, classifier.class_names)
