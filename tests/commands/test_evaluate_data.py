@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,33 @@ def test_images_to_train_on_are_prepared_as_in_evaluation(capsbench: Command, tm
     predicted = load(run).predict(list(images)).labels[:, 0].numpy()
     assert np.array(record["confusion"]).sum(axis=0).tolist() == np.bincount(predicted, minlength=4).tolist()
     assert record["accuracy"] == (predicted == np.arange(40) % 4).mean()
+
+
+def test_pictures_get_the_stored_size_before_that_of_the_network(
+    capsbench: Command, pictures: Path, tmp_path: Path
+) -> None:
+    seen = Preparation((1, 40, 40), resize=20, crop=17)
+    run = write_network(tmp_path / "run", seen)
+    capsbench("evaluate", f"run={run}", "data=image_folder", f"data.path={pictures}", "split=all")
+    record = json.loads((run / "evaluation-pictures-all.json").read_text())
+    taken = [
+        list(CLASSES).index(name) for ((name,),) in [load(run).predict(path).names for path in pictures.rglob("*.png")]
+    ]
+    assert np.array(record["confusion"]).sum(axis=0).tolist() == np.bincount(taken, minlength=4).tolist()
+    assert record["preparation"] == {**asdict(seen), "shape": [1, 40, 40]}
+
+
+def test_images_of_another_size_are_not_cropped_as_they_are(
+    capsbench: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_network(tmp_path / "run", Preparation((1, 24, 24), crop=17))
+    write_arrays(tmp_path / "mine.npz", side=48)
+    asked = ("evaluate", f"run={run}", "data=arrays", "data.path=mine.npz", "split=all")
+    with pytest.raises(SystemExit) as ended:
+        capsbench(*asked)
+    assert str(ended.value) == (
+        "error: images of mine have 48×48 pixels in grey, the network sees the middle of 24×24 pixels in grey; "
+        "data.resize=24 changes their size"
+    )
+    capsbench(*asked, "data.resize=24")
+    assert "of 40" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +78,38 @@ def build_other_data(
         config = Composer(loader).compose(quoted([*words, *places])).config
     _prepare_as(config.data, preparation, given)
     data = build_data(config)
+    if "fit" in config.data and "data.resize" not in given:
+        data.resize = preparation.resize  # after the pictures have the size of a stored image, as in prediction
     if data.standardized != preparation.standardized and "data.standardized" not in given:
         ours, theirs = ("" if each else "not " for each in (preparation.standardized, data.standardized))
         raise ValueError(f"images of {data.title} are {theirs}standardised, and those of the network are {ours}so")
-    if data.input_shape != preparation.seen:
-        ours, theirs = (
+    whole, found, wanted = _uncut(preparation), _uncut(data.preparation), preparation.seen
+    if found == whole or given & {"data.resize", "data.crop"}:
+        found = data.input_shape
+    else:
+        wanted = whole
+    if found != wanted:
+        theirs, ours = (
             f"{width}×{height} pixels in {'grey' if channels == 1 else f'{channels} channels'}"
-            for channels, height, width in (preparation.seen, data.input_shape)
+            for channels, height, width in (found, wanted)
         )
-        mend = f"; data.resize={preparation.seen[1]} changes their size" if "resize" in config.data else ""
-        raise ValueError(f"images of {data.title} have {theirs}, the network sees {ours}{mend}")
+        middle = "" if wanted == preparation.seen else "the middle of "
+        is_square = whole[1] == whole[2] and found[1:] != wanted[1:]
+        mend = f"; data.resize={whole[1]} changes their size" if is_square and "resize" in config.data else ""
+        raise ValueError(f"images of {data.title} have {theirs}, the network sees {middle}{ours}{mend}")
     return data
+
+
+def _uncut(preparation: Preparation) -> tuple[int, int, int]:
+    """(channels, height, width) before anything is cropped."""
+    return replace(preparation, crop=None).seen
 
 
 def _prepare_as(data: DictConfig, preparation: Preparation, given: set[str]) -> None:
     wanted: dict[str, Any] = {name: getattr(preparation, name) for name in SHAPING}
     if "fit" in data:  # pictures of any size
         _, height, width = preparation.shape
-        wanted["resize"] = preparation.resize or (height if height == width else None)
+        wanted["resize"] = height if height == width else preparation.resize
         wanted["background"] = preparation.background
         if wanted["resize"] is not None:
             wanted["fit"] = preparation.fit
