@@ -118,3 +118,21 @@ def test_other_data_may_know_fewer_labels_and_show_one_each(capsbench: Command, 
     answers = package.load(folder).predict(list(digits[:100])).labels[:, :2].numpy()
     assert record["examples"] == 100
     assert record["exact_match"] == (answers == np.eye(2, dtype=bool)[np.arange(100) % 2]).all(axis=1).mean()
+
+
+def test_a_label_that_no_image_shows_may_be_predicted_and_is_then_wrong(
+    capsbench: Command, digits: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = capsbench("train", *ASKED, "trainer.max_steps=20", "data.batch_size=50")
+    folder = next(outputs.rglob("result.json")).parent
+    answers = package.load(folder).predict(list(digits[:100])).labels.numpy()
+    labels = answers.copy()
+    often = int(answers.sum(axis=0).argmax())
+    assert answers[:, often].any()
+    labels[:, often] = False
+    np.savez("never.npz", images=digits[:100], labels=np.append(labels, np.zeros((100, 1), bool), axis=1))
+    capsbench("evaluate", f"run={folder}", "data=arrays", "data.path=never.npz", "split=all")
+    record = json.loads((folder / "evaluation-never-all.json").read_text())
+    assert record["exact_match"] == (~answers[:, often]).mean()
+    assert record["labels"] == ["0", "1", "2"]  # the network does not know a fourth, which no image shows
+    assert "; labels measured: 0, 1, 2" in capsys.readouterr().out

@@ -177,3 +177,14 @@ def test_images_of_another_size_are_not_cropped_as_they_are(
     )
     capsbench(*asked, "data.resize=24")
     assert "of 40" in capsys.readouterr().out
+
+
+def test_a_companion_is_measured_in_the_same_way(
+    capsbench: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"class_names": tuple("0123456789"), "labels_per_image": None, "scores": "activations"}
+    run = write_network(tmp_path / "run", Preparation((1, 40, 40)), **options)
+    capsbench("evaluate", f"run={run}", "data=affnist", "data.absent=stand_in")
+    told = capsys.readouterr().out
+    assert "translated: exact match" in told
+    assert "accuracy" not in told

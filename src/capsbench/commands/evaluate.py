@@ -67,7 +67,7 @@ def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) 
     for run in dict.fromkeys(run for place in places for run in _networks_in(place)):
         classifier = load_network(str(run), config_dir).to("cuda" if torch.cuda.is_available() else "cpu")
         data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
-        data = build_other_data(classifier.description.preparation, of_data, data_dir, config_dir)
+        data = build_other_data(classifier.description.preparation, of_data, settings.split, data_dir, config_dir)
         measure_on(run, classifier, data, settings.split)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
@@ -16,7 +17,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from capsbench.commands.arguments import quoted
 from capsbench.commands.predict import place_of
-from capsbench.data import Batch, ImageDataModule
+from capsbench.data import Arrays, Batch, ImageDataModule, ImageFolder
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
 from capsbench.data.preparation import Preparation
@@ -46,10 +47,10 @@ class Measured:
 
     Attributes:
         accuracy: the share of images of which it names all classes and no other; of a network that was trained on any
-            number of classes per image, all classes that the data knows.
+            number of classes per image, of those that both know.
         confusion: how many images of each class (row) it took for each (column), by the numbers of the network's
             classes; None where an image has several.
-        by_label: of a network that was trained on any number: f1 and map, means over the classes that the data knows.
+        by_label: of a network that was trained on any number: f1 and map, means over the classes that both know.
     """
 
     accuracy: Share
@@ -58,13 +59,14 @@ class Measured:
 
 
 def build_other_data(
-    preparation: Preparation, words: list[str], data_dir: str | None, config_dir: str | None
+    preparation: Preparation, words: list[str], split: str, data_dir: str | None, config_dir: str | None
 ) -> ImageDataModule:
     """Make the data of settings, its images prepared for a network.
 
     Args:
         preparation: of the network's images.
         words: settings of data, as of `capsbench train`; they take precedence.
+        split: that is measured, or `ALL`.
         data_dir: where data sets are; None: in data/.
         config_dir: a user's own directory of choices.
 
@@ -77,6 +79,8 @@ def build_other_data(
     with open_configuration(config_dir) as loader:
         config = Composer(loader).compose(quoted([*words, *places])).config
     _prepare_as(config.data, preparation, given)
+    if issubclass(get_class(config.data["_target_"]), Arrays | ImageFolder):
+        OmegaConf.update(config.data, "measured", split, force_add=True)
     data = build_data(config)
     if "fit" in config.data and "data.resize" not in given:
         data.resize = preparation.resize  # after the pictures have the size of a stored image, as in prediction
@@ -121,20 +125,29 @@ def _prepare_as(data: DictConfig, preparation: Preparation, given: set[str]) -> 
 def numbers_of(data: ImageDataModule, names: tuple[str, ...]) -> Tensor:
     """Find for each class of data the number of the network's class: by name, or by number where data has no names.
 
+    Returns:
+        The numbers; -1 of a class that the network does not know and no image shows.
+
     Raises:
-        ValueError: the network does not know a class.
+        ValueError: the network does not know a class that an image shows.
     """
     theirs = list(data.names)
-    if all(name in names for name in theirs):
-        return torch.tensor([names.index(name) for name in theirs])
-    if data.class_names is None and len(theirs) == len(names):
+    if any(name not in names for name in theirs) and data.class_names is None and len(theirs) == len(names):
         say(f"{data.title} numbers its classes: 0 is taken for {names[0]}, {len(names) - 1} for {names[-1]}")
         return torch.arange(len(names))
-    unknown = [name for name in theirs if name not in names]
-    raise ValueError(
-        f"{data.title} has {len(unknown)} classes that the network does not know: {listed(unknown, NAMES_TOLD)}; "
-        f"it knows {listed(names, NAMES_TOLD)}"
-    )
+    shown = {name for split in data.splits.values() for name in _shown(split.labels, theirs)}
+    unknown = [name for name in theirs if name not in names and (name in shown or not set(theirs) & set(names))]
+    if unknown:
+        raise ValueError(
+            f"{data.title} has {len(unknown)} classes that the network does not know: {listed(unknown, NAMES_TOLD)}; "
+            f"it knows {listed(names, NAMES_TOLD)}"
+        )
+    return torch.tensor([names.index(name) if name in names else -1 for name in theirs])
+
+
+def _shown(labels: Tensor, names: list[str]) -> list[str]:
+    counts = labels.any(dim=0) if labels.dtype == torch.bool else labels.bincount()
+    return [names[number] for number in counts.nonzero().flatten().tolist()]
 
 
 def measure(classifier: Classifier, batches: Iterable[Batch], numbers: Tensor) -> Measured:
@@ -143,20 +156,23 @@ def measure(classifier: Classifier, batches: Iterable[Batch], numbers: Tensor) -
     Args:
         classifier: the network.
         batches: of prepared images.
-        numbers: for each class of the data, that of the network.
+        numbers: for each class of the data, that of the network; -1: it has none.
     """
     shown = classifier.description.labels_per_image
     matrix = MulticlassConfusionMatrix(len(classifier.class_names))
-    made = {} if shown else measures(len(numbers), None)
+    is_known = numbers >= 0
+    known = numbers[is_known]
+    made = {} if shown else measures(len(known), None)
     by_label = {name: made[name] for name in BESIDE if name in made}
     correct = examples = 0
     weights = next(classifier.network.parameters())
     for batch in batches:
         answer = classifier.answer(batch.images.to(weights))
         if shown is None:
-            predicted, labels = answer.labels[:, numbers].long(), multi_hot(batch.labels.cpu(), len(numbers))
+            predicted = answer.labels[:, known].long()
+            labels = multi_hot(batch.labels.cpu(), len(numbers))[:, is_known]
             for name, metric in by_label.items():
-                metric.update(answer.scores[:, numbers] if name == BY_ORDER else predicted, labels)
+                metric.update(answer.scores[:, known] if name == BY_ORDER else predicted, labels)
         else:
             predicted = answer.labels.sort(dim=1).values
             labels = numbers[batch.labels.reshape(len(batch.labels), -1).cpu()].sort(dim=1).values
@@ -189,6 +205,7 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
             f"{wanted}; with data=… both must be the same number"
         )
     found = measure(classifier, _batches(data, split), numbers)
+    labels = None if wanted else [classifier.class_names[number] for number in numbers.tolist() if number >= 0]
     title = re.sub(r"\W+", "-", data.title.lower()).strip("-") or "data"
     path = place_of(str(run)) / f"evaluation-{title}-{split}.json"
     measured = "accuracy" if wanted else EXACT_MATCH
@@ -199,6 +216,7 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
         measured: found.accuracy.value,
         "interval": [found.accuracy.low, found.accuracy.high],
         **found.by_label,
+        "labels": labels,
         "confusion": found.confusion,
         "class_names": list(classifier.class_names),
         "network": dict(classifier.description.run),
@@ -210,13 +228,15 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
         temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     beside = "".join(f", {BESIDE[name]} {100 * value:.2f} %" for name, value in found.by_label.items())
     said = f"{data.title}, {split}: {MAIN[measured]} {found.accuracy}{beside}"
+    if labels is not None:
+        said += f"; labels measured: {listed(labels, NAMES_TOLD)}"
     if found.confusion is not None:
         counts = pd.DataFrame(found.confusion, classifier.class_names, classifier.class_names)
         Console(markup=False).print(to_rich(class_accuracies(counts)))
         page = path.with_suffix(".html")
         write_evaluation(page, f"{run} on {data.title}", said, counts)
     for other, loader in (data.companions() if split == "test" else {}).items():
-        say(f"{data.title}, {other}: accuracy {measure(classifier, loader, numbers).accuracy}")
+        say(f"{data.title}, {other}: {MAIN[measured]} {measure(classifier, loader, numbers).accuracy}")
     say(f"{run} on {said}")
     say(f"{path}" + (f", {page}" if found.confusion is not None else ""))
 

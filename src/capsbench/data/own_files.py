@@ -8,6 +8,8 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.pictures import PASSED_OVER, files_below, natural
 
 SplitName = Literal["train", "val", "test"]
+Measured = SplitName | Literal["all"]
+"""What a trained network is measured on."""
 SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),

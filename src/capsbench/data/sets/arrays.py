@@ -14,7 +14,7 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.labels import describe, read_labels
 from capsbench.data.module import ImageDataModule
-from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, array_files
+from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, Measured, array_files
 from capsbench.data.pictures import as_bytes_of_16_bits
 
 TEST_FRACTION = 0.2
@@ -43,6 +43,8 @@ class Arrays(ImageDataModule):
         value_range: the values of black and white; None: of bytes and of 16 bits their own, of others 0 and 1.
         title: the set's name in tables; None: the file's name.
         stands_in_for: the title of the set that these images replace.
+        measured: the split that a trained network is measured on, or "all", which divides nothing and reads validation
+            images, too; None: the set is trained on. Classes are then also those that no image shows.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -60,6 +62,7 @@ class Arrays(ImageDataModule):
         value_range: Sequence[int | float] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
+        measured: Measured | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -72,6 +75,7 @@ class Arrays(ImageDataModule):
         self.layout = layout
         self.value_range = value_range
         self.stands_in_for = stands_in_for
+        self.measured = measured
         self.title = title or self.path.resolve().stem
         self._parts = self._read(test_fraction)
         _, channels, height, width = self._parts["train"].images.shape
@@ -196,7 +200,8 @@ class Arrays(ImageDataModule):
         return ((images - np.float32(black)) * np.float32(255 / (white - black))).astype(np.float32)
 
     def _labels(self, arrays: Mapping[SplitName, np.ndarray]) -> Mapping[str, np.ndarray]:
-        found = read_labels({str(split): values for split, values in arrays.items()}, self.path)
+        by_split = {str(split): values for split, values in arrays.items()}
+        found = read_labels(by_split, self.path, measured=self.measured is not None)
         self.num_classes, self.class_names = found.num_classes, found.names
         self.labels_per_image = None if found.several else 1
         return found.of

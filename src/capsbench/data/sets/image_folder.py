@@ -20,7 +20,7 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import free_memory_bytes
 from capsbench.data.module import ImageDataModule
 from capsbench.data.on_disk import OnDisk
-from capsbench.data.own_files import folders_in, split_folders
+from capsbench.data.own_files import Measured, folders_in, split_folders
 from capsbench.data.picture_cache import PictureCache
 from capsbench.data.pictures import (
     LARGEST_SIDE,
@@ -61,6 +61,8 @@ class ImageFolder(ImageDataModule):
         cache: where images are kept that do not fit into memory; None: in the user's cache directory.
         title: the set's name in tables; None: the folder's name.
         stands_in_for: the title of the set that these images replace.
+        measured: the split that a trained network is measured on, or "all", which divides nothing and reads validation
+            images, too; None: the set is trained on, and has at least two classes.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -82,6 +84,7 @@ class ImageFolder(ImageDataModule):
         cache: str | os.PathLike[str] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
+        measured: Measured | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -100,6 +103,7 @@ class ImageFolder(ImageDataModule):
         self.skip_unreadable = skip_unreadable
         self.cache = None if cache is None else Path(cache)
         self.stands_in_for = stands_in_for
+        self.measured = measured
         self.title = title or self.path.resolve().name
         self.test_fraction = test_fraction
         self.files = self._find(test_fraction)
