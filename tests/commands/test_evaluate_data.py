@@ -129,6 +129,13 @@ def test_what_is_refused(
     assert ended.value.code == 2
 
 
+def test_data_that_is_not_there(capsbench: Command, run: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        capsbench("evaluate", f"run={run}", "data=arrays", "data.path=none.npz")
+    assert "data.path=none.npz is not a readable .npz file" in str(ended.value)
+    assert ended.value.code == 1
+
+
 def test_classes_by_number(capsbench: Command, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (40, 17, 17), dtype=np.uint8)
@@ -172,7 +179,7 @@ def test_images_of_another_size_are_not_cropped_as_they_are(
     with pytest.raises(SystemExit) as ended:
         capsbench(*asked)
     assert str(ended.value) == (
-        "error: images of mine have 48×48 pixels in grey, the network sees the middle of 24×24 pixels in grey; "
+        f"error: {run}: images of mine have 48×48 pixels in grey, the network sees the middle of 24×24 pixels in grey; "
         "data.resize=24 changes their size"
     )
     capsbench(*asked, "data.resize=24")
@@ -188,3 +195,22 @@ def test_a_companion_is_measured_in_the_same_way(
     told = capsys.readouterr().out
     assert "translated: exact match" in told
     assert "accuracy" not in told
+
+
+def test_a_network_that_cannot_be_read_is_left_out(
+    capsbench: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(tmp_path / "mine.npz")
+    (tmp_path / "runs").mkdir()
+    first, second, third = (write_network(tmp_path / "runs" / name) for name in "abc")
+    for run in (first, second, third):
+        (run / "config.yaml").touch()
+        (run / "result.json").touch()
+    (second / "model.safetensors").write_text("nothing")
+    with pytest.raises(SystemExit) as ended:
+        capsbench("evaluate", "run=runs", "data=arrays", "data.path=mine.npz")
+    assert ended.value.code == 1
+    assert "1 of 3 runs were left out" in str(ended.value)
+    assert "left out: runs/b/model.safetensors is damaged" in capsys.readouterr().out
+    for run in (first, third):
+        assert (run / "evaluation-mine-test.json").is_file()
