@@ -214,3 +214,13 @@ def test_a_network_that_cannot_be_read_is_left_out(
     assert "left out: runs/b/model.safetensors is damaged" in capsys.readouterr().out
     for run in (first, third):
         assert (run / "evaluation-mine-test.json").is_file()
+
+
+def test_few_images_of_one_class(capsbench: Command, run: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    (pictures / "cat").rename(tmp_path / "few" / "cat")
+    capsbench("evaluate", f"run={run}", "data=image_folder", "data.path=few", "split=all")
+    assert json.loads((run / "evaluation-few-all.json").read_text())["examples"] == 12
+    write_arrays(tmp_path / "one.npz", number=1)
+    capsbench("evaluate", f"run={run}", "data=arrays", "data.path=one.npz", "split=all")
+    assert json.loads((run / "evaluation-one-all.json").read_text())["examples"] == 1
