@@ -116,6 +116,8 @@ def test_a_runs_own_data_gives_its_accuracy(
         (["data=digit"], "there is no data=digit; did you mean digits?"),
         (["data=digits", "data.colour=red"], "there is no setting data.colour"),
         (["data=digits", "split=some"], "split must be one of train, val, test, all, got some"),
+        (["data=digits,mnist"], "data=digits,mnist are several values; give one"),
+        (["data=image_folder", "data.path=fo,ld"], "in it is quoted twice: data.path=\"'fo,ld'\""),
         (["data=multi_mnist", "data.absent=stand_in"], "images of Multi-MNIST"),
     ],
 )
@@ -224,3 +226,9 @@ def test_few_images_of_one_class(capsbench: Command, run: Path, pictures: Path, 
     write_arrays(tmp_path / "one.npz", number=1)
     capsbench("evaluate", f"run={run}", "data=arrays", "data.path=one.npz", "split=all")
     assert json.loads((run / "evaluation-one-all.json").read_text())["examples"] == 1
+
+
+def test_a_path_with_a_comma(capsbench: Command, run: Path, pictures: Path) -> None:
+    pictures.rename(pictures.with_name("pict,ures"))
+    capsbench("evaluate", f"run={run}", "data=image_folder", "data.path='pict,ures'", "split=all")
+    assert (run / "evaluation-pict-ures-all.json").is_file()

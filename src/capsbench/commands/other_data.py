@@ -77,7 +77,15 @@ def build_other_data(
     given = {word.partition("=")[0] for word in words}
     places = [] if data_dir is None else [f"data_dir={data_dir}"]
     with open_configuration(config_dir) as loader:
-        config = Composer(loader).compose(quoted([*words, *places])).config
+        composer, words = Composer(loader), quoted([*words, *places])
+        for override in composer.parser.parse_overrides(words):
+            if override.is_sweep_override():
+                name, _, value = str(override.input_line).partition("=")
+                raise ValueError(
+                    f"{name}={value} are several values; give one. A value with a comma in it is quoted twice: "
+                    f"{name}=\"'{value}'\""
+                )
+        config = composer.compose(words).config
     _prepare_as(config.data, preparation, given)
     if issubclass(get_class(config.data["_target_"]), Arrays | ImageFolder):
         OmegaConf.update(config.data, "measured", split, force_add=True)
