@@ -232,3 +232,19 @@ def test_a_path_with_a_comma(capsbench: Command, run: Path, pictures: Path) -> N
     pictures.rename(pictures.with_name("pict,ures"))
     capsbench("evaluate", f"run={run}", "data=image_folder", "data.path='pict,ures'", "split=all")
     assert (run / "evaluation-pict-ures-all.json").is_file()
+
+
+def test_data_of_the_same_name_replaces_nothing(capsbench: Command, run: Path, tmp_path: Path) -> None:
+    for number, year in enumerate(("2024", "2025")):
+        (tmp_path / year).mkdir()
+        write_arrays(tmp_path / year / "mine.npz", number=40 + number)
+    asked = ("evaluate", f"run={run}", "data=arrays", "split=all")
+    capsbench(*asked, "data.path=2024/mine.npz")
+    with pytest.raises(SystemExit) as ended:
+        capsbench(*asked, "data.path=2025/mine.npz")
+    assert "evaluation-mine-all.json is of " in str(ended.value)
+    assert "2024/mine.npz; give this data another name, data.title=NAME, or remove that file" in str(ended.value)
+    assert json.loads((run / "evaluation-mine-all.json").read_text())["examples"] == 40
+    capsbench(*asked, "data.path=2025/mine.npz", "data.title=newer")
+    assert json.loads((run / "evaluation-newer-all.json").read_text())["examples"] == 41
+    capsbench(*asked, f"data.path={tmp_path}/2024/mine.npz")

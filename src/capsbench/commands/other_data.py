@@ -21,6 +21,7 @@ from capsbench.data import Arrays, Batch, ImageDataModule, ImageFolder
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
 from capsbench.data.preparation import Preparation
+from capsbench.data.reading import read_json
 from capsbench.inference import Classifier
 from capsbench.launch.build import build_data
 from capsbench.launch.config import Composer, open_configuration
@@ -199,7 +200,7 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
     """Measure a network on a split of data; print, and write evaluation-DATA-SPLIT.json and .html into its folder.
 
     Raises:
-        ValueError: data has no such split, or its images another number of classes each.
+        ValueError: data has no such split, or its images another number of classes each; or the file is of other data.
         DataError: the data cannot be had.
     """
     data.augments = False
@@ -212,13 +213,19 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
             f"an image of {data.title} shows {data.labels_per_image or 'any number of'} classes, one of the network's "
             f"{wanted}; with data=… both must be the same number"
         )
-    found = measure(classifier, _batches(data, split), numbers)
     labels = None if wanted else [classifier.class_names[number] for number in numbers.tolist() if number >= 0]
     title = re.sub(r"\W+", "-", data.title.lower()).strip("-") or "data"
     path = place_of(str(run)) / f"evaluation-{title}-{split}.json"
+    place = str(data.path.resolve()) if isinstance(data, Arrays | ImageFolder) else None
+    before = _record_in(path)
+    if before.get("path", place) != place:
+        other = before["path"] or f"the set {before.get('data')}"
+        raise ValueError(f"{path} is of {other}; give this data another name, data.title=NAME, or remove that file")
+    found = measure(classifier, _batches(data, split), numbers)
     measured = "accuracy" if wanted else EXACT_MATCH
     record = {
         "data": data.title,
+        "path": place,
         "split": split,
         "examples": found.accuracy.of,
         measured: found.accuracy.value,
@@ -247,6 +254,14 @@ def measure_on(run: Path, classifier: Classifier, data: ImageDataModule, split: 
         say(f"{data.title}, {other}: {MAIN[measured]} {measure(classifier, loader, numbers).accuracy}")
     say(f"{run} on {said}")
     say(f"{path}" + (f", {page}" if found.confusion is not None else ""))
+
+
+def _record_in(path: Path) -> dict[str, Any]:
+    """What was measured before; empty where nothing was, or nothing that can be read."""
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _batches(data: ImageDataModule, split: str) -> Iterator[Batch]:
