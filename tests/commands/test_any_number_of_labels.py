@@ -130,3 +130,21 @@ def test_a_callback_that_watches_the_accuracy_is_refused_before_training(
         "val/exact_match or val/f1 or val/map"
     )
     assert "epoch 1" not in capsys.readouterr().out
+
+
+def test_a_label_that_no_image_shows_may_be_predicted_and_is_then_wrong(
+    capsbench: Command, digits: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = capsbench("train", *ASKED, "trainer.max_steps=20", "data.batch_size=50")
+    folder = next(outputs.rglob("result.json")).parent
+    answers = package.load(folder).predict(list(digits[:100])).labels.numpy()
+    labels = answers.copy()
+    often = int(answers.sum(axis=0).argmax())
+    assert answers[:, often].any()
+    labels[:, often] = False
+    np.savez("never.npz", images=digits[:100], labels=np.append(labels, np.zeros((100, 1), bool), axis=1))
+    capsbench("evaluate", f"run={folder}", "data=arrays", "data.path=never.npz", "split=all")
+    record = json.loads((folder / "evaluation-never-all.json").read_text())
+    assert record["exact_match"] == (~answers[:, often]).mean()
+    assert record["labels"] == ["0", "1", "2"]  # the network does not know a fourth, which no image shows
+    assert "; labels measured: 0, 1, 2" in capsys.readouterr().out

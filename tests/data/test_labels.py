@@ -41,6 +41,16 @@ def test_a_column_that_no_training_image_has_is_no_class(caplog: pytest.LogCaptu
     assert "its 3 classes are 0, 2, 3" in caplog.text
 
 
+def test_to_measure_a_network_on_every_column_is_a_class() -> None:
+    wide = np.insert(ROWS, 1, 0, axis=1)
+    found = read_labels({"train": wide * 0, "test": wide}, PLACE, measured=True)
+    assert (found.num_classes, found.names, found.of["test"].tolist()) == (4, None, (wide == 1).tolist())
+    found = read_labels({"train": ONE_HOT[:1], "test": ONE_HOT[1:2]}, PLACE, measured=True)
+    assert (found.num_classes, found.names, found.of["test"].tolist()) == (3, None, [1])
+    found = read_labels({"train": np.array(["a", "a"]), "test": np.array(["b"])}, PLACE, measured=True)
+    assert (found.names, found.of["test"].tolist()) == (["a", "b"], [1])
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [

@@ -72,6 +72,12 @@ def test_evaluation_sees_the_middle_and_training_any_window() -> None:
     assert not cropped.equal(windows[:, len(windows[0]) // 2, None])
 
 
+def test_training_images_that_are_not_augmented_are_prepared_as_in_evaluation() -> None:
+    data, key = digits(crop=24, augmentation=Augmentation(flip=True)), BatchKey(0, torch.arange(20))
+    data.augments = False
+    assert data.batch("train", key).images.equal(data.test_images(data.splits["train"].images[:20]))
+
+
 def test_an_enlarged_image_keeps_its_content() -> None:
     key = BatchKey(0, torch.arange(20))
     small, large = (digits(**options).batch("test", key).images for options in ({}, {"resize": 64}))

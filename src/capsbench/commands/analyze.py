@@ -51,13 +51,19 @@ def main(arguments: Arguments) -> None:
     for_each_run(settings.run, lambda folder: analysis(folder, settings, arguments.config_dir), summary)
 
 
-def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callable[[list[Made]], None]) -> None:
+def for_each_run(
+    named: Any,
+    look: Callable[[RunFolder], Made],
+    summary: Callable[[list[Made]], None],
+    find: Callable[[Path], list[RunFolder]] = find_runs,
+) -> None:
     """Look into each run; name those that cannot be looked into, and leave them out.
 
     Args:
         named: a run's folder, a folder of runs, or a list of these.
         look: what is done of each run.
         summary: what is done of all together, unless there are none.
+        find: lists the runs of a folder.
 
     Raises:
         ValueError: no run could be looked into, or not one that was named itself.
@@ -66,7 +72,7 @@ def for_each_run(named: Any, look: Callable[[RunFolder], Made], summary: Callabl
     if named is None:
         raise ValueError("run must be given: run=DIR, or run=outputs/EXPERIMENT for all runs below it")
     places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
-    folders = list(dict.fromkeys(folder for place in places for folder in find_runs(place)))
+    folders = list(dict.fromkeys(folder for place in places for folder in find(place)))
     runs: list[Made] = []
     unfit: dict[RunFolder, str] = {}
     damaged = 0

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
+from hydra.errors import InstantiationException
 
 from capsbench.commands.analyze import for_each_run
 from capsbench.commands.arguments import Arguments, parse_settings
 from capsbench.commands.other_data import ALL, build_other_data, measure_on
 from capsbench.commands.predict import load_network
 from capsbench.commands.settings import Evaluate
+from capsbench.data import DataError
 from capsbench.data.batch import SplitName
 from capsbench.data.files import written_atomically
 from capsbench.inference import networks
 from capsbench.inference.files import DESCRIPTION
 from capsbench.launch.build import find_runs, restore, trainer_of_one_device
+from capsbench.launch.errors import describe, fail, origin
 from capsbench.launch.noise import hide_harmless_messages
 from capsbench.reports.formats import say
-from capsbench.runs import RunFolder
+from capsbench.runs import ResultError, RunFolder
 from capsbench.runs.environment import describe_device, git_commit, versions
 from capsbench.runs.measures import in_words
 from capsbench.training import evaluate
@@ -53,28 +56,37 @@ def evaluate_on(settings: Evaluate, of_data: list[str], config_dir: str | None) 
     """Measure runs on data that need not be theirs.
 
     Raises:
-        ValueError: a setting is wrong, a folder holds no trained network, or the network does not know the classes.
-        DataError: the data cannot be had.
+        ValueError: a setting is wrong, or no network could be measured, or not one that was named itself.
+        CommandError: the data cannot be had; or a network below a folder cannot be read, and the others were measured.
     """
-    if settings.run is None:
-        raise ValueError("run must be given: run=DIR")
     if not any(word.startswith("data=") for word in of_data):
         raise ValueError(f"{of_data[0]} is a setting of which data? Give data=NAME, such as data=image_folder")
     if settings.split not in (*STAGES, ALL):
         raise ValueError(f"split must be one of {', '.join((*STAGES, ALL))}, got {settings.split}")
     hide_harmless_messages()
-    places = [Path(str(place)) for place in (settings.run if isinstance(settings.run, list) else [settings.run])]
-    for run in dict.fromkeys(run for place in places for run in _networks_in(place)):
-        classifier = load_network(str(run), config_dir).to("cuda" if torch.cuda.is_available() else "cpu")
-        data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
-        data = build_other_data(classifier.description.preparation, of_data, data_dir, config_dir)
-        measure_on(run, classifier, data, settings.split)
+    data_dir = settings.data_dir or os.environ.get("CAPSBENCH_DATA")
+
+    def look(folder: RunFolder) -> None:
+        try:
+            classifier = load_network(str(folder), config_dir)
+        except ValueError as error:
+            raise ResultError(str(error)) from error
+        classifier.to("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            data = build_other_data(classifier.description.preparation, of_data, settings.split, data_dir, config_dir)
+            measure_on(folder.path, classifier, data, settings.split)
+        except (DataError, InstantiationException) as error:
+            if isinstance(origin(error), DataError):  # of the data, which is that of all runs
+                fail(describe(error))
+            raise
+
+    for_each_run(settings.run, look, lambda runs: None, _networks_in)
 
 
-def _networks_in(place: Path) -> list[Path]:
+def _networks_in(place: Path) -> list[RunFolder]:
     """The folder itself if a trained network is in it, which may be a copy; a name; else the runs below the folder."""
     is_one = (place / DESCRIPTION).is_file() or str(place) in networks()
-    return [place] if is_one else [folder.path for folder in find_runs(place)]
+    return [RunFolder(place)] if is_one else find_runs(place)
 
 
 def evaluate_run(

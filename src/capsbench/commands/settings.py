@@ -158,7 +158,8 @@ to evaluation-SPLIT.json beside result.json; capsbench report shows it with show
 the first epoch.
 
 With data=NAME, and any other setting of data, a network is measured on data that need not be its run's. It needs
-model.json and model.safetensors alone. Images are prepared as the network's; classes are found by their names. The
+model.json and model.safetensors alone. Images are prepared as the network's, also training images, which are not
+augmented; classes are found by their names. split=all takes all images, also your own that are not divided. The
 accuracy of each class is printed, and written to evaluation-DATA-SPLIT.json and .html with the confusion matrix.
 
   capsbench evaluate run=outputs/table2 split=test

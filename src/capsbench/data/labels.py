@@ -34,16 +34,19 @@ class Labels(NamedTuple):
     several: bool
 
 
-def read_labels(arrays: Mapping[str, np.ndarray], place: Path) -> Labels:
+def read_labels(arrays: Mapping[str, np.ndarray], place: Path, *, measured: bool = False) -> Labels:
     """Number the classes of the training split, and name them where their labels are not their numbers.
 
     Args:
         arrays: labels by split: whole numbers or names (image,), or rows of 0 and 1 (image, class). If any row of any
             split has no 1 or more than one, images may show any number of classes.
         place: where they come from; messages name it.
+        measured: a trained network is measured on them. Then classes are those of all splits, also a single one, and
+            every column of rows is a class, shown or not.
 
     Raises:
-        DataError: they are something else, are all the same, or a split has a class that the training split has not.
+        DataError: they are something else; or, to train on, are all the same, or a split has a class that the training
+            split has not.
     """
     rows = {split: values for split, values in arrays.items() if _are_rows(values)}
     for split, values in rows.items():
@@ -51,13 +54,14 @@ def read_labels(arrays: Mapping[str, np.ndarray], place: Path) -> Labels:
             raise DataError(f"{place}: rows of labels must be of 0 and 1, the {split} split has other numbers")
     several = [split for split, values in rows.items() if (values.sum(axis=1) != 1).any()]
     if not several:
-        return _single({split: _one_each(values, place) for split, values in arrays.items()}, place)
+        columns = max((values.shape[1] for values in rows.values()), default=0) if measured else 0
+        return _single({split: _one_each(values, place) for split, values in arrays.items()}, place, measured, columns)
     if other := [split for split in arrays if split not in rows]:
         raise DataError(
             f"{place}: labels of the {several[0]} split are rows of 0 and 1, several of an image, those of the "
             f"{other[0]} split are not; give both as rows of 0 and 1"
         )
-    return _multi_hot({split: values.astype(bool) for split, values in rows.items()}, place)
+    return _multi_hot({split: values.astype(bool) for split, values in rows.items()}, place, measured)
 
 
 def most_frequent(labels: Tensor) -> float | None:
@@ -108,11 +112,13 @@ def _are_rows(labels: np.ndarray) -> bool:
     return labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biuf"
 
 
-def _multi_hot(rows: Mapping[str, np.ndarray], place: Path) -> Labels:
+def _multi_hot(rows: Mapping[str, np.ndarray], place: Path, measured: bool) -> Labels:
     widths = {split: values.shape[1] for split, values in rows.items()}
     for split, width in widths.items():
         if width != widths["train"]:
             raise DataError(f"{place}: rows of labels have {widths['train']} columns to train on, {width} in {split}")
+    if measured:
+        return Labels(dict(rows), widths["train"], None, True)
     shown = rows["train"].any(axis=0)
     if shown.sum() < 2 or (rows["train"] == rows["train"][0]).all():
         raise DataError(f"{place}: all images have the same labels, or one class only; there must be at least two")
@@ -125,11 +131,12 @@ def _multi_hot(rows: Mapping[str, np.ndarray], place: Path) -> Labels:
     return Labels({split: values[:, shown] for split, values in rows.items()}, int(shown.sum()), names, True)
 
 
-def _single(labels: Mapping[str, np.ndarray], place: Path) -> Labels:
-    values = np.unique(labels["train"])
+def _single(labels: Mapping[str, np.ndarray], place: Path, measured: bool, columns: int) -> Labels:
+    values = np.unique(np.concatenate(list(labels.values())) if measured else labels["train"])
     is_number = values.dtype.kind in "iu"
+    values = np.union1d(values, np.arange(columns)) if is_number and columns else values
     classes = list(values) if is_number else sorted(map(str, values), key=natural)
-    if len(classes) < 2:
+    if len(classes) < 2 and not measured:
         raise DataError(f"{place}: all labels are {classes[0]}; there must be at least two classes")
     numbers = {each: number for number, each in enumerate(classes)}
     for split, found in labels.items():

@@ -67,6 +67,8 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     """Whether every epoch has the batches of the first, to overfit them."""
     is_stand_in: bool = False
     """Whether these are a few digits in place of a set whose files are missing."""
+    augments: bool = True
+    """Whether training images are augmented; otherwise they are prepared as in evaluation."""
 
     def __init__(
         self,
@@ -304,7 +306,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
         """Make a batch: a function of (seed, split, epoch, indices)."""
         stored, labels = (part[key.indices] for part in self.splits[split])
-        if split == "train":
+        if split == "train" and self.augments:
             images = self.train_images(stored, Draw(self.seed, key.epoch, key.indices))
         else:
             images = self.test_images(stored)
@@ -355,7 +357,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     predict_dataloader = test_dataloader
 
     def evaluation_loader(self, split: SplitName) -> DataLoader[Batch]:
-        """Give a split in order; training images as in the first epoch."""
+        """Give a split in order; training images, where they are augmented, as in the first epoch."""
         return self._loader(split, self.eval_batch_size)
 
     @property

@@ -8,6 +8,8 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.pictures import PASSED_OVER, files_below, in_order
 
 SplitName = Literal["train", "val", "test"]
+Measured = SplitName | Literal["all"]
+"""What a trained network is measured on."""
 SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -66,10 +68,25 @@ def split_folders(path: Path) -> dict[SplitName, Path]:
     """Find the folders of splits; empty where those of classes lie directly in the folder.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or two are of one split.
     """
-    named = {folder.name.lower(): folder for folder in folders_in(path)}
-    return {split: named[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in named}
+    found: dict[SplitName, Path] = {}
+    for split, names in SPLIT_FOLDERS.items():
+        there = [folder for folder in folders_in(path) if folder.name.lower() in names]
+        if len(there) > 1:
+            raise DataError(
+                f"{path} has both {there[0].name}/ and {there[1].name}/; put their pictures into one of them"
+            )
+        if there:
+            found[split] = there[0]
+    return found
+
+
+def not_divided(path: Path, test_fraction: float, measured: Measured | None, error: ValueError) -> str:
+    """Say why images cannot be divided into those to train on and those to test on, and what to do."""
+    mend = "give another" if measured is None else "give another, or split=all, which divides nothing"
+    asked = f"data.test_fraction={test_fraction}"
+    return f"{path} cannot be divided into training and test images with {asked}: {error}; {mend}"
 
 
 def folders_in(place: Path) -> list[Path]:

@@ -53,6 +53,13 @@ def test_placement_is_new_each_epoch_and_repeats(data: FourDigits) -> None:
     assert not images(0).equal(images(1))
 
 
+def test_digits_are_placed_also_where_nothing_is_augmented(data: FourDigits) -> None:
+    data.augments = False
+    first, second = (data.batch("train", BatchKey(epoch, torch.arange(4))).images for epoch in (0, 1))
+    assert first.shape == (4, 1, 40, 40)
+    assert first.equal(second)
+
+
 def test_pinned_places(data: FourDigits) -> None:
     """Published numbers depend on these: (row, column) of each digit in two epochs."""
     found = []

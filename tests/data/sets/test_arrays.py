@@ -41,6 +41,38 @@ def test_arrays_to_be_divided(tmp_path: Path) -> None:
     assert data.splits["test"].labels.bincount().tolist() == [1] * 4
 
 
+@pytest.mark.parametrize("twice", ["train", "test"])
+def test_two_names_of_one_split_are_refused(tmp_path: Path, twice: str) -> None:
+    pairs = {
+        f"{split}_{part}": each
+        for split in ("train", "test")
+        for part, each in (("images", IMAGES), ("labels", LABELS))
+    }
+    np.savez(tmp_path / "x.npz", **pairs, **{f"x_{twice}": IMAGES, f"y_{twice}": LABELS})
+    with pytest.raises(DataError, match=rf"has both {twice}_images and x_{twice}; remove one of them"):
+        Arrays(path=tmp_path / "x.npz")
+
+
+def test_images_to_measure_a_network_on_are_not_divided(tmp_path: Path) -> None:
+    np.savez(tmp_path / "few.npz", images=IMAGES[:3], labels=np.arange(3))
+    with pytest.raises(DataError, match=r"with data\.test_fraction=0\.2: .*; give another$"):
+        Arrays(path=tmp_path / "few.npz")
+    with pytest.raises(DataError, match=r"; give another, or split=all, which divides nothing$"):
+        Arrays(path=tmp_path / "few.npz", measured="test")
+    data = Arrays(path=tmp_path / "few.npz", measured="all")
+    data.setup()
+    assert {split: data.num_examples(split) for split in data.splits} == {"train": 3, "test": 0}
+    several = {
+        f"{name}_{split}": each[:5]
+        for split in ("train", "val", "test")
+        for name, each in (("x", IMAGES), ("y", LABELS))
+    }
+    np.savez(tmp_path / "x.npz", **several)
+    data = Arrays(path=tmp_path / "x.npz", measured="all")
+    data.setup()
+    assert {split: data.num_examples(split) for split in data.splits} == {"train": 5, "val": 5, "test": 5}
+
+
 def first(images: np.ndarray, folder: Path, **options: Any) -> torch.Tensor:
     """The images of an undivided set, in their order."""
     np.savez(folder / "x.npz", x=images, y=np.arange(len(images)) % 2)

@@ -96,6 +96,40 @@ def test_classes_without_a_test_folder_are_divided(tmp_path: Path) -> None:
     assert half.num_examples("test") == 6
 
 
+@pytest.mark.parametrize("memory", [2**40, 0])
+def test_pictures_to_measure_a_network_on_are_not_divided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr("capsbench.data.sets.image_folder.free_memory_bytes", lambda: memory)
+    fill(tmp_path / "few" / "only", 1)
+    with pytest.raises(DataError, match="at least two classes, has 1"):
+        ImageFolder(path=tmp_path / "few")
+    data = ImageFolder(path=tmp_path / "few", measured="all", cache=tmp_path / "cache")
+    data.setup()
+    assert {split: data.num_examples(split) for split in data.splits} == {"train": 1, "test": 0}
+    fill(tmp_path / "few" / "other", 1)
+    with pytest.raises(
+        DataError, match=r"with data\.test_fraction=0\.2: .*; give another, or split=all, which divides"
+    ):
+        ImageFolder(path=tmp_path / "few", measured="test")
+
+
+@pytest.mark.parametrize("measured", ["val", "all"])
+def test_a_folder_to_validate_on_is_read_where_it_is_measured(folder: Path, measured: Any) -> None:
+    fill(folder / "val" / "pear", 4)
+    data = ImageFolder(path=folder, measured=measured)
+    data.setup()
+    assert {split: data.num_examples(split) for split in data.splits} == {"train": 6, "val": 4, "test": 4}
+
+
+def test_two_folders_of_one_split_are_refused(folder: Path) -> None:
+    fill(folder / "Training" / "apple", 1)
+    with pytest.raises(
+        DataError, match=r"has both (Training/ and train|train/ and Training)/; put their pictures into one"
+    ):
+        ImageFolder(path=folder)
+
+
 def test_what_systems_leave_in_folders_is_passed_over(folder: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._0.png", ".hidden/0.png"):
         path = folder / "train" / "apple" / name

@@ -119,14 +119,14 @@ class AffNIST(FileDataModule):
         return super().num_examples(split) * (self.images_per_digit if split == "train" else 1)
 
     def batch(self, split: SplitName, key: BatchKey) -> Batch:
-        """Make a batch; digits that are held out to tune on have the same place in every epoch."""
-        if split == "val":
-            return self._translated(self.splits["val"], key)
+        """Make a batch; digits that are held out to tune on, or not augmented, have the same place in every epoch."""
         if split == "train" and self.images_per_digit > 1:
             digits, labels = (part[key.indices // self.images_per_digit] for part in self.splits["train"])
             which = key.indices % self.images_per_digit
             images = to_unit_range(place(digits, CANVAS, which // OFFSETS, which % OFFSETS))
             return Batch(images, labels, images.unsqueeze(1))
+        if split == "val" or (split == "train" and not self.augments):
+            return self._translated(self.splits[split], key)
         return super().batch(split, key)
 
     def parts(self, split: SplitName) -> Mapping[str, Bool[Tensor, "example"]]:

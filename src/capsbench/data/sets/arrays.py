@@ -14,7 +14,7 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import memory_bytes, unpacked_bytes
 from capsbench.data.labels import describe, read_labels
 from capsbench.data.module import ImageDataModule
-from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, array_files
+from capsbench.data.own_files import ARRAYS, DIVIDED_ARRAYS, UNDIVIDED_ARRAYS, Measured, array_files, not_divided
 from capsbench.data.pictures import as_bytes_of_16_bits
 
 TEST_FRACTION = 0.2
@@ -43,6 +43,8 @@ class Arrays(ImageDataModule):
         value_range: the values of black and white; None: of bytes and of 16 bits their own, of others 0 and 1.
         title: the set's name in tables; None: the file's name.
         stands_in_for: the title of the set that these images replace.
+        measured: the split that a trained network is measured on, or "all", which divides nothing; "val" and "all" read
+            validation images, too; None: the set is trained on. Classes are then also those that no image shows.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -60,6 +62,7 @@ class Arrays(ImageDataModule):
         value_range: Sequence[int | float] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
+        measured: Measured | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -72,6 +75,7 @@ class Arrays(ImageDataModule):
         self.layout = layout
         self.value_range = value_range
         self.stands_in_for = stands_in_for
+        self.measured = measured
         self.title = title or self.path.resolve().stem
         self._parts = self._read(test_fraction)
         _, channels, height, width = self._parts["train"].images.shape
@@ -101,7 +105,13 @@ class Arrays(ImageDataModule):
 
     def _read(self, test_fraction: float) -> Mapping[SplitName, LabelledImages]:
         arrays = self._arrays()
-        found = {split: pair for split, pairs in DIVIDED_ARRAYS.items() for pair in pairs if set(pair) <= arrays.keys()}
+        found = {
+            split: pair
+            for split, pairs in DIVIDED_ARRAYS.items()
+            if (pair := self._the_one_of(pairs, arrays)) is not None
+        }
+        if self.measured in ("val", "all") and "val" in found and not self.val_fraction:
+            self.val_split = True
         if self.val_split and (self.val_fraction or "val" not in found):
             cause = (
                 "with data.val_fraction" if self.val_fraction else f"without val_images and val_labels in {self.path}"
@@ -122,18 +132,26 @@ class Arrays(ImageDataModule):
                         f"{tuple(images['train'].shape[1:])} and {tuple(images[split].shape[1:])}"
                     )
             return {split: self._pair(images[split], labels[split]) for split in wanted}
-        pair = next((pair for pair in UNDIVIDED_ARRAYS if set(pair) <= arrays.keys()), None)
+        pair = self._the_one_of(UNDIVIDED_ARRAYS, arrays)
         if pair is None:
             raise DataError(
                 f"{self.path} must hold images and labels, or train_images, train_labels, test_images and test_labels, "
                 f"or x_train, y_train, x_test and y_test; it has {', '.join(arrays) or 'no arrays'}"
             )
         whole = self._pair(self._images(arrays[pair[0]]), self._labels({"train": arrays[pair[1]]})["train"])
+        if self.measured == "all":
+            return {"train": whole, "test": LabelledImages(whole.images[:0], whole.labels[:0])}
         try:
             train, test = whole.divide(second=test_fraction)
         except ValueError as error:
-            raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
+            raise DataError(not_divided(self.path, test_fraction, self.measured, error)) from error
         return {"train": train, "test": test}
+
+    def _the_one_of(self, pairs: Sequence[tuple[str, str]], arrays: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+        there = [pair for pair in pairs if set(pair) <= arrays.keys()]
+        if len(there) > 1:
+            raise DataError(f"{self.path} has both {there[0][0]} and {there[1][0]}; remove one of them")
+        return there[0] if there else None
 
     def _arrays(self) -> dict[str, np.ndarray]:
         try:
@@ -196,7 +214,8 @@ class Arrays(ImageDataModule):
         return ((images - np.float32(black)) * np.float32(255 / (white - black))).astype(np.float32)
 
     def _labels(self, arrays: Mapping[SplitName, np.ndarray]) -> Mapping[str, np.ndarray]:
-        found = read_labels({str(split): values for split, values in arrays.items()}, self.path)
+        by_split = {str(split): values for split, values in arrays.items()}
+        found = read_labels(by_split, self.path, measured=self.measured is not None)
         self.num_classes, self.class_names = found.num_classes, found.names
         self.labels_per_image = None if found.several else 1
         return found.of

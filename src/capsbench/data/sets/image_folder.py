@@ -20,7 +20,7 @@ from capsbench.data.files import DataError, at_home
 from capsbench.data.foreign import free_memory_bytes
 from capsbench.data.module import ImageDataModule
 from capsbench.data.on_disk import OnDisk
-from capsbench.data.own_files import folders_in, split_folders
+from capsbench.data.own_files import Measured, folders_in, not_divided, split_folders
 from capsbench.data.picture_cache import PictureCache
 from capsbench.data.pictures import (
     LARGEST_SIDE,
@@ -61,6 +61,8 @@ class ImageFolder(ImageDataModule):
         cache: where images are kept that do not fit into memory; None: in the user's cache directory.
         title: the set's name in tables; None: the folder's name.
         stands_in_for: the title of the set that these images replace.
+        measured: the split that a trained network is measured on, or "all", which divides nothing; "val" and "all" read
+            validation images, too; None: the set is trained on, and has at least two classes.
         **options: see `ImageDataModule`.
 
     Raises:
@@ -82,6 +84,7 @@ class ImageFolder(ImageDataModule):
         cache: str | os.PathLike[str] | None = None,
         title: str | None = None,
         stands_in_for: str | None = None,
+        measured: Measured | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -100,6 +103,7 @@ class ImageFolder(ImageDataModule):
         self.skip_unreadable = skip_unreadable
         self.cache = None if cache is None else Path(cache)
         self.stands_in_for = stands_in_for
+        self.measured = measured
         self.title = title or self.path.resolve().name
         self.test_fraction = test_fraction
         self.files = self._find(test_fraction)
@@ -114,9 +118,8 @@ class ImageFolder(ImageDataModule):
             size = next(self._of_readable(lambda path: read_picture(path, self.background).size, paths), None)
         if size is None:
             raise DataError(f"{self.path}: no picture to train on can be read; the first: {paths[0]}")
-        is_all_grey = self.contents.remembered(
-            f"grey-{self.test_fraction}", lambda: all(self._of_readable(is_grey, paths))
-        )
+        part = self.test_fraction if self.files["test"] else "all"
+        is_all_grey = self.contents.remembered(f"grey-{part}", lambda: all(self._of_readable(is_grey, paths)))
         return Form((1 if is_all_grey else 3, size[1], size[0]), is_resized, self.fit, self.background)
 
     def _of_readable(self, what: Callable[[Path], Kind], paths: Sequence[Path]) -> Iterator[Kind]:
@@ -149,7 +152,9 @@ class ImageFolder(ImageDataModule):
             DataError: a file cannot be read, or has another size.
         """
         files = self.files[split]
-        paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files])
+        paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files], dtype=torch.int64)
+        if not files:
+            return LabelledImages(torch.empty(0, *self.form.shape, dtype=torch.uint8), labels)
         quiet = self.trainer is not None and self.trainer.progress_bar_callback is None
         decoded = partial(
             decode, paths, self.form, skip_unreadable=self.skip_unreadable, name=f"{split}: reading", quiet=quiet
@@ -194,7 +199,7 @@ class ImageFolder(ImageDataModule):
         self.unreadable[split] = [str(files[number][0].relative_to(self.path)) for number in read.unreadable]
         rest = [number for number in range(len(files)) if number not in read.unreadable]
         lost = set(range(self.num_classes)) - {files[number][1] for number in rest}
-        if split == "train" and lost:
+        if split == "train" and lost and self.measured is None:
             raise DataError(f"{self.path}: no picture of {self.classes[min(lost)]} to train on can be read")
         return rest
 
@@ -219,6 +224,8 @@ class ImageFolder(ImageDataModule):
             if self.val_split:
                 raise ValueError(f"{self.path} has no test/; without data.val_split=true its val/ is tested on")
             found["test"] = found.pop("val")
+        if self.measured in ("val", "all") and "val" in found and not self.val_fraction:
+            self.val_split = True
         if self.val_split and ("val" not in found or self.val_fraction):
             cause = "with data.val_fraction" if "val" in found else f"without {self.path / 'val'}"
             raise ValueError(f"data.val_split=true has no effect {cause}; leave one of them out")
@@ -238,16 +245,18 @@ class ImageFolder(ImageDataModule):
             raise ValueError(f"data.val_split=true has no effect: {self.path} has no val/; use data.val_fraction")
         self._name(folders, self.path)
         files = self._files_in(folders)
+        if self.measured == "all":
+            return {"train": files, "test": []}
         try:
             train, test = train_test_split(
                 files, test_size=test_fraction, stratify=[label for _, label in files], random_state=SPLIT_SEED
             )
         except ValueError as error:
-            raise DataError(f"{self.path} cannot be divided into training and test images: {error}") from error
+            raise DataError(not_divided(self.path, test_fraction, self.measured, error)) from error
         return {"train": train, "test": test}
 
     def _name(self, folders: Sequence[Path], place: Path) -> None:
-        if len(folders) < 2:
+        if len(folders) < 2 and not (folders and self.measured):
             raise DataError(f"{place} must hold a folder for each of at least two classes, has {len(folders)}")
         self.class_names = self.classes = [folder.name for folder in folders]
         self.num_classes = len(self.classes)
