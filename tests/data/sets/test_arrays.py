@@ -196,7 +196,12 @@ def test_arrays_with_something_else(tmp_path: Path, arrays: dict[str, np.ndarray
     ("options", "said"),
     [
         ({"test_fraction": 0.0}, "data.test_fraction must be between 0 and 1, got 0.0"),
-        ({"value_range": [1, 0]}, r"data.value_range must be \[black,white\], the smaller first, got \[1, 0\]"),
+        (
+            {"value_range": [1, 0]},
+            r"data.value_range must be \[black,white\], numbers, the smaller first, got \[1, 0\]",
+        ),
+        ({"value_range": ["a", "b"]}, "data.value_range must be"),
+        ({"value_range": 1}, "data.value_range must be"),
         ({"value_range": [0, 1, 2]}, "data.value_range must be"),
         ({"val_split": True}, "data.val_split=true has no effect without val_images"),
     ],

@@ -68,8 +68,8 @@ class Arrays(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction must be between 0 and 1, got {test_fraction}")
-        if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
-            raise ValueError(f"data.value_range must be [black,white], the smaller first, got {list(value_range)}")
+        if value_range is not None and not _is_range(value_range):
+            raise ValueError(f"data.value_range must be [black,white], numbers, the smaller first, got {value_range}")
         self.path = at_home(path)
         self.val_split = val_split
         self.layout = layout
@@ -219,3 +219,8 @@ class Arrays(ImageDataModule):
         self.num_classes, self.class_names = found.num_classes, found.names
         self.labels_per_image = None if found.several else 1
         return found.of
+
+
+def _is_range(given: Any) -> bool:
+    is_pair = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(each, int | float) for each in given)
+    return is_pair and bool(given[0] < given[1])
