@@ -7,6 +7,7 @@ import lightning
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from capsbench.data.batch import as_batch
 from capsbench.routing import NonFiniteError
@@ -105,39 +106,40 @@ def blame(network: nn.Module, *inputs: Tensor) -> str | None:
         *inputs: its inputs.
     """
     first: list[str] = []
-    running: list[tuple[str, nn.Module]] = []
+    names = {module: name for name, module in network.named_modules() if name}
+    running: list[nn.Module] = []
+
+    def described(module: nn.Module) -> str:
+        return f"layer {names[module]} ({type(module).__name__})"
 
     def has_bad_weights(module: nn.Module) -> bool:
         return not all(torch.isfinite(p).all() for p in module.parameters())
 
-    def watch(name: str, module: nn.Module) -> None:
-        def enter(_module: nn.Module, _inputs: Any) -> None:
-            running.append((name, module))
+    def enter(module: nn.Module, _inputs: Any) -> None:
+        if module in names:
+            running.append(module)
 
-        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            running.pop()
-            tensors = [output] if isinstance(output, Tensor) else output
-            if not first and not all(torch.isfinite(tensor).all() for tensor in tensors):
-                what = "has weights that are" if has_bad_weights(module) else "is the first whose output is"
-                first.append(f"layer {name} ({type(module).__name__}) {what} not finite")
+    def look(module: nn.Module, _inputs: Any, output: Any) -> None:
+        if module not in names:
+            return
+        running.pop()
+        tensors = [output] if isinstance(output, Tensor) else output
+        if not first and not all(torch.isfinite(tensor).all() for tensor in tensors):
+            what = "has weights that are" if has_bad_weights(module) else "is the first whose output is"
+            first.append(f"{described(module)} {what} not finite")
 
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(look))
-
-    handles: list[Any] = []
+    # Hooks of all modules: those of a transform would have its votes stored, which may not fit.
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(look)]
     try:
-        for name, module in network.named_modules():
-            if name:
-                watch(name, module)
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # compiled networks call no hooks
             network(*inputs)
     except NonFiniteError as error:
         if first:
             return first[0]
-        for name, module in reversed(running):
+        for module in reversed(running):
             if has_bad_weights(module):
-                return f"layer {name} ({type(module).__name__}) has weights that are not finite"
-        where = [f"layer {name} ({type(module).__name__})" for name, module in running[-1:]]
+                return f"{described(module)} has weights that are not finite"
+        where = [described(module) for module in running[-1:]]
         return ": ".join([*where, str(error)])
     finally:
         for handle in handles:
