@@ -22,6 +22,8 @@ from capsbench.runs import SWEEP, RunFolder
 
 ENDED = "the Ray cluster at {} has ended; the same command continues its runs when there is one again"
 LOOK_EVERY_S = 1.0
+LOOKS_AT_END = 3
+"""After a task that Ray lost: whether the cluster is going, too."""
 PATIENCE_S = 10.0
 """Seconds for which a cluster may be silent."""
 
@@ -143,6 +145,11 @@ def _wait(tasks: Mapping[Any, RunFolder], address: str | None) -> dict[RunFolder
             answered = time.monotonic()
         elif time.monotonic() - answered > PATIENCE_S:
             raise ConnectionError(ENDED.format(address))
+    if causes and address is not None:  # a cluster that ends loses its nodes first
+        for _ in range(LOOKS_AT_END):
+            time.sleep(LOOK_EVERY_S)
+            if not answers(address):
+                raise ConnectionError(ENDED.format(address))
     return causes
 
 
