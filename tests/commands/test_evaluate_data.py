@@ -114,6 +114,7 @@ def test_a_runs_own_data_gives_its_accuracy(
         (["data=digits", "data.resize=17"], "digits has 10 classes that the network does not know: 0, 1, 2"),
         (["data.path=x"], "data.path=x is a setting of which data? Give data=NAME"),
         (["data=digit"], "there is no data=digit; did you mean digits?"),
+        (["data=digits", "data._target_=5"], "Expected a callable target, got '5'"),
         (["data=digits", "data.colour=red"], "there is no setting data.colour"),
         (["data=digits", "split=some"], "split must be one of train, val, test, all, got some"),
         (["data=digits,mnist"], "data=digits,mnist are several values; give one"),

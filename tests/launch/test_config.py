@@ -187,6 +187,7 @@ def test_a_text_may_look_like_a_number() -> None:
         for wrong, said in (
             ("data.title=[a,b]", r"data\.title must be a text, got \['a', 'b'\]"),
             ("data.title=true", r"data\.title must be a text, got True; quote"),
+            ("+data.measured=all", r"there is no setting data\.measured; capsbench evaluate .* measures all images"),
             ("data.path=null", r"data\.path must be a file or folder, got null"),
         ):
             with pytest.raises(ValueError, match=said):

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
@@ -40,6 +39,8 @@ NAMES_TOLD = 12
 """Classes in a line."""
 SHAPING = ("standardized", "resize", "crop", "standardize_before_crop")
 """Settings of data that prepare images; they are those of the network unless they are given."""
+OWN_FILES = ("capsbench.data.Arrays", "capsbench.data.ImageFolder")
+"""Data whose division depends on what is measured."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def build_other_data(
                 )
         config = composer.compose(words).config
     _prepare_as(config.data, preparation, given)
-    if issubclass(get_class(config.data["_target_"]), Arrays | ImageFolder):
+    if config.data["_target_"] in OWN_FILES:
         OmegaConf.update(config.data, "measured", split, force_add=True)
     data = build_data(config)
     if "fit" in config.data and "data.resize" not in given:

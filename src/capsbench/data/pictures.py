@@ -49,7 +49,7 @@ def read_picture(path: str | PathLike[str], background: str = "black") -> Image.
         ValueError: there is no such colour.
     """
     path = Path(path)
-    ImageColor.getrgb(background)
+    ImageColor.getrgb(background)  # a wrong colour is no damage to the file
     with open_picture(path) as image:
         try:
             image.load()

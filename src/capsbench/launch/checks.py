@@ -114,6 +114,10 @@ def _check_keys(config: DictConfig) -> None:
         for key in map(str, config[part] if part else config):
             if key not in allowed:
                 raise ValueError(f"there is no setting {part}{'.' if part else ''}{key}; {choice_of(key, allowed)}")
+    if "measured" in config.data and str(config.data.get("_target_")).startswith("capsbench."):
+        raise ValueError(
+            "there is no setting data.measured; capsbench evaluate run=RUN data=NAME split=all measures all images"
+        )
     for key, choice in OURS.items():
         if OmegaConf.select(config, key) is not None:
             group = choice.partition("=")[0]

@@ -207,9 +207,8 @@ def _check_finite(parents: Capsules, votes: Votes, activations: Tensor | None, r
     if isinstance(votes, LazyVotes):
         votes = votes.materialize()
     given = {"votes": votes} if activations is None else {"votes": votes, "activations": activations}
-    state = (
-        dict(router.named_parameters()) if router.training else router.state_dict()
-    )  # in training, statistics follow
+    # In training, statistics of a batch norm follow from the votes: they are no cause.
+    state = dict(router.named_parameters()) if router.training else router.state_dict()
     learned = {f"elements of the router's {name}": tensor for name, tensor in state.items()}
     causes = [
         f"{bad} of {tensor.numel()} {name} are NaN or infinite"

@@ -56,9 +56,8 @@ def make_router(
         made = router(**given)
     if not isinstance(made, Router):
         raise ValueError(f"router must make a capsbench.routing.Router, got {type(made).__name__}")
-    _check_fits(
-        made, sizes, None if "feeds_capsules" in given else feeds_capsules
-    )  # one that is told may do as it likes
+    is_told = "feeds_capsules" in given  # and then may do as it likes
+    _check_fits(made, sizes, None if is_told else feeds_capsules)
     return made
 
 
